@@ -1,0 +1,165 @@
+"""AlexNet as published in 2012, its parts as arguments.
+
+Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", section 3: 96-256-384-384-256 kernels, two towers (`groups=2`), LRN, overlapping
+pooling, dropout. Deviations: weights start as torch's defaults do (`init=paper` for N(0, 0.01),
+which leaves small images' nets at chance for long), and `stem` adapts to small images.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from src.models.activations import activation
+from src.models.blocks import Stages
+from src.models.choices import choose
+from src.models.resolution import feature_map
+
+# First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
+# image (15-7-7-3-3-3-3-1) down to 31 and 15 pixels: only the scale of the first kernels changes.
+STEMS = {"imagenet": (11, 4, 2), "half": (5, 2, 1), "cifar": (5, 1, 2)}
+DROPOUT_AT = dict.fromkeys(("none", "fc", "features", "both"))
+POOL_BEFORE_HEAD = dict.fromkeys(("adaptive", "none", "gap"))
+INITS = dict.fromkeys(("torch", "paper"))
+MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, which fc6 was made for
+
+
+class AlexNet(nn.Module):
+    """Images [N, C, R, R] float32 -> outputs [N, num_outputs]; R >= 63, or >= 15 with small stems.
+
+    Args:
+        num_outputs: classes, or 1 for a score.
+        in_channels: channels of the images.
+        resolution: side of the images in pixels.
+        act: activation, see `activations`.
+        norm: none, lrn (after the first two convolutions) or batch (after all five).
+        pool: max, avg, conv1x1 or strided, see `blocks.Stages`.
+        overlap: pooling windows of 3 with stride 2, else of 2.
+        groups: 2 for the paper's two towers (convolutions 2, 4 and 5), 1 for one.
+        width: multiplies the kernels of every convolution, rounded to a multiple of 8.
+        dropout: rate in front of the first two wide layers (the share that is dropped).
+        feature_dropout: rate on feature maps, in front of each pooling; None takes `dropout`.
+        dropout_at: none, fc, features or both.
+        dropout_kind: of the features' dropout: single elements, or whole channels.
+        head: outputs of the wide layers between the features and the last layer.
+        pool_before_head: what meets the first wide layer. `adaptive` averages a map larger than
+            6x6 down to 6x6 and never enlarges a smaller one: a 1x1 map blown up to 6x6 would feed
+            it 36 copies of itself, the function of a layer of 256 inputs at 36 times the memory
+            and 36 times the effective learning rate. `none` flattens the map as it is; `gap`
+            averages each channel to one number.
+        stem: first convolution: imagenet (11x11, stride 4), half (5x5, stride 2), cifar (5x5,
+            stride 1), or auto: imagenet from 63 pixels up, half from 31, cifar below.
+        init: torch (default), or paper: N(0, 0.01), biases 1 in convolutions 2, 4, 5 and the
+            wide layers, else 0 (section 5).
+    """
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        in_channels: int = 3,
+        resolution: int = 64,
+        act: str = "relu",
+        norm: str = "lrn",
+        pool: str = "max",
+        overlap: bool = True,
+        groups: int = 2,
+        width: float = 1.0,
+        dropout: float = 0.5,
+        feature_dropout: float | None = None,
+        dropout_at: str = "fc",
+        dropout_kind: str = "element",
+        head: Sequence[int] = (4096, 4096),
+        pool_before_head: str = "adaptive",
+        stem: str = "auto",
+        init: str = "torch",
+    ) -> None:
+        super().__init__()
+        choose("dropout_at", dropout_at, DROPOUT_AT)
+        choose("pool_before_head", pool_before_head, POOL_BEFORE_HEAD)
+        choose("init", init, INITS)
+        a = activation(act)
+        on_features = dropout if feature_dropout is None else feature_dropout
+        stages = Stages(
+            act=a,
+            norm=norm,
+            pool=pool,
+            overlap=overlap,
+            dropout=on_features if dropout_at in ("features", "both") else 0.0,
+            dropout_kind=dropout_kind,
+        )
+        stem = stem_for(resolution) if stem == "auto" else stem
+        self.features = _features(stages, in_channels, stem, groups, width)
+        maps, side = feature_map(self.features, in_channels, resolution)
+        self.avgpool, side = _before_head(pool_before_head, side)  # [N, maps, side, side]
+        on_head = dropout if dropout_at in ("fc", "both") else 0.0
+        self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
+        self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
+        if init == "paper":
+            self._init_as_published()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
+        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
+        return outputs
+
+    def _init_as_published(self) -> None:
+        layers = {**dict(self.features.named_children()), **dict(self.classifier.named_children())}
+        weighted = {k: v for k, v in layers.items() if isinstance(v, nn.Conv2d | nn.Linear)}
+        zero_bias = ("conv1", "conv3", list(weighted)[-1])
+        for name, layer in weighted.items():
+            nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, 0.0 if name in zero_bias else 1.0)
+
+
+def stem_for(resolution: int) -> str:
+    """The coarsest stem that leaves a feature map: its first map has at least 15x15 values."""
+    return "imagenet" if resolution >= 63 else "half" if resolution >= 31 else "cifar"
+
+
+def _features(
+    stages: Stages, in_channels: int, stem: str, groups: int, width: float
+) -> nn.Sequential:
+    size, stride, padding = choose("stem", stem, STEMS)
+    k1, k2, k3, k4, k5 = (_scaled(kernels, width) for kernels in (96, 256, 384, 384, 256))
+    stage = stages.stage
+    built = [
+        stage(in_channels, k1, size, stride=stride, padding=padding, pooled=True),
+        stage(k1, k2, 5, padding=2, groups=groups, pooled=True),
+        stage(k2, k3, 3, padding=1, lrn=False),
+        stage(k3, k4, 3, padding=1, groups=groups, lrn=False),
+        stage(k4, k5, 3, padding=1, groups=groups, lrn=False, pooled=True),
+    ]
+    features = nn.Sequential()
+    for number, layers in enumerate(built, 1):
+        for kind, layer in layers.items():
+            features.add_module(f"{kind}{number}", layer)
+    return features
+
+
+def _scaled(kernels: int, width: float) -> int:
+    if width <= 0:
+        raise ValueError(f"width={width} must be positive (1.0 is the published net)")
+    return max(8, round(kernels * width / 8) * 8)
+
+
+def _before_head(kind: str, side: int) -> tuple[nn.Module, int]:
+    if kind == "none":
+        return nn.Identity(), side
+    side = 1 if kind == "gap" else min(side, MAP_OF_HEAD)
+    return nn.AdaptiveAvgPool2d(side), side
+
+
+def _classifier(
+    inputs: int, head: Sequence[int], num_outputs: int, act: type[nn.Module], dropout: float
+) -> nn.Sequential:
+    classifier = nn.Sequential()
+    for number, outputs in enumerate(head, 6):  # fc6, fc7, ... as the paper counts
+        if dropout and number < 8:
+            classifier.add_module(f"dropout{number}", nn.Dropout(dropout))
+        classifier.add_module(f"fc{number}", nn.Linear(inputs, outputs))
+        classifier.add_module(f"act{number}", act())
+        inputs = outputs
+    classifier.add_module(f"fc{6 + len(head)}", nn.Linear(inputs, num_outputs))
+    return classifier

@@ -1,0 +1,64 @@
+"""Which resolutions a stack of layers can take: found by a forward pass without data.
+
+The pass runs on torch's meta device, where tensors have shapes and no values: it costs
+milliseconds and no memory, whatever the net.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+LARGEST = 1024  # pixels; where the search for a resolution that works gives up
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode for every submodule; afterwards each is as it was."""
+    modes = {part: part.training for part in module.modules()}
+    for part in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def meta_forward(module: nn.Module, in_channels: int, resolution: int) -> Tensor:
+    """Output of `module` in eval mode for one image [1, C, R, R], as a meta tensor."""
+    state = {
+        name: tensor.detach().to("meta")
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+    }
+    images = torch.empty(1, in_channels, resolution, resolution, device="meta")
+    with evaluating(module), torch.no_grad():
+        output: Tensor = torch.func.functional_call(module, state, (images,))
+    return output
+
+
+def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int]:
+    """Channels and side of the last feature map.
+
+    Raises:
+        ValueError: a map shrinks to nothing at this resolution; names the smallest that works.
+    """
+    found = _try(features, in_channels, resolution)
+    if found:
+        return found
+    for larger in range(max(resolution, 0) + 1, LARGEST + 1):
+        if _try(features, in_channels, larger):
+            raise ValueError(
+                f"resolution={resolution} is too small for this net: its feature maps shrink to "
+                f"nothing. The smallest that works is {larger}"
+            )
+    raise ValueError(f"no resolution up to {LARGEST} leaves this net a feature map")
+
+
+def _try(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int] | None:
+    try:
+        channels, side = meta_forward(features, in_channels, resolution).shape[1:3]
+    except RuntimeError:  # "Output size is too small" or "Kernel size can't be greater than ..."
+        return None
+    return (channels, side) if side > 0 else None

@@ -1,0 +1,152 @@
+"""What a net consists of: a row a layer, and the totals that articles quote.
+
+"60M parameters, 650K neurons" (Krizhevsky et al. 2012): neurons are the outputs of convolutions
+and linear layers for one image.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+
+from src.models.resolution import meta_forward
+
+Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Pool = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of one layer, for one image; a layer called twice has its params in the first."""
+
+    name: str  # features.conv1
+    kind: str  # Conv2d
+    input_shape: tuple[int, ...]  # without the batch: (3, 64, 64)
+    output_shape: tuple[int, ...]  # (96, 15, 15)
+    params: int
+    neurons: int  # outputs of a convolution or linear layer, else 0
+    macs: int  # multiply-adds of a convolution or linear layer, else 0
+    step: bool  # convolution or pooling: gives a new feature map
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows of a net at one resolution, and their totals."""
+
+    name: str
+    rows: tuple[Row, ...]
+    params: int
+    trainable: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def neurons(self) -> int:
+        """Outputs of all convolutions and linear layers."""
+        return sum(row.neurons for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image's forward pass."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def weight_layers(self) -> int:
+        """Convolutions and linear layers: AlexNet's "eight layers"."""
+        return sum(row.neurons > 0 for row in self.rows)
+
+    @property
+    def map_sizes(self) -> tuple[int, ...]:
+        """Side of the feature map after each convolution and pooling, in pixels."""
+        return tuple(row.output_shape[-1] for row in self.rows if row.step)
+
+    @property
+    def last_map(self) -> tuple[int, ...] | None:
+        """(channels, height, width) of the last feature map that has been computed."""
+        return next((row.output_shape for row in reversed(self.rows) if row.step), None)
+
+    @property
+    def junction(self) -> str:
+        """From the last feature map to the first linear layer: "1x1x256 -> fc 4096"."""
+        if not self.last_map:
+            return ""
+        channels, height, width = self.last_map
+        first = next((row for row in self.rows if row.kind == "Linear"), None)
+        text = f"{height}x{width}x{channels}"
+        if not first:
+            return text
+        fed = first.input_shape[-1]
+        pooled = "" if fed == prod(self.last_map) else f" -> {fed} inputs"
+        return f"{text}{pooled} -> fc {first.output_shape[-1]}"
+
+    def headline(self) -> str:
+        """One line: name, parameters, neurons, feature maps, what the head is fed, notes."""
+        sizes = self.map_sizes
+        if len(sizes) > 12:  # deep nets: each size once
+            sizes = tuple(size for size, _ in groupby(sizes))
+        frozen = "" if self.trainable == self.params else f" ({short(self.trainable)} trained)"
+        parts = [
+            f"{self.name} {short(self.params)} parameters{frozen}",
+            f"{short(self.neurons)} neurons",
+            f"{self.weight_layers} weight layers",
+            f"feature maps {'-'.join(map(str, sizes))}",
+            self.junction,
+            *self.notes,
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def short(count: int) -> str:
+    """23,908,037 -> 23.9M; 98,720 -> 99K; 512 -> 512."""
+    if count >= 999_500:
+        return f"{count / 1e6:.1f}M"
+    return f"{count / 1e3:.0f}K" if count >= 1000 else str(count)
+
+
+def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
+    """Rows and totals of `net` for images [1, in_channels, resolution, resolution].
+
+    Nothing is computed and nothing changed: shapes only, in eval mode, on the meta device.
+    """
+    rows: list[Row] = []
+    counted: set[nn.Module] = set()
+
+    def record(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
+                rows.append(_row(name, layer, inputs[0], output, first=layer not in counted))
+                counted.add(layer)
+
+        return hook
+
+    leaves = [(name, layer) for name, layer in net.named_modules() if not any(layer.children())]
+    handles = [layer.register_forward_hook(record(name)) for name, layer in leaves]
+    try:
+        meta_forward(net, in_channels, resolution)
+    finally:
+        for handle in handles:
+            handle.remove()
+    params = [(p.numel(), p.requires_grad) for p in net.parameters()]
+    return Summary(
+        name=str(getattr(net, "name", type(net).__name__)),
+        rows=tuple(rows),
+        params=sum(count for count, _ in params),
+        trainable=sum(count for count, trained in params if trained),
+        notes=tuple(getattr(net, "notes", ())),
+    )
+
+
+def _row(name: str, layer: nn.Module, image: Tensor, output: Tensor, *, first: bool) -> Row:
+    weight = layer.weight if isinstance(layer, (*Conv, nn.Linear)) else None
+    neurons = output[0].numel() if weight is not None else 0
+    return Row(
+        name=name,
+        kind=type(layer).__name__,
+        input_shape=tuple(image.shape[1:]),
+        output_shape=tuple(output.shape[1:]),
+        params=sum(p.numel() for p in layer.parameters()) if first else 0,
+        neurons=neurons,
+        macs=neurons * weight[0].numel() if weight is not None else 0,
+        step=isinstance(layer, Conv + Pool),
+    )
