@@ -1,0 +1,110 @@
+"""last.ckpt, to go on from, and best.ckpt, to use: written when it pays, never twice.
+
+AlexNet with momentum is 450 MB a checkpoint, and an epoch on a small data set takes seconds. So the
+best weights wait in memory, and the disk is written at most every `every_s` seconds and at the end.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from torch import Tensor, nn
+
+from src.checkpoint_io import load, save
+from src.run_folder import BEST, LAST
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the weights of the best epoch, and saves them and the training state.
+
+    Args:
+        folder: The run's folder.
+        objective: Name of the metric that the best epoch is best in.
+        maximize: Whether more of it is better.
+        every_s: Seconds between two saves at the least.
+        keep_last: Whether last.ckpt is wanted once the run has finished, to train it further.
+        about: Plain values stored in best.ckpt beside the weights.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        objective: str,
+        maximize: bool,
+        every_s: float,
+        keep_last: bool,
+        about: Mapping[str, Any],
+    ) -> None:
+        self.folder, self.objective, self.maximize = folder, objective, maximize
+        self.every_s, self.keep_last, self.about = every_s, keep_last, about
+        self.best: dict[str, Any] = {}  # epoch, score, metrics, net: {name: Tensor on the CPU}
+        self._saved = time.monotonic()
+        self._best_is_on_disk = False
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember the epoch if it is the best; save if the last save was long ago."""
+        metrics = {name: float(v) for name, v in trainer.callback_metrics.items()}
+        if self.objective not in metrics:
+            raise ValueError(
+                f"objective={self.objective} is not measured; known: {', '.join(sorted(metrics))}"
+            )
+        score = metrics[self.objective]
+        if not self.best or self._is_better(score):
+            self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
+            self.best["net"] = _cpu_copy(_net(trainer, pl_module))
+            self._best_is_on_disk = False
+        if time.monotonic() - self._saved >= self.every_s:
+            self.save(trainer)
+
+    def _is_better(self, score: float) -> bool:
+        best: float = self.best["score"]
+        return score > best if self.maximize else score < best
+
+    def best_net(self) -> dict[str, Tensor]:
+        """The weights of the best epoch."""
+        net: dict[str, Tensor] = self.best.get("net") or load(self.folder / BEST)["net"]
+        return net
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write what is new: the best weights, then the state to go on from."""
+        if trainer.is_global_zero:
+            self._save_best()
+        trainer.save_checkpoint(self.folder / LAST)
+        self._saved = time.monotonic()
+
+    def finish(self, trainer: L.Trainer) -> None:
+        """The training has ended: write the best weights, and last.ckpt if it is to be kept."""
+        if self.keep_last:
+            self.save(trainer)
+        elif trainer.is_global_zero:
+            self._save_best()
+            (self.folder / LAST).unlink(missing_ok=True)
+
+    def _save_best(self) -> None:
+        if self.best and not self._best_is_on_disk:
+            save({**self.about, **self.best}, self.folder / BEST)
+            self._best_is_on_disk = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the best weights, which are in best.ckpt beside it."""
+        return {key: value for key, value in self.best.items() if key != "net"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best epoch so far; its weights stay where they are, on disk."""
+        self.best, self._best_is_on_disk = dict(state_dict), True
+
+
+def _net(trainer: L.Trainer, learner: L.LightningModule) -> nn.Module:
+    """The net that validation has judged: the averaged one where weights are averaged (EMA)."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            learner = callback._average_model.module
+    return learner.net  # type: ignore[return-value]
+
+
+def _cpu_copy(net: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in net.state_dict().items()}

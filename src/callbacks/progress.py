@@ -1,0 +1,94 @@
+"""What a person sees of a run: a bar for the epoch under way, a line for each that is done."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from src.callbacks.history import History
+
+
+class EpochLines(Checkpoint):
+    """Prints one line an epoch; on a terminal, below it, a bar with loss and images/s.
+
+    Args:
+        history: Whose last row is printed.
+        headline: The metric shown beside the loss, such as `acc`.
+        bar: Whether to draw the bar; by default where the output is a terminal.
+    """
+
+    def __init__(self, history: History, headline: str, bar: bool | None = None) -> None:
+        self.history, self.headline = history, headline
+        console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[live]}"),
+            console=console,
+            transient=True,
+            disable=not (console.is_terminal if bar is None else bar),
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.row = self.bar.add_task("", epoch="", live="")
+        self._shown = 0.0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's bar."""
+        if trainer.is_global_zero:
+            epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self.bar.reset(self.row, total=trainer.num_training_batches, epoch=epoch, live="")
+            self.bar.start()
+            self._began = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: tuple[Any, Any],
+        batch_idx: int,
+    ) -> None:
+        """Move the bar, at most ten times a second: reading the loss waits for the GPU."""
+        now = time.perf_counter()
+        if self.bar.disable or not trainer.is_global_zero or now - self._shown < 0.1:
+            return
+        self._shown = now
+        meters = pl_module.meters["train_meters"].compute()  # type: ignore[index]
+        speed = (batch_idx + 1) * len(batch[1]) / (now - self._began)
+        seen = f"loss {float(outputs['loss']):.3f}  {_named(self.headline, meters)}"
+        live = f"{seen}  {speed:.0f} images/s"
+        self.bar.update(self.row, completed=batch_idx + 1, live=live)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Clear the bar and print the epoch's line."""
+        if not trainer.is_global_zero:
+            return
+        self.bar.stop()
+        row = self.history.rows[-1]
+        parts = [f"epoch {row['epoch']:>3.0f}/{trainer.max_epochs}", f"lr {row['lr']:<6g}"]
+        for split in ("train", "val"):
+            own = {k.split("/")[1]: v for k, v in row.items() if k.startswith(f"{split}/")}
+            parts.append(f"{split} loss {own['loss']:.3f} {_named(self.headline, own)}")
+        parts.append(f"{self.history.rates[-1]:.0f} images/s  {row['seconds']:.1f} s")
+        print("   ".join(parts), flush=True)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave the terminal as it was, after an exception too."""
+        self.bar.stop()
+        sys.stderr.flush()
+
+
+def _named(name: str, values: Any) -> str:
+    return f"{name} {shown(name, float(values[name]))}" if name in values else ""
+
+
+def shown(name: str, value: float) -> str:
+    """A metric as people read it: fractions as percent."""
+    is_fraction = name.rsplit("/", 1)[-1] in {"acc", "f1", "top1_error", "top5_error"}
+    return f"{100 * value:.1f}%" if is_fraction else f"{value:.4f}"

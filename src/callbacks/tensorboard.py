@@ -1,0 +1,76 @@
+"""TensorBoard: the run's metrics under their names, its config, its images, one HParams entry."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from torchvision.utils import make_grid
+
+from src.callbacks.history import History
+
+
+class TensorBoard(Checkpoint):
+    """Writes events.out.* into the run's folder; the horizontal axis is the epoch, from 1.
+
+    The HParams entry is written into the same file as the scalars, so that its metrics are theirs:
+    `SummaryWriter.add_hparams` makes a run of its own, and Lightning's a metric `hp_metric=-1`.
+
+    Args:
+        folder: The run's folder.
+        config: The run's config, as nested plain containers; shown as text.
+        hparams: The flat settings shown in the HParams table.
+        history: Whose rows are written.
+    """
+
+    def __init__(
+        self, folder: Path, config: str, hparams: Mapping[str, Any], history: History
+    ) -> None:
+        self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
+        self.writer: SummaryWriter | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the file; after a resume, hide what the interrupted process wrote too far."""
+        if not trainer.is_global_zero:
+            return
+        done = len(self.history.rows)
+        self.writer = SummaryWriter(str(self.folder), purge_step=done + 1 if done else None)
+        if not done:
+            self.writer.add_text("config", f"```yaml\n{self.config}\n```")
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+    ) -> None:
+        """Show the first images as the net sees them, after augmentation."""
+        if self.writer and trainer.global_step == 0 and batch_idx == 0:
+            images = batch[0][:16].float()  # [16, C, R, R]
+            images = images if images.shape[1] == 3 else images[:, :1]
+            self.writer.add_image("train/batch", make_grid(images, 8, normalize=True), 1)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's row."""
+        if self.writer:
+            row = self.history.rows[-1]
+            for name in row.keys() - {"epoch"}:
+                self.writer.add_scalar(name, row[name], int(row["epoch"]))
+            self.writer.flush()
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Write the final metrics and the HParams entry, and close the file."""
+        if self.writer is None or self.writer.file_writer is None:
+            return
+        epoch = len(self.history.rows)
+        names = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
+        for name in names.keys() - self.history.rows[-1].keys():
+            self.writer.add_scalar(name, names[name], epoch)
+        for part in hparams(dict(self.hparams), names):
+            self.writer.file_writer.add_summary(part)
+        self.writer.close()

@@ -1,0 +1,114 @@
+"""The learner trains a net on a task; it knows no data set, no config and no diagnostics."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import lightning as L
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric
+
+
+class Task(Protocol):
+    """What the learner asks of a task (src/tasks.py)."""
+
+    num_outputs: int
+
+    def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # noqa: D102
+    def metrics(self) -> Metric: ...  # noqa: D102
+
+
+class Learner(L.LightningModule):
+    """Trains `net` on `task`; logs {split}/loss and {split}/{metric} once an epoch.
+
+    Args:
+        net: Images [N, C, R, R] float32 -> outputs [N, num_outputs]. If it has a method
+            `parameter_groups()`, its groups ({"params", "lr_scale"}) get their own learning rates.
+        task: Its loss and metrics.
+        optim: Parameters or groups -> optimiser, all else bound.
+        sched: Optimiser -> schedule, stepped once an epoch; None for a constant rate.
+
+    Raises:
+        ValueError: The learning rate is not greater than 0.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        task: Task,
+        *,
+        optim: Callable[[Iterable[Any]], Optimizer],
+        sched: Callable[[Optimizer], LRScheduler | ReduceLROnPlateau] | None = None,
+    ) -> None:
+        super().__init__()
+        self.net, self.task, self.optim, self.sched = net, task, optim, sched
+        # "train" would clash with Module.train; the loss is weighted by images, not by batches
+        self.losses = nn.ModuleDict({f"{split}_loss": _mean() for split in ("train", "val", "test")})
+        self.meters = nn.ModuleDict(
+            {f"{split}_meters": task.metrics() for split in ("train", "val", "test")}
+        )
+
+    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
+        images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
+        outputs = self.net(images).float()  # [N, num_outputs]; the loss in full precision
+        loss = self.task.loss(outputs, targets)
+        self.losses[f"{split}_loss"].update(loss.detach(), weight=len(images))
+        self.meters[f"{split}_meters"].update(outputs.detach(), targets)
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        return self._step(self.task.mix(*batch), "train")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count one batch of val."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count one batch of test."""
+        self._step(batch, "test")
+
+    def _log_epoch(self, split: str) -> None:
+        loss, meters = self.losses[f"{split}_loss"], self.meters[f"{split}_meters"]
+        values = {"loss": loss.compute(), **meters.compute()}
+        # computed over all ranks and images already; sync_dist would only average equal numbers
+        self.log_dict({f"{split}/{name}": v for name, v in values.items()}, sync_dist=False)
+        loss.reset()
+        meters.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log train/*."""
+        self._log_epoch("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/*."""
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/*."""
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over the parameters that train, and the schedule, stepped once an epoch."""
+        optimizer = self.optim(self._parameter_groups())
+        if optimizer.defaults["lr"] <= 0:
+            raise ValueError(f"optim.lr={optimizer.defaults['lr']}: must be greater than 0")
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_scale", 1.0)
+        if self.sched is None:
+            return optimizer
+        # the plateau schedule watches val/loss; the others ignore "monitor"
+        schedule = {"scheduler": self.sched(optimizer), "interval": "epoch", "monitor": "val/loss"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _parameter_groups(self) -> list[Any]:
+        groups = getattr(self.net, "parameter_groups", None)
+        return list(groups()) if groups else [p for p in self.parameters() if p.requires_grad]
+
+
+def _mean() -> MeanMetric:
+    metric = MeanMetric(nan_strategy="disable")  # its NaN check would wait for the GPU at each step
+    metric.persistent(True)  # so that a run resumed in mid-epoch reports what the unbroken one does
+    return metric

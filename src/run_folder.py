@@ -1,0 +1,188 @@
+"""What a run leaves behind: its folder, written atomically and locked while the run is under way.
+
+`metrics.json` is written last, so its presence means that a run has ended; no `metrics.json` and
+no lock means that it was interrupted. The lock is a `flock`: the system drops it when the process
+dies, however it dies, and forked children close their copy of it.
+"""
+
+import csv
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: a run there is not protected from a second writer
+    fcntl = None  # type: ignore[assignment]
+
+LOCK, CONFIG, METRICS, HISTORY, LOG = (
+    ".lock",
+    "config.yaml",
+    "metrics.json",
+    "history.csv",
+    "train.log",
+)
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop, and it has saved. Carries the exit code, 128 + signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+class Pruned(BaseException):
+    """The sweep's pruner ended this trial early; its numbers are kept."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as readable JSON, atomically."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """The run's metrics.json, or None when it has not ended."""
+    try:
+        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return metrics
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """The rows of history.csv, one an epoch; empty when there is none yet."""
+    try:
+        with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def lock(folder: Path) -> IO[str] | None:
+    """Lock `folder` for this process; None when another process holds it. Close to release."""
+    file = (folder / LOCK).open("a")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        os.register_at_fork(after_in_child=file.close)  # a flock would outlive us in our children
+    return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process trains in `folder`."""
+    if not (folder / LOCK).exists():
+        return False
+    held = lock(folder)
+    if held is not None:
+        held.close()
+    return held is None
+
+
+class Tee:
+    """A text stream that also writes to a log, without the lines that a progress bar redraws."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        """Write to both; text that redraws a line (carriage return, escape) is for the eye only."""
+        if "\r" not in text and "\x1b" not in text and not self.log.closed:
+            self.log.write(text)
+            self.log.flush()
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class RunFolder:
+    """The folder of one run, from its lock to its metrics.json.
+
+    As a context manager it locks the folder, keeps what is printed in train.log, and records how
+    the run ended. Until `started` is set, a failure removes what was made, unless `keep`.
+
+    Raises:
+        RuntimeError: Another process is training in this folder, or the run has ended.
+        OSError: The folder cannot be written.
+    """
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self.path, self.keep, self.started = path, keep, False
+        self.record: dict[str, Any] = {}  # what metrics.json will say, filled as it becomes known
+
+    def __enter__(self) -> Self:
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = lock(self.path)
+        if held is None:
+            raise RuntimeError(f"another process is training in {self.path}")
+        self.held = held
+        self.log = (self.path / LOG).open("a", encoding="utf-8")
+        self.streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (Tee(stream, self.log) for stream in self.streams)  # type: ignore[assignment]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None or isinstance(error, Stopped | Pruned):
+                status = {Stopped: "stopped", Pruned: "pruned"}.get(kind, "finished")  # type: ignore[arg-type]
+                self._end(status, None)
+            elif self.started or self.keep:
+                self.log.write("".join(traceback.format_exception(error)))
+                self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
+            else:
+                self._remove()
+        finally:
+            sys.stdout, sys.stderr = self.streams
+            self.log.close()
+            self.held.close()
+
+    def _end(self, status: str, error: str | None) -> None:
+        write_json_atomically(
+            self.path / METRICS, {"status": status, "error": error, **self.record}
+        )
+
+    def _remove(self) -> None:
+        """Take away what a run that never started has made."""
+        for name in (LOG, CONFIG, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
