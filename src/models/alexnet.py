@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from src.models.activations import activation
-from src.models.blocks import Stages
+from src.models.blocks import DROPOUT_AT, Stages
 from src.models.choices import choose
 from src.models.resolution import feature_map
 
 # First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
 # image (15-7-7-3-3-3-3-1) down to 31 and 15 pixels: only the scale of the first kernels changes.
 STEMS = {"imagenet": (11, 4, 2), "half": (5, 2, 1), "cifar": (5, 1, 2)}
-DROPOUT_AT = dict.fromkeys(("none", "fc", "features", "both"))
 POOL_BEFORE_HEAD = dict.fromkeys(("adaptive", "none", "gap"))
 INITS = dict.fromkeys(("torch", "paper"))
 MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, which fc6 was made for
@@ -75,7 +74,7 @@ class AlexNet(nn.Module):
         init: str = "torch",
     ) -> None:
         super().__init__()
-        choose("dropout_at", dropout_at, DROPOUT_AT)
+        places = choose("dropout_at", dropout_at, DROPOUT_AT)
         choose("pool_before_head", pool_before_head, POOL_BEFORE_HEAD)
         choose("init", init, INITS)
         a = activation(act)
@@ -85,14 +84,14 @@ class AlexNet(nn.Module):
             norm=norm,
             pool=pool,
             overlap=overlap,
-            dropout=on_features if dropout_at in ("features", "both") else 0.0,
+            dropout=on_features if "features" in places else 0.0,
             dropout_kind=dropout_kind,
         )
         stem = stem_for(resolution) if stem == "auto" else stem
         self.features = _features(stages, in_channels, stem, groups, width)
         maps, side = feature_map(self.features, in_channels, resolution)
         self.avgpool, side = _before_head(pool_before_head, side)  # [N, maps, side, side]
-        on_head = dropout if dropout_at in ("fc", "both") else 0.0
+        on_head = dropout if "fc" in places else 0.0
         self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
         self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
         if init == "paper":

@@ -13,6 +13,12 @@ from src.models.choices import choose
 
 NORMS = dict.fromkeys(("none", "lrn", "batch"))
 POOLS = dict.fromkeys(("max", "avg", "conv1x1", "strided"))
+DROPOUT_AT: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "fc": ("fc",),
+    "features": ("features",),
+    "both": ("features", "fc"),
+}
 DROPOUTS: dict[str, type[nn.Module]] = {"element": nn.Dropout, "channel": nn.Dropout2d}
 
 
