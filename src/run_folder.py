@@ -8,6 +8,7 @@ dies, however it dies, and forked children close their copy of it.
 import csv
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ LOCK, CONFIG, METRICS, HISTORY, LOG = (
     "train.log",
 )
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Stopped(BaseException):
@@ -119,9 +122,9 @@ class Tee:
         self.stream, self.log = stream, log
 
     def write(self, text: str) -> int:
-        """Write to both; text that redraws a line (carriage return, escape) is for the eye only."""
-        if "\r" not in text and "\x1b" not in text and not self.log.closed:
-            self.log.write(text)
+        """Write to both; text that redraws a line is for the eye only."""
+        if "\r" not in text and not self.log.closed:
+            self.log.write(COLOUR.sub("", text))
             self.log.flush()
         return self.stream.write(text)
 
@@ -150,6 +153,7 @@ class RunFolder:
         if held is None:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
+        (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = (Tee(stream, self.log) for stream in self.streams)  # type: ignore[assignment]
@@ -160,7 +164,8 @@ class RunFolder:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
+        """Record how the run ended. Being pruned is no error: it ends here."""
         try:
             if error is None or isinstance(error, Stopped | Pruned):
                 status = {Stopped: "stopped", Pruned: "pruned"}.get(kind, "finished")  # type: ignore[arg-type]
@@ -174,6 +179,7 @@ class RunFolder:
             sys.stdout, sys.stderr = self.streams
             self.log.close()
             self.held.close()
+        return isinstance(error, Pruned)
 
     def _end(self, status: str, error: str | None) -> None:
         write_json_atomically(

@@ -23,12 +23,18 @@ class History(Checkpoint):
         self.rows: list[dict[str, float]] = []
         self._images = self._started = self._seconds = self._lr = 0.0
         self.rates: list[float] = []  # images/s of each epoch of this process
+        self._wall_before, self._created = 0.0, time.perf_counter()
 
     @property
     def images_per_s(self) -> float | None:
         """Mean training throughput; the first epoch, which warms up, is left out when others are."""
         rates = self.rates[1:] or self.rates
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that the run has taken so far, those before a resume included."""
+        return self._wall_before + time.perf_counter() - self._created
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the epoch's clock, and note its learning rate: schedules step before it ends."""
@@ -73,8 +79,8 @@ class History(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the checkpoint's last row; later rows are trained, and written, again."""
-        self.rows = state_dict["rows"]
+        self.rows, self._wall_before = state_dict["rows"], state_dict["wall_s"]

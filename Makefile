@@ -1,0 +1,33 @@
+# make train and make test need git, make and Python 3.11 or newer, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-all check bench board clean
+
+train: .venv/done           ## trains on the built-in data, in under two minutes
+	$(BIN)/python -m src.train
+
+test: .venv/done            ## the quick tests: no network, no data needed
+	$(BIN)/python -m pytest
+
+test-all: .venv/done        ## all tests; with DATA_DIR set, those on the real images too
+	$(BIN)/python -m pytest -m ""
+
+check: .venv/done           ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/done           ## speed against what one would write by hand; needs DATA_DIR
+	$(BIN)/python -m benchmarks.training
+
+board: .venv/done           ## TensorBoard on all runs
+	$(BIN)/tensorboard --logdir multirun
+
+.venv/done: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:                      ## removes the environment and the caches, never a run
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info

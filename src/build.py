@@ -1,0 +1,71 @@
+"""From a composed config to the objects that train: the one place where config becomes code."""
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from omegaconf import DictConfig
+
+from src.data.image_folder import ImageFolderData
+from src.learner import Learner
+
+
+def data_module(cfg: DictConfig) -> ImageFolderData:
+    """The data set, indexed, split and cached: its classes and channels are known afterwards."""
+    data: ImageFolderData = instantiate(
+        cfg.data,
+        augment=instantiate(cfg.augment) or None,
+        seed=cfg.seed,
+        cache_dir=cfg.cache_dir,
+        _convert_="all",
+    )
+    data.prepare()
+    return data
+
+
+def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
+    """The net with weights drawn from `seed`, on the task, with its optimiser and schedule."""
+    task = instantiate(cfg.task, num_outputs=data.num_outputs, _convert_="all")
+    torch.manual_seed(cfg.seed)
+    net = instantiate(
+        cfg.model,
+        num_outputs=task.num_outputs,
+        in_channels=data.in_channels,
+        resolution=data.resolution,
+        _convert_="all",
+    )
+    net.to(memory_format=torch.channels_last)
+    if cfg.compile:
+        net.compile()
+    optim = instantiate(cfg.optim, _convert_="all")
+    return Learner(net, task, optim=optim, sched=instantiate(cfg.sched, _convert_="all") or None)
+
+
+def trainer_options(cfg: DictConfig) -> dict[str, Any]:
+    """Keyword arguments of Lightning's Trainer.
+
+    Raises:
+        ValueError: There is nothing to train.
+    """
+    options: dict[str, Any] = dict(cfg.trainer)
+    if options["max_epochs"] < 1:
+        raise ValueError(f"trainer.max_epochs={options['max_epochs']}: must be at least 1")
+    if options["precision"] == "auto":
+        on_gpu = options["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        fast = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        options["precision"] = "bf16-mixed" if fast else "32-true"
+    return options
+
+
+def weight_averaging(cfg: DictConfig) -> list[Callback]:
+    """Lightning's exponential moving average, if asked for."""
+    return [EMAWeightAveraging(decay=cfg.ema_decay)] if cfg.ema_decay is not None else []
+
+
+def early_stopping(cfg: DictConfig) -> list[Callback]:
+    """Lightning's early stopping on the objective, if asked for."""
+    if cfg.patience is None:
+        return []
+    mode = {"maximize": "max", "minimize": "min"}[cfg.direction]
+    return [EarlyStopping(cfg.objective, mode=mode, patience=cfg.patience, check_finite=False)]

@@ -1,0 +1,37 @@
+"""Errors for people: what was wrong, where, what is allowed; in one or two lines."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from hydra.errors import HydraException, InstantiationException
+
+# said as they are; the name of any other type is part of what it says
+PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: near matches, or all that is known."""
+    options = sorted(known)
+    matches = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
+    return f"{hint} known: {', '.join(options)}" if len(options) <= 40 or not hint else hint
+
+
+def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
+    """One or two lines for `error`. `keys` are the config's keys, for near matches."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found[1]
+        return f"there is no setting '{key}'{near(key, keys)}"
+    if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+        return f"{found[1]}={found[2]} is unknown{near(found[2], options)}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {Path(str(error.filename))}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
+    prefix = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
+    return prefix + "\n".join(lines or [type(error).__name__])

@@ -1,0 +1,96 @@
+"""A run's config.yaml, written plain and read back with suspicion.
+
+A folder from somebody else may name any function as a `_target_`; only those that conf/ itself
+ships are ever called.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.run_folder import CONFIG, write_atomically
+
+CONF = Path(__file__).parents[1] / "conf"
+EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
+
+
+def write(cfg: DictConfig, folder: Path) -> str:
+    """Write the config resolved and plain into `folder`; its YAML text."""
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    write_atomically(folder / CONFIG, text)
+    return text
+
+
+def read(folder: Path) -> DictConfig:
+    """The config of the run in `folder`.
+
+    Raises:
+        FileNotFoundError: There is no config.yaml: not a run folder.
+        ValueError: It names a `_target_` that conf/ does not ship.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
+    cfg = OmegaConf.create(path.read_text("utf-8"))
+    if not isinstance(cfg, DictConfig):
+        raise ValueError(f"{path} is not a run's config: it holds no settings")
+    foreign = set(targets(OmegaConf.to_container(cfg))) - shipped_targets()
+    if foreign:
+        raise ValueError(
+            f"{path} wants to call {', '.join(sorted(foreign))}, which no file in conf/ does:"
+            " it is not run"
+        )
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
+    """The config of the run in `folder`, with those overrides that may change when it goes on.
+
+    Raises:
+        ValueError: An override would make it another run.
+    """
+    cfg = read(folder)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+~") not in EXTENDS_OR_LOOKS:
+            raise ValueError(
+                f"resume={folder} goes on with the run as it was: {key} cannot change."
+                f" Allowed beside it: {', '.join(EXTENDS_OR_LOOKS[:-1])}"
+            )
+        if key != "resume":
+            OmegaConf.update(cfg, key, OmegaConf.create(f"v: {value}").v)
+    return cfg
+
+
+def targets(config: Any) -> Iterator[str]:
+    """Every `_target_` in nested containers."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if key == "_target_":
+                yield str(value)
+            yield from targets(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from targets(value)
+
+
+def shipped_targets() -> set[str]:
+    """Every `_target_` that stands in conf/."""
+    line = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
+    return {name for path in CONF.rglob("*.yaml") for name in line.findall(path.read_text("utf-8"))}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"optim.lr": 0.01, ...}; lists and None as text."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            plain = isinstance(value, bool | int | float | str)
+            out[f"{prefix}{key}"] = value if plain else str(value)
+    return out

@@ -1,0 +1,91 @@
+"""Trains one network: `python -m src.train model=alexnet act=tanh`; with -m, several.
+
+torch is imported only when a training starts: `--help`, a typing error and a finished sweep answer
+at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from src import run_config
+from src.errors import in_short
+from src.run_folder import RunFolder, Stopped
+
+RANK_0_FOLDER = "CONVLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
+
+OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+
+
+class Failed(BaseException):
+    """Carries an error of a single run past Hydra, which would print the overrides above it."""
+
+
+@hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")
+def task(cfg: DictConfig) -> float | None:
+    """One training in Hydra's run folder; returns the objective."""
+    from src.training import Training
+
+    own = HydraConfig.get()
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        return Training(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
+    folder = Path(os.path.relpath(own.runtime.output_dir))
+    os.environ[RANK_0_FOLDER] = str(folder.absolute())
+    if not OmegaConf.is_missing(own.job, "num"):
+        return in_folder(cfg, folder, trial=True)
+    try:
+        if cfg.resume:
+            cfg = run_config.to_resume(folder, own.overrides.task)
+        return in_folder(cfg, folder, trial=False)
+    except Exception as error:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise Failed from error
+
+
+def in_folder(cfg: DictConfig, folder: Path, *, trial: bool) -> float | None:
+    """Train in `folder`, which is locked meanwhile and says afterwards how it ended."""
+    from src.training import Training
+
+    with RunFolder(folder, keep=trial) as run:
+        training = Training(cfg, run.path, run.record, trial=trial)
+        run.started = True
+        return training.run()
+    return run.record.get("objective")  # pruned
+
+
+def main() -> None:
+    """The command line: errors in one or two lines, exit code 1, or 128 + signal when stopped."""
+    wants_traces = "HYDRA_FULL_ERROR" in os.environ
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
+    try:
+        task()
+    except Stopped as stop:
+        print(f"stopped; to go on: python -m src.train resume={os.environ[RANK_0_FOLDER]}")
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (Exception, Failed) as failure:
+        error = failure.__cause__ if isinstance(failure, Failed) else failure
+        if wants_traces:
+            raise error from None
+        print(f"error: {in_short(error, _keys())}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _keys() -> list[str]:
+    """Every setting of the default config, for near matches."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("train"), resolve=False)
+    return list(run_config.flat(config)) if isinstance(config, dict) else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""One training, from a composed config to its results in the run's folder."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from src import announce, build, provenance, run_config
+from src.allocator import keep_big_blocks
+from src.callbacks.checkpoints import Checkpoints
+from src.callbacks.finite import Finite
+from src.callbacks.history import History
+from src.callbacks.interrupt import Interrupt
+from src.callbacks.progress import EpochLines
+from src.callbacks.seeded_steps import SeededSteps
+from src.callbacks.tensorboard import TensorBoard
+from src.checkpoint_io import DurableCheckpointIO
+from src.data.image_folder import ImageFolderData
+from src.learner import Learner
+from src.models.summary import Summary, summarize
+from src.run_folder import HISTORY, LAST
+
+NOT_HPARAMS = ("trainer.", "hydra", "data_dir", "cache_dir", "data.root", "resume", "save_every_s")
+
+
+class Training:
+    """Builds everything first, so that bad settings fail before anything is written.
+
+    Args:
+        cfg: The composed config.
+        folder: The run's folder; with checkpoints/last.ckpt in it, the training goes on from there.
+        record: Filled with what metrics.json will say, as it becomes known.
+
+    Raises:
+        ValueError: A setting that cannot work.
+        FileNotFoundError: The data set is not there.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool) -> None:
+        _quieten()
+        keep_big_blocks()
+        torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
+        self.cfg, self.folder, self.record = cfg, folder, record
+        self.data = build.data_module(cfg)
+        self.learner = build.learner(cfg, self.data)
+        self.learner.configure_optimizers()  # once for its errors
+        self.summary = summarize(
+            self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
+        )
+        self.history = History(folder / HISTORY)
+        self.checkpoints = self._checkpoints(keep_last=not trial)
+        self.trainer = self._trainer()
+
+    def _checkpoints(self, *, keep_last: bool) -> Checkpoints:
+        about = {"format": 1, "classes": self.data.classes, "fingerprint": self.data.fingerprint}
+        return Checkpoints(
+            self.folder,
+            objective=self.cfg.objective,
+            maximize=self.cfg.direction == "maximize",
+            every_s=self.cfg.save_every_s,
+            keep_last=keep_last,
+            about=about,
+        )
+
+    def _trainer(self) -> L.Trainer:
+        cfg = self.cfg
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+        settings = {k: v for k, v in run_config.flat(config).items() if not _is_infra(k)}
+        self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), settings, self.history)
+        headline = cfg.objective.split("/")[-1]
+        callbacks = [
+            *build.weight_averaging(cfg),
+            *build.early_stopping(cfg),
+            self.history,
+            Finite(),
+            EpochLines(self.history, headline),
+            self.board,
+            self.checkpoints,
+            Interrupt(self.checkpoints),
+            SeededSteps(cfg.seed),
+        ]
+        return L.Trainer(
+            **build.trainer_options(cfg),
+            callbacks=callbacks,
+            plugins=[DurableCheckpointIO()],
+            default_root_dir=self.folder,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+    def run(self) -> float:
+        """Train, then test the weights of the best epoch; the objective at that epoch."""
+        rank_0 = self.trainer.is_global_zero
+        if rank_0:
+            run_config.write(self.cfg, self.folder)
+            self._announce()
+        last = self.folder / LAST
+        try:
+            resumed = last if last.exists() else None
+            self.trainer.fit(self.learner, self.data, ckpt_path=resumed, weights_only=True)
+            self.checkpoints.finish(self.trainer)
+            self.learner.net.load_state_dict(self.checkpoints.best_net())
+            tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
+            self.checkpoints.best["metrics"].update(tested)
+        finally:
+            if rank_0:
+                self._record()
+                self.board.finish(self.record["metrics"])
+                announce.outcome(self.record, self.folder)
+        return float(self.checkpoints.best["score"])
+
+    def _announce(self) -> None:
+        options = self.trainer
+        sched = str(self.cfg.sched.get("_target_", "constant")).rsplit(".", 1)[-1]
+        how = (
+            f"{self.cfg.optim._target_.rsplit('.', 1)[-1]} lr {self.cfg.optim.lr:g}, {sched},"
+            f" batch {self.data.batch_size}, {options.max_epochs} epochs, seed {self.cfg.seed}"
+        )
+        device = provenance.hardware(self.trainer.strategy.root_device)
+        announce.plan(
+            self.summary,
+            data_title=f"{self.data.name}, {self.data.resolution} px",
+            counts=self.data.counts,
+            notes=self.data.notes,
+            settings=how,
+            device=f"{device}, {options.precision}",
+            folder=self.folder,
+        )
+
+    def _record(self) -> None:
+        best = self.checkpoints.best
+        self.record |= {
+            "objective": best.get("score"),
+            "metrics": best.get("metrics", {}),
+            "best_epoch": best.get("epoch"),
+            "epochs": len(self.history.rows),
+            "wall_s": round(self.history.wall_s, 3),
+            "images_per_s": self.history.images_per_s,
+            "params": self.summary.params,
+            "neurons": self.summary.neurons,
+            "seed": self.cfg.seed,
+            "data_fingerprint": self.data.fingerprint,
+            **provenance.of_run(),
+        }
+
+
+def _is_infra(key: str) -> bool:
+    return key.startswith(NOT_HPARAMS) or key.endswith("_target_") or key.endswith("_partial_")
+
+
+def _quieten() -> None:
+    """Keep Lightning's hints out of the way of what the run says."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*`_convert_`.*"):
+        warnings.filterwarnings("ignore", message)
