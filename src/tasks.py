@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from torchvision.transforms import v2
 
 from src.metrics import ClassificationMetrics, RegressionMetrics
+from src.models.choices import choose
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
@@ -108,13 +109,11 @@ class Regression:
                 f"task=regression needs one score an image, the data has {num_outputs} classes; "
                 "use data=scores, or task=classification"
             )
-        if loss not in LOSSES:
-            raise ValueError(f"task.loss={loss!r} is unknown; known: {', '.join(LOSSES)}")
         if not low < high:
             raise ValueError(f"task.low={low} must be below task.high={high}")
         self.num_outputs = 1
         self.low, self.high = low, high
-        self._loss = LOSSES[loss]
+        self._loss = choose("task.loss", loss, LOSSES)
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The batch as it is: scores are not mixed."""
