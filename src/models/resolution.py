@@ -53,12 +53,13 @@ def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple
                 f"resolution={resolution} is too small for this net: its feature maps shrink to "
                 f"nothing. The smallest that works is {larger}"
             )
-    raise ValueError(f"no resolution up to {LARGEST} leaves this net a feature map")
+    raise ValueError(f"no resolution from {resolution} to {LARGEST} leaves this net a feature map")
 
 
 def _try(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int] | None:
     try:
-        channels, side = meta_forward(features, in_channels, resolution).shape[1:3]
-    except RuntimeError:  # "Output size is too small" or "Kernel size can't be greater than ..."
+        shape = meta_forward(features, in_channels, resolution).shape
+    except (RuntimeError, AssertionError):  # "Output size is too small", "Input height (32) ..."
         return None
+    channels, side = shape[1], shape[2] if len(shape) > 2 else 1
     return (channels, side) if side > 0 else None

@@ -5,7 +5,6 @@ and linear layers for one image.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
 from math import prod
 from typing import Any
 
@@ -63,8 +62,10 @@ class Summary:
 
     @property
     def last_map(self) -> tuple[int, ...] | None:
-        """(channels, height, width) of the last feature map that has been computed."""
-        return next((row.output_shape for row in reversed(self.rows) if row.step), None)
+        """(channels, height, width) of the feature map in front of the head."""
+        before = [row.input_shape for row in self.rows if row.name == "avgpool"]
+        steps = [row.output_shape for row in self.rows if row.step]
+        return next((shape for shape in [*before, *reversed(steps)] if len(shape) == 3), None)
 
     @property
     def junction(self) -> str:
@@ -83,8 +84,8 @@ class Summary:
     def headline(self) -> str:
         """One line: name, parameters, neurons, feature maps, what the head is fed, notes."""
         sizes = self.map_sizes
-        if len(sizes) > 12:  # deep nets: each size once
-            sizes = tuple(size for size, _ in groupby(sizes))
+        if len(sizes) > 12 and self.last_map:  # deep nets: each size once, without side branches
+            sizes = tuple(sorted({s for s in sizes if s >= self.last_map[-1]}, reverse=True))
         frozen = "" if self.trainable == self.params else f" ({short(self.trainable)} trained)"
         parts = [
             f"{self.name} {short(self.params)} parameters{frozen}",
