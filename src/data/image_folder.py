@@ -1,0 +1,271 @@
+"""Images in class folders, decoded once and dealt into train, val and test."""
+
+import hashlib
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.data.augment import Augment
+from src.data.cache import ImageCache, Index
+from src.data.files import ImageFiles, find_class_images, select_classes
+from src.data.loader import BatchLoader, Fetch, gather
+from src.data.split import LEFT_OUT, SPLITS, kept_split, take_fraction
+from src.data.views import View
+from src.models.choices import choose
+
+EVAL_BATCH = 64  # images at least; no gradients are kept, so that memory is no concern
+GPU_SHARE = 0.25  # of the free memory, for all images
+
+
+class ImageFolderData(L.LightningDataModule):
+    """Images in `root/<class>/*` or `root/{train,test}/<class>/*` as standardised batches.
+
+    The split depends on the images, `split`, `split_seed` and the two fractions only: not on the
+    seed, the batch size, the resolution, the classes chosen or the fraction of train.
+
+    Args:
+        root: The folder of the images.
+        name: What messages and the cache call the data set.
+        resolution: Side in pixels of what the net sees.
+        batch_size: Images a training batch, on each device.
+        load_size: Side in pixels of what is kept; larger than `resolution` leaves room to crop.
+        fit: How an image becomes square: "crop" its centre, or "squash" it.
+        split: "grouped" keeps twins on one side, "random" is blind to them.
+        split_seed: Another number deals another split.
+        test_fraction: Of all images; unused where the test set is official.
+        val_fraction: Of all images.
+        fraction: Of train that is used.
+        classes: Names of those to use; None for all.
+        on_broken: "error", or "skip" files that cannot be decoded.
+        cache: "on", or "off" to decode every image each time (for comparison).
+        cache_dir: Where decoded images are kept.
+        representation: How pixels are written down (src/data/representation.py).
+        augment: uint8 [N, 3, S, S] -> the same; for train only.
+        seed: Of the order in which training images come.
+
+    Attributes:
+        classes: Names in the order of the targets, empty for scores.
+        num_outputs: Outputs that a net needs.
+        in_channels: Channels that it sees.
+        fingerprint: Hash of the contents used, the same on every machine.
+        counts: {split: {class: images}}.
+        notes: Sentences to print.
+
+    Raises:
+        ValueError: A setting out of range, unusable files; the message names it.
+        FileNotFoundError: No such folder.
+    """
+
+    def __init__(
+        self,
+        root: str | None,
+        *,
+        name: str,
+        resolution: int,
+        batch_size: int,
+        load_size: int | None = None,
+        fit: str = "crop",
+        split: str = "grouped",
+        split_seed: int = 0,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        fraction: float = 1.0,
+        classes: list[str] | None = None,
+        on_broken: str = "error",
+        cache: str = "on",
+        cache_dir: str = ".cache",
+        representation: str = "rgb",
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.cache_dir = root, Path(cache_dir)
+        self.name: str = name
+        self.resolution, self.load_size = resolution, load_size or resolution
+        self.batch_size, self.seed, self.fraction, self.wanted = batch_size, seed, fraction, classes
+        self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
+        self.grouped = choose("data.split", split, {"grouped": True, "random": False})
+        self.skip_broken = choose("data.on_broken", on_broken, {"error": False, "skip": True})
+        self.cached = choose("data.cache", cache, {"on": True, "off": False})
+        self.fit = choose("data.fit", fit, {"crop": "crop", "squash": "squash"})
+        self._check_numbers()
+        self.view = View(resolution, augment=augment, representation=representation)
+        self.in_channels = self.view.num_channels
+        self.classes: list[str] = []
+        self.notes: list[str] = []
+        self.counts: dict[str, dict[str, int]] = {}
+        self.num_outputs = 0
+        self.fingerprint = ""
+        self.rows: dict[str, NDArray[np.int64]] = {}
+
+    def _check_numbers(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size={self.batch_size}: must be at least 1")
+        if self.resolution < 1:
+            raise ValueError(f"data.resolution={self.resolution}: must be at least 1")
+        if self.load_size < self.resolution:
+            raise ValueError(
+                f"data.load_size={self.load_size} is smaller than data.resolution={self.resolution}"
+            )
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"data.fraction={self.fraction}: must be above 0 and at most 1")
+        test, val = self.fractions
+        if not (0 < test < 1 and 0 < val < 1 and test + val < 1):
+            raise ValueError(
+                f"data.test_fraction={test} and data.val_fraction={val}: both must be above 0, and"
+                " their sum below 1"
+            )
+
+    def find_files(self) -> ImageFiles:
+        """List the files; other sources override this."""
+        return find_class_images(self.folder())
+
+    def folder(self) -> Path:
+        """The root, which must exist."""
+        if not self.root:
+            raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
+        if not Path(self.root).is_dir():
+            raise FileNotFoundError(
+                f"data={self.name}: no folder {self.root}; set DATA_DIR or data.root, or see"
+                f" `python -m src.data.fetch {self.name}`"
+            )
+        return Path(self.root)
+
+    def prepare(self) -> None:
+        """Decode what is not decoded yet and deal out the split; does nothing a second time."""
+        if self.rows:
+            return
+        files = self.find_files()
+        store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
+        index = store.index(self.load_size if self.cached else None)
+        self._note_files(files, index)
+        sides = kept_split(
+            store.folder, files, index, self.grouped, self.split_seed, *self.fractions
+        )
+        self._note_twins(index, sides)
+        self._choose(files, index, sides)
+        self._check_counts()
+        self.store = store
+        self.images = torch.from_numpy(store.images(self.load_size)) if self.cached else None
+
+    def _note_files(self, files: ImageFiles, index: Index) -> None:
+        if files.ignored:
+            first = ", ".join(map(repr, files.ignored[:3]))
+            self.notes.append(f"{len(files.ignored)} files that are not images ignored: {first}")
+        broken = np.flatnonzero(index.broken)
+        if not len(broken):
+            return
+        if not self.skip_broken:
+            path, reason = files.root / files.paths[broken[0]], index.facts[broken[0]].error
+            raise ValueError(
+                f"broken image {path}: {reason} ({len(broken)} broken in all);"
+                " data.on_broken=skip goes on without"
+            )
+        self.notes.append(f"{len(broken)} broken images skipped: {files.paths[broken[0]]!r}")
+
+    def _note_twins(self, index: Index, sides: NDArray[np.str_]) -> None:
+        good = np.flatnonzero(~index.broken)
+        distinct = len({index.facts[i].sha1 for i in good})
+        exact, near = len(good) - distinct, distinct - len(np.unique(index.twins[good]))
+        if self.grouped and exact + near:
+            self.notes.append(f"{exact} exact and {near} near duplicates kept on one side")
+        if left := int((sides[good] == LEFT_OUT).sum()):
+            self.notes.append(f"{left} twins of test images left train")
+
+    def _choose(self, files: ImageFiles, index: Index, sides: NDArray[np.str_]) -> None:
+        """Set what depends on the classes and the fraction that are wanted."""
+        known = list(range(len(files.classes)))
+        chosen = known if self.wanted is None else select_classes(files.classes, self.wanted)
+        self.classes = [files.classes[i] for i in chosen]
+        self.num_outputs = len(self.classes) or 1
+        targets = np.array(files.targets)
+        used = ~index.broken
+        if self.classes:
+            used &= np.isin(targets, chosen)
+            targets = np.searchsorted(chosen, targets)
+        strata = targets if self.classes else np.zeros(len(targets), np.int64)
+        keys = index.keys(files)
+        rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
+        rows["train"] = take_fraction(
+            rows["train"], keys, strata, seed=self.split_seed, fraction=self.fraction
+        )
+        names = self.classes or ["images"]
+        self.counts = {
+            side: {name: int((strata[r] == i).sum()) for i, name in enumerate(names)}
+            for side, r in rows.items()
+        }
+        lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
+        content = "\n".join(lines).encode(errors="surrogateescape")
+        self.fingerprint = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        self.targets = torch.from_numpy(targets if self.classes else targets.astype(np.float32))
+        self.rows = rows
+
+    def _check_counts(self) -> None:
+        if len(self.classes) == 1:
+            raise ValueError(
+                f"data={self.name} has one class only, {self.classes[0]!r}; two are needed"
+            )
+        for side, counts in self.counts.items():
+            for name, count in counts.items():
+                if not count:
+                    raise ValueError(
+                        f"data={self.name}: no image of {name!r} in {side}; it has too few images"
+                    )
+        num_train = len(self.rows["train"])
+        if num_train < self.batch_size:
+            raise ValueError(
+                f"data.batch_size={self.batch_size} is more than the {num_train} images of train"
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """See `prepare`."""
+        self.prepare()
+
+    def _loader(self, side: str) -> BatchLoader:
+        trainer, train = self.trainer, side == "train"
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        return BatchLoader(
+            self._fetch(device),
+            self.rows[side],
+            batch_size=self.batch_size if train else max(self.batch_size, EVAL_BATCH),
+            shuffle=train,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    def _fetch(self, device: torch.device) -> Fetch:
+        if self.images is None:
+            return self._decode_batch
+        if device.type == "cuda" and not self.images.is_cuda:
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.images.nbytes < GPU_SHARE * free:
+                self.images, self.targets = self.images.to(device), self.targets.to(device)
+        return gather(self.images, self.targets, pin=device.type == "cuda" and self.images.is_cpu)
+
+    def _decode_batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.store.read(rows, self.load_size)), self.targets[rows]
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled batches of train."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> BatchLoader:
+        """Batches of val, in order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Batches of test, in order."""
+        return self._loader("test")
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """What the net sees: float32 [N, C, resolution, resolution], on the device."""
+        images, targets = batch
+        training = self.trainer is not None and self.trainer.training
+        return self.view(images, training=training), targets

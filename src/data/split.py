@@ -1,0 +1,131 @@
+"""Deals the images into train, val and test: stratified, grouped, and the same on every machine.
+
+The order in which images are dealt is the order of a hash of (split_seed, content, path), so that
+it depends neither on the order of the files nor on the machine nor on any library's generator.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.cache import Index
+from src.data.files import ImageFiles
+from src.run_folder import write_atomically
+
+SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
+LEFT_OUT = "left out"
+
+
+def kept_split(
+    folder: Path,
+    files: ImageFiles,
+    index: Index,
+    grouped: bool,
+    seed: int,
+    test_fraction: float,
+    val_fraction: float,
+) -> NDArray[np.str_]:
+    """The side of each file [M], "left out" if broken; kept in `folder` as {path: side}."""
+    kind = "grouped" if grouped else "random"
+    path = folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+        return np.array([kept[name] for name in files.paths])
+    good = np.flatnonzero(~index.broken)
+    keys = index.keys(files)
+    sides = np.full(len(keys), LEFT_OUT)
+    sides[good] = split(
+        [keys[i] for i in good],
+        np.array(files.targets if files.classes else [0] * len(keys))[good],
+        index.twins[good] if grouped else good,
+        [files.official[i] for i in good],
+        seed=seed,
+        test_fraction=test_fraction,
+        val_fraction=val_fraction,
+    )
+    named = dict(zip(files.paths, sides.tolist(), strict=True))
+    write_atomically(path, json.dumps(named, indent=0))
+    return sides
+
+
+def split(
+    keys: Sequence[str],
+    targets: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    official: Sequence[str],
+    *,
+    seed: int,
+    test_fraction: float,
+    val_fraction: float,
+) -> NDArray[np.str_]:
+    """Deal M images out; a group of twins goes to one side whole.
+
+    In every class, test and val get `round(fraction * images of the class)`, to within one group.
+    Where `official` names a test set it stays as it is: its twins are left out of train and val,
+    and `test_fraction` says nothing.
+
+    Args:
+        keys: Content hash and path of each image.
+        targets: Class of each image [M].
+        groups: Group of each image [M]; all different for a split that ignores twins.
+        official: "test", "train" or "" for each image.
+        seed: Another seed deals another split.
+        test_fraction: Of all images of a class.
+        val_fraction: Of all images of a class.
+
+    Returns:
+        [M]: "train", "val", "test", or "left out" for a twin of an official test image.
+    """
+    sides = np.full(len(keys), TRAIN, dtype="<U8")
+    is_test = np.asarray(official) == TEST
+    sides[np.isin(groups, groups[is_test])] = LEFT_OUT
+    sides[is_test] = TEST
+    sizes = np.bincount(targets)
+    wanted = {TEST: np.rint(sizes * (0 if is_test.any() else test_fraction)).astype(int)}
+    wanted[VAL] = np.rint(sizes * val_fraction).astype(int)
+    for members in _in_order(keys, groups, sides == TRAIN, seed):
+        counts = np.bincount(targets[members], minlength=len(sizes))
+        here = counts > 0
+        for side, missing in wanted.items():
+            # taken when that brings each of its classes nearer to what is wanted, or as near
+            if (2 * missing[here] >= counts[here]).all() and (missing[here] > 0).all():
+                sides[members] = side
+                missing -= counts
+                break
+    return sides
+
+
+def _in_order(
+    keys: Sequence[str], groups: NDArray[np.int64], free: NDArray[np.bool_], seed: int
+) -> list[NDArray[np.int64]]:
+    """The rows of each free group, groups in the order of their hash."""
+    rows = np.flatnonzero(free)
+    rows = rows[np.argsort(groups[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(groups[rows], prepend=-1))
+    members = np.split(rows, starts[1:]) if len(rows) else []
+    return sorted(members, key=lambda m: _hash(seed, *sorted(keys[row] for row in m)))
+
+
+def take_fraction(
+    rows: NDArray[np.int64],
+    keys: Sequence[str],
+    targets: NDArray[np.int64],
+    *,
+    seed: int,
+    fraction: float,
+) -> NDArray[np.int64]:
+    """`fraction` of the rows of each class, at least one; the smaller is part of the larger."""
+    order = sorted(rows.tolist(), key=lambda row: _hash(seed, "fraction", keys[row]))
+    kept: list[int] = []
+    for target in np.unique(targets[rows]):
+        same = [row for row in order if targets[row] == target]
+        kept += same[: max(1, round(fraction * len(same)))]
+    return np.array(sorted(kept), np.int64)
+
+
+def _hash(*parts: object) -> bytes:
+    return hashlib.sha1("\0".join(map(str, parts)).encode(errors="surrogateescape")).digest()
