@@ -1,0 +1,107 @@
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from src.data.augment import Augment
+from src.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
+
+
+def shipped(name):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return instantiate(compose("train", [f"augment={name}"]).augment)
+
+
+def one_image_many_times(size):
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 8, 8, generator=generator)
+    image = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    return (255 * image).to(torch.uint8).expand(16, -1, -1, -1)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+def test_each_image_gets_its_own_draw_and_a_seed_repeats_it(name):
+    images, augment = one_image_many_times(40), shipped(name)
+    torch.manual_seed(3)
+    first = augment(images, 32)
+    torch.manual_seed(3)
+    assert torch.equal(augment(images, 32), first)
+    assert not torch.equal(augment(images, 32), first)
+    assert first.shape == (16, 3, 32, 32)
+    assert first.dtype == torch.float32
+    distinct = len({image.numpy().tobytes() for image in first})
+    assert distinct == 2 if name == "flip" else distinct > 8
+
+
+def test_none_is_the_centre_crop():
+    images = one_image_many_times(40)
+    torch.testing.assert_close(shipped("none")(images, 32), centre_crop(images, 32) / 255)
+
+
+def test_a_setting_may_be_added_to_any_of_them():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", ["augment=flip", "augment.rotate=15"])
+    assert instantiate(config.augment).flip == 0.5
+    assert instantiate(config.augment).warp["rotate"] == 15
+
+
+def test_crops_come_from_everywhere_and_are_pieces_of_the_image():
+    index = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(400, 3, 6, 6)
+    corners = (255 * Augment(crop=True)(index, 4)[:, 0, 0, 0]).round().long()
+    assert set(corners.tolist()) == {6 * top + left for top in range(3) for left in range(3)}
+
+
+def test_flip_mirrors_about_its_share_left_to_right():
+    image = torch.zeros(1000, 3, 2, 2, dtype=torch.uint8)
+    image[:, :, 0, 0] = 255
+    flipped = Augment(flip=0.3)(image, 2)
+    assert 0.2 < flipped[:, 0, 0, 1].mean() < 0.4
+    assert flipped[:, :, 1].sum() == 0
+
+
+def test_warps_stay_within_their_settings():
+    # the centre of mass of a white dot at 3/4 of the width, after shifts of 0.1 at most
+    image = torch.zeros(200, 3, 40, 40, dtype=torch.uint8)
+    image[:, :, 18:22, 28:32] = 255
+    moved = Augment(shift=0.1)(image, 40)[:, 0]
+    columns = (moved.sum(1) * torch.arange(40)).sum(1) / moved.sum((1, 2)) - 29.5
+    assert 3 < columns.max() <= 4.01
+    assert -4.01 <= columns.min() < -3
+
+
+def test_colours_stay_within_their_settings():
+    image = torch.full((300, 3, 2, 2), 100, dtype=torch.uint8)
+    ratio = Augment(brightness=0.3)(image, 2)[:, 0, 0, 0] * 2.55
+    assert 0.7 <= ratio.min() < 0.75
+    assert 1.25 < ratio.max() <= 1.3
+
+
+def test_pca_shifts_have_the_covariance_of_the_article():
+    image = torch.full((20000, 3, 1, 1), 128, dtype=torch.uint8)
+    shifts = Augment(pca=0.1)(image, 1).flatten(1) - 128 / 255
+    axes, values = torch.tensor(PCA_VECTORS), torch.tensor(PCA_VALUES)
+    expected = axes @ torch.diag((0.1 * values) ** 2) @ axes.T
+    torch.testing.assert_close(shifts.T.cov(), expected, atol=1e-5, rtol=0.05)
+
+
+def test_cropping_without_room_warns():
+    images = one_image_many_times(32)
+    with pytest.warns(UserWarning, match="load_size is 32"):
+        Augment(crop=True)(images, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Augment(crop=True)(images, 31)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("flip", 1.5), ("rotate", -1), ("stretch", 1.0), ("magnitude", 31)]
+)
+def test_settings_out_of_range_are_refused(setting, value):
+    with pytest.raises(ValueError, match=rf"augment.{setting}={value} must be in \[0, "):
+        Augment(**{setting: value})
