@@ -17,6 +17,7 @@ from src.models.choices import choose
 from src.models.freezing import freeze_layers
 from src.models.resolution import feature_map
 
+GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # how one channel arrives (data.representation=gray)
 UNIT: Statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in 0..1, as many scripts feed them
 INPUTS: dict[str, Statistics | None] = {
     "auto": None,
@@ -79,7 +80,8 @@ class Pretrained(nn.Module):
         features = maps if gap else maps * side**2
         hidden = [nn.Linear(features, 1024), nn.ReLU(), nn.Dropout(0.2)] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(1024 if hidden else features, num_outputs))
-        scale, shift = _restandardise(choose("inputs", inputs, INPUTS) or backbone.inputs)
+        wanted = choose("inputs", inputs, INPUTS) or backbone.inputs
+        scale, shift = _restandardise(IMAGENET if in_channels == 3 else GRAY, wanted)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         self._frozen = freeze_layers(self.backbone, freeze, k)
@@ -115,10 +117,10 @@ class Pretrained(nn.Module):
         return [group for group in groups if group["params"]]
 
 
-def _restandardise(wanted: Statistics) -> tuple[Tensor, Tensor]:
-    """Scale and shift [3, 1, 1] from ImageNet's standardisation to `wanted`."""
+def _restandardise(given: Statistics, wanted: Statistics) -> tuple[Tensor, Tensor]:
+    """Scale and shift [3, 1, 1] that take images from one standardisation to another."""
     (mean, std), (new_mean, new_std) = (
         [torch.tensor(values).view(3, 1, 1) for values in statistics]
-        for statistics in (IMAGENET, wanted)
+        for statistics in (given, wanted)
     )
     return std / new_std, (mean - new_mean) / new_std

@@ -53,7 +53,7 @@ def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple
                 f"resolution={resolution} is too small for this net: its feature maps shrink to "
                 f"nothing. The smallest that works is {larger}"
             )
-    raise ValueError(f"no resolution from {resolution} to {LARGEST} leaves this net a feature map")
+    raise ValueError(f"this net takes no resolution from {resolution} to {LARGEST}")
 
 
 def _try(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int] | None:
