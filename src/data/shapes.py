@@ -79,17 +79,17 @@ def draw_folder(root: Path, num_images: int, seed: int) -> None:
 def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
     """One picture [SIDE, SIDE] of the named shape, and its score in [1, 10]."""
     ground = _colour(rng)
-    contrast, size = rng.uniform(0.25, 1.0), rng.uniform(0.2, 0.45)
+    contrast, size = rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.5)
     paint = ground + contrast * (_colour(rng, apart_from=ground) - ground)
     big = 4 * SIDE  # drawn large and reduced, for smooth edges
     mask = Image.new("L", (big, big))
-    room = 0.5 - 0.75 * size
+    room = 0.5 - 0.9 * size
     centre = 0.5 + rng.uniform(-room, room, 2)
     ImageDraw.Draw(mask).polygon(_corners(name, rng, centre, size, big), fill=255)
     alpha = np.asarray(mask.resize((SIDE, SIDE), Image.Resampling.BOX))[..., None] / 255
     pixels = (ground + _texture(rng)) * (1 - alpha) + (paint + 0.4 * _texture(rng)) * alpha
     pixels += rng.normal(0, 0.03, pixels.shape)
-    score = 1 + 4.5 * (size - 0.2) / 0.25 + 4.5 * (contrast - 0.25) / 0.75
+    score = 1 + 4.5 * (size - 0.3) / 0.2 + 4.5 * (contrast - 0.5) / 0.5
     return Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8)), score
 
 
@@ -108,7 +108,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     for _ in range(2):
         angle, turns, phase = rng.uniform((0, 2, 0), (math.pi, 12, 2 * math.pi))
         waves += np.sin(2 * math.pi * turns * (x * math.cos(angle) + y * math.sin(angle)) + phase)
-    return 0.07 * waves[..., None]
+    return 0.04 * waves[..., None]
 
 
 def _corners(
@@ -121,10 +121,10 @@ def _corners(
         points = np.array(r + [(-a, -b) for a, b in r])
     else:
         n = CLASSES[name]
-        angles = 2 * math.pi * np.arange(n) / n
+        angles = 2 * math.pi * np.arange(n) / n - (math.pi / 4 if n == 4 else math.pi / 2)
         radii = np.where(np.arange(n) % 2, 0.45, 1.0) if name == "star" else np.ones(n)
         points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
-    turn, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 1.25)
+    turn, stretch = rng.uniform(-0.4, 0.4), rng.uniform(0.8, 1.25)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     placed = centre + size * (points * (stretch, 1)) @ rotation.T
     return [(float(x), float(y)) for x, y in placed * side]
