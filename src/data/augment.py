@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from src.data import transforms
+from src.data.randaugment import OPERATIONS, rand_augment
 
 
 class Augment(nn.Module):
@@ -109,6 +110,6 @@ class Augment(nn.Module):
 
     def _rand_augment(self, images: Tensor) -> Tensor:
         shape = (self.randaugment, len(images))
-        kinds = torch.randint(transforms.OPERATIONS, shape)  # on the CPU: they choose the kernels
+        kinds = torch.randint(OPERATIONS, shape)  # on the CPU: they choose the kernels
         signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
-        return transforms.rand_augment(images.clamp(0, 1), kinds, signs, self.magnitude)
+        return rand_augment(images.clamp(0, 1), kinds, signs, self.magnitude)

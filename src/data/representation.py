@@ -16,6 +16,7 @@ others measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,13 @@ from torch import Tensor, nn
 
 from src.models.choices import choose
 
-LUMA_FREQUENCIES = [(u, v) for u in range(8) for v in range(8) if u + v < 4]
-CHROMA_FREQUENCIES = [(0, 0), (0, 1), (1, 0)]
+# Plane (Y, Cb, Cr), frequency down and across. Chroma is kept coarser, as JPEG does.
+FREQUENCIES = [
+    (plane, u, v)
+    for plane, kept in enumerate([4, 2, 2])
+    for u in range(kept)
+    for v in range(kept - u)
+]
 
 
 def gray(images: Tensor) -> Tensor:
@@ -49,11 +55,15 @@ def hsv(images: Tensor) -> Tensor:
     return torch.cat([hue, spread / value.clamp(min=1e-8), value], 1)
 
 
-def cosines(frequencies: list[tuple[int, int]]) -> Tensor:
-    """Orthonormal DCT-II basis of 8x8 blocks, down u and across v: [len(frequencies), 1, 8, 8]."""
+@cache
+def dct_filters(device: torch.device) -> Tensor:
+    """The kept cosines of the orthonormal DCT-II of 8x8 blocks of Y, Cb and Cr: [16, 3, 8, 8]."""
     turn = (torch.arange(8) + 0.5) * math.pi / 8
     wave = [torch.cos(k * turn) * (0.5 if k else math.sqrt(1 / 8)) for k in range(8)]
-    return torch.stack([torch.outer(wave[u], wave[v]) for u, v in frequencies])[:, None]
+    filters = torch.zeros(len(FREQUENCIES), 3, 8, 8)
+    for channel, (plane, u, v) in enumerate(FREQUENCIES):
+        filters[channel, plane] = torch.outer(wave[u], wave[v])
+    return filters.to(device)
 
 
 def dct(images: Tensor) -> Tensor:
@@ -62,9 +72,7 @@ def dct(images: Tensor) -> Tensor:
     The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4], mirrored at the edges.
     """
     padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
-    luma = F.conv2d(padded[:, :1], cosines(LUMA_FREQUENCIES).to(images))
-    chroma = F.conv2d(padded[:, 1:], cosines(2 * CHROMA_FREQUENCIES).to(images), groups=2)
-    return torch.cat([luma, chroma], 1)
+    return F.conv2d(padded, dct_filters(images.device))
 
 
 def fft(images: Tensor) -> Tensor:
@@ -79,14 +87,11 @@ def fft(images: Tensor) -> Tensor:
 
 def _dct_constants() -> tuple[list[float], list[float]]:
     """Photographs have zero-mean frequencies, whose scale falls as 1 / (u + v)."""
-    means, stds = [], []
-    for frequencies, mean, std, falling in (
-        (LUMA_FREQUENCIES, 3.68, 1.8, 0.45),
-        (CHROMA_FREQUENCIES, 3.76, 0.58, 0.13),
-        (CHROMA_FREQUENCIES, 4.16, 0.5, 0.13),
-    ):
-        means += [0.0 if u + v else mean for u, v in frequencies]
-        stds += [falling / (u + v) if u + v else std for u, v in frequencies]
+    means = [0.0 if u + v else (3.68, 3.76, 4.16)[plane] for plane, u, v in FREQUENCIES]
+    stds = [
+        (0.45, 0.13, 0.13)[plane] / (u + v) if u + v else (1.8, 0.58, 0.5)[plane]
+        for plane, u, v in FREQUENCIES
+    ]
     return means, stds
 
 

@@ -5,9 +5,6 @@ Own tensor code, because the libraries draw once a batch (torchvision) or take s
 Images are float [N, 3, S, S] in [0, 1] unless it says otherwise; so is what is returned.
 """
 
-import math
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -100,46 +97,3 @@ def pca_colour(images: Tensor, alpha: Tensor) -> Tensor:
     """
     axes = images.new_tensor(PCA_VECTORS) * images.new_tensor(PCA_VALUES)
     return images + (alpha @ axes.T)[:, :, None, None]
-
-
-def rand_augment(images: Tensor, kinds: Tensor, signs: Tensor, magnitude: float) -> Tensor:
-    """RandAugment (Cubuk et al. 2020): to each image the operations `kinds` [K, N] (on the CPU).
-
-    Of the 14 operations, ranges as in torchvision at `magnitude` of 30, those with a direction take
-    it from `signs` [K, N] of 1 and -1. They turn about the centre and continue the edges, where
-    torchvision fills with black.
-    """
-    level = magnitude / 30
-    for kind_of, sign_of in zip(kinds, signs, strict=True):
-        changed = images.clone()
-        for kind in kind_of.unique().tolist():
-            rows = (kind_of == kind).nonzero()[:, 0].to(images.device)
-            changed[rows] = _operate(kind, images[rows], sign_of[rows], level)
-        images = changed
-    return images
-
-
-OPERATIONS = 14
-
-
-def _operate(kind: int, images: Tensor, sign: Tensor, level: float) -> Tensor:
-    """Apply one of RandAugment's operations to a few images, all of them at `level` in [0, 1]."""
-    amount = level * sign
-    sideways, downwards = (amount[:, None] * images.new_tensor(axis) for axis in ([1, 0], [0, 1]))
-    operations: list[Callable[[], Tensor]] = [
-        lambda: images,
-        lambda: warp(images, shear=0.3 * sideways),
-        lambda: warp(images, shear=0.3 * downwards),
-        lambda: warp(images, shift=150 / 331 * sideways),
-        lambda: warp(images, shift=150 / 331 * downwards),
-        lambda: warp(images, angle=math.radians(30) * amount),
-        lambda: brightness(images, 1 + 0.9 * amount),
-        lambda: contrast(images, 1 + 0.9 * amount),
-        lambda: saturation(images, 1 + 0.9 * amount),
-        lambda: sharpness(images, 1 + 0.9 * amount),
-        lambda: tv.posterize(images, 8 - round(4 * level)),
-        lambda: tv.solarize(images, 1 - level),
-        lambda: tv.autocontrast(images),
-        lambda: tv.equalize(images),
-    ]
-    return operations[kind]()

@@ -8,6 +8,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
 from src.data import transforms
+from src.data.randaugment import rand_augment
 
 INNER = (..., slice(18, -18), slice(18, -18))  # edges are filled otherwise
 
@@ -138,9 +139,7 @@ def test_randaugment_is_torchvisions(kind, name, sign, level, images):
         expected = apply(images, name, magnitude, bilinear, {torch.Tensor: None})
     if name == "Rotate":  # torchvision turns the other way round; the sign is a coin's throw
         sign = -sign
-    ours = transforms.rand_augment(
-        images, torch.full((1, 4), kind), torch.full((1, 4), sign), magnitude=level
-    )
+    ours = rand_augment(images, torch.full((1, 4), kind), torch.full((1, 4), sign), magnitude=level)
     torch.testing.assert_close(ours[INNER], expected[INNER], atol=2e-4, rtol=0)
     if name != "Identity":
         assert not torch.allclose(ours, images, atol=1e-3)
@@ -152,7 +151,7 @@ def test_each_image_has_its_own_operations_one_after_the_other(images):
     kinds[0, 1], kinds[1, 1] = names["Brightness"], names["Solarize"]
     kinds[1, 2] = names["Brightness"]
     signs = torch.tensor([[1.0] * 4, [1.0, 1.0, -1.0, 1.0]])
-    ours = transforms.rand_augment(images, kinds, signs, magnitude=10.0)
+    ours = rand_augment(images, kinds, signs, magnitude=10.0)
     torch.testing.assert_close(ours[[0, 3]], images[[0, 3]])
     expected = tv.solarize(tv.adjust_brightness(images[1], 1.3), 1 - 10 / 30)
     torch.testing.assert_close(ours[1], expected)
