@@ -19,7 +19,10 @@ EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
 
 def write(cfg: DictConfig, folder: Path) -> str:
     """Write the config resolved and plain into `folder`; its YAML text."""
-    text = OmegaConf.to_yaml(cfg, resolve=True)
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    plain["trial"] = None  # where the sweep's storage is, concerns no reader and may be secret
+    text = OmegaConf.to_yaml(OmegaConf.create(plain))
     write_atomically(folder / CONFIG, text)
     return text
 

@@ -1,0 +1,250 @@
+"""What a sweep shows: the plan before it starts, a live table, trials.csv, Optuna's plots."""
+
+import csv
+import io
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hydra_plugins._study_ledger import Record, as_floats
+
+SHOWN = 40  # rows of a table that a person still reads
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Board:
+    """The records of a sweep in `folder`, as people see them.
+
+    Args:
+        folder: The sweep's folder.
+        keys: The axes.
+        directions: `minimize` or `maximize`, one for each objective.
+        jobs: Runs in flight at a time.
+    """
+
+    def __init__(
+        self, folder: Path, keys: Sequence[str], directions: Sequence[str], jobs: int
+    ) -> None:
+        self.folder, self.keys, self.directions, self.jobs = folder, keys, directions, jobs
+        self.console = Console()
+        self.rows: dict[int, str] = {}
+        self.records: dict[int, Record] = {}
+        self.began: dict[int, float] = {}  # when each run in flight was started
+        self._states: Counter[str] = Counter()
+        self._known: dict[int, str] = {}
+        self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
+
+    def update(self, changed: Iterable[Record]) -> None:
+        """Take in what has changed, and keep trials.csv true."""
+        dirty = False
+        for record in changed:
+            row = self._row(record)
+            dirty = dirty or self.rows.get(record.number) != row
+            self.rows[record.number] = row
+            self.records[record.number] = record
+            self._states[self._known.get(record.number, "")] -= 1
+            self._known[record.number] = record.state
+            self._states[record.state] += 1
+        if dirty:
+            self.write_csv()
+
+    def write_csv(self) -> None:
+        """Write trials.csv: one row a trial."""
+        names = ["objective"] if len(self.directions) == 1 else self._objective_names()
+        head = _line(["number", "state", *self.keys, *names, "wall_s", "folder", "error"])
+        body = "".join(self.rows[number] for number in sorted(self.rows))
+        write_atomically(self.folder / "trials.csv", head + body)
+
+    def _objective_names(self) -> list[str]:
+        return [f"objective_{index}" for index in range(len(self.directions))]
+
+    def _row(self, record: Record) -> str:
+        result = record.result
+        values = {key.lstrip("+"): value for key, value in record.values.items()}
+        found = as_floats(result.get("objective")) or []
+        objective = [*found, *[""] * len(self.directions)][: len(self.directions)]
+        wall = result.get("wall_s")
+        return _line(
+            [
+                record.number,
+                record.state,
+                *[values.get(key, "") for key in self.keys],
+                *objective,
+                "" if wall is None else round(wall, 3),
+                record.folder,
+                result.get("error") or "",
+            ]
+        )
+
+    def plan(self, to_run: int, disk: int | None) -> str:
+        """What a sweep is about to do, in one line or two."""
+        states = " ".join(f"{n} {state}" for state, n in sorted(self.counts().items()))
+        walls = self._walls()
+        seconds = median(walls) * to_run / self.jobs if walls else None
+        took = f"about {duration(seconds)}" if seconds is not None else "unknown until one has run"
+        space = f"about {disk / 1e9:.2g} GB" if disk is not None else "unknown until one has run"
+        cells = f"{len(self.rows)} cells ({states}), {to_run} to run, {self.jobs} at a time"
+        return f"{self.folder}: {cells}\ntime: {took}, disk: {space}"
+
+    def counts(self) -> dict[str, int]:
+        """How many records are in each state."""
+        return {state: n for state, n in self._states.items() if n > 0}
+
+    def _walls(self) -> list[float]:
+        results = (record.result for record in self.records.values())
+        return [r["wall_s"] for r in results if r.get("status") == "finished" and r.get("wall_s")]
+
+    def ranking(self) -> list[Record]:
+        """The finished records, the best first, of a sweep with one objective."""
+        done = [r for r in self.records.values() if r.state == "finished"]
+        sign = -1 if self.directions[0] == "maximize" else 1
+        return sorted(done, key=lambda r: sign * (as_floats(r.result.get("objective")) or [0.0])[0])
+
+    def best(self) -> Record | None:
+        """The finished record with the best objective, of a sweep with one objective."""
+        return next(iter(self.ranking()), None) if len(self.directions) == 1 else None
+
+    def start(self) -> None:
+        """Begin the live table, on a terminal."""
+        if self.console.is_terminal:
+            self._live.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the live table."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def ended(self, record: Record) -> None:
+        """Say how a run ended, where there is no live table."""
+        if not self.console.is_terminal:
+            counts = self.counts()
+            done = sum(counts.get(s, 0) for s in ("finished", "pruned", "failed"))
+            self.say(f"[{done}/{len(self.rows)}] {record.state} {record.folder} {tail(record)}")
+
+    def draw(self, to_run: int) -> None:
+        """Redraw the live table, at most four times a second."""
+        if self._live.is_started and time.monotonic() - self._drawn > 0.25:
+            self._drawn = time.monotonic()
+            self._live.update(self._now(to_run), refresh=True)
+
+    def _now(self, to_run: int) -> Table:
+        counts, walls, best = self.counts(), self._walls(), self.best()
+        left = duration(median(walls) * to_run / self.jobs) if walls else "unknown"
+        title = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        table = Table(title=f"{self.folder}: {title}, time left {left}", title_justify="left")
+        for column in ("run", "since"):
+            table.add_column(column)
+        for number, began in sorted(self.began.items())[:SHOWN]:
+            table.add_row(self.records[number].folder, duration(time.monotonic() - began))
+        if best is not None:
+            table.add_row(f"best so far: {best.folder}", f"{best.result['objective']:.5g}")
+        return table
+
+    def summary(self) -> None:
+        """The final table: the best, and all that failed."""
+        sign = -1 if self.directions[0] == "maximize" else 1
+
+        def order(record: Record) -> tuple[bool, float]:
+            value = as_floats(record.result.get("objective"))
+            return (value is None, sign * value[0] if value else record.number)
+
+        rows = sorted(self.records.values(), key=order)
+        failed = [r for r in rows if r.state == "failed"]
+        shown = rows if len(rows) <= SHOWN else rows[:10] + failed[: SHOWN - 10]
+        table = Table(box=None, pad_edge=False)
+        for column in ("run", "state", "objective", "time", "error"):
+            table.add_column(column, overflow="fold")
+        for r in shown:
+            wall = r.result.get("wall_s")
+            error = str(r.result.get("error") or "")
+            value = " ".join(f"{v:.5g}" for v in as_floats(r.result.get("objective")) or [])
+            table.add_row(r.folder, r.state, value, duration(wall) if wall else "", error)
+        self.console.print(table)
+        if len(shown) < len(rows):
+            self.say(f"... and {len(rows) - len(shown)} more in {self.folder / 'trials.csv'}")
+
+
+def plots(study: Any, folder: Path, several: bool) -> str | None:
+    """Write Optuna's own plots of a search below `folder`; a sentence when that is not possible."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import optuna.visualization.matplotlib as draw
+    except ImportError:
+        return "Optuna's plots need matplotlib: pip install matplotlib"
+    folder.mkdir(exist_ok=True)
+    names = ["plot_pareto_front"] if several else list(_PLOTS)
+    missing = []
+    for name in names:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                axes = getattr(draw, name)(study)
+            first = axes if hasattr(axes, "figure") else axes.ravel()[0]
+            first.figure.savefig(folder / f"{name.removeprefix('plot_')}.png", bbox_inches="tight")
+            matplotlib.pyplot.close("all")
+        except (ValueError, RuntimeError, ImportError) as error:
+            missing.append(f"{name}: {error}")
+    return "; ".join(missing) or None
+
+
+_PLOTS = (
+    "plot_param_importances",
+    "plot_slice",
+    "plot_parallel_coordinate",
+    "plot_optimization_history",
+)
+
+
+def tail(record: Record) -> str:
+    """What is worth saying of a run that has ended: its error, or its objective and time."""
+    result = record.result
+    if record.state not in ("finished", "pruned"):
+        return str(result.get("error") or "")
+    value = " ".join(f"{v:.5g}" for v in as_floats(result.get("objective")) or [])
+    return f"{value} in {duration(result.get('wall_s') or 0.0)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def read_csv(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a trials.csv by run folder; none when there is no such file."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["folder"]: row for row in csv.DictReader(file)}
+    except OSError:
+        return {}
+
+
+def _line(cells: Sequence[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

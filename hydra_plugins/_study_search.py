@@ -1,0 +1,85 @@
+"""A search's space and sampler, as Optuna knows them."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from hydra.core.override_parser.types import IntervalSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from hydra_plugins._study_space import Space
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Choices as categories, intervals as numbers: of integers when both its ends are."""
+    found: dict[str, BaseDistribution] = {
+        key: CategoricalDistribution(values) for key, values in space.choices.items()
+    }
+    return found | {key: interval(key, sweep) for key, sweep in space.intervals.items()}
+
+
+def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
+    """An interval of Hydra's grammar; `tag(log, ...)` makes it logarithmic, `tag(int, ...)` whole.
+
+    Raises:
+        ValueError: It is empty, or logarithmic and not positive.
+    """
+    assert sweep.start is not None
+    assert sweep.end is not None
+    unknown = sweep.tags - {"log", "int", "float"}
+    if unknown:
+        raise ValueError(f"{key}: the tag {sorted(unknown)[0]} is unknown; known: log, int, float")
+    log, low, high = "log" in sweep.tags, sweep.start, sweep.end
+    whole = isinstance(low, int) and isinstance(high, int) and "float" not in sweep.tags
+    try:
+        if whole or "int" in sweep.tags:
+            return IntDistribution(int(low), int(high), log=log)
+        return FloatDistribution(float(low), float(high), log=log)
+    except ValueError as error:
+        raise ValueError(f"{key}=interval({low}, {high}): {error}") from error
+
+
+def sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for trial `number`. Seeded by it, since a sampler that restarts repeats itself.
+
+    Raises:
+        ValueError: The sampler needs a package that is not installed.
+    """
+    own = seed * 100_003 + number
+    samplers = optuna.samplers
+    independent = samplers.RandomSampler(seed=own)
+    other: dict[str, Any] = {"independent_sampler": independent, "warn_independent_sampling": False}
+    make: Mapping[str, Any] = {
+        "tpe": lambda: samplers.TPESampler(seed=own),
+        "random": lambda: samplers.RandomSampler(seed=own),
+        "gp": lambda: samplers.GPSampler(seed=own),
+        # these two keep their place in the study; a new seed would make it another sequence
+        "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, **other),
+        "cmaes": lambda: samplers.CmaEsSampler(seed=seed, **other),
+        "nsgaii": lambda: samplers.NSGAIISampler(seed=own),
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made: optuna.samplers.BaseSampler = make[name]()
+            return made
+    except ImportError as error:
+        raise ValueError(f"sampler={name} needs a package: {error}") from error
+
+
+def as_override(value: Any) -> str:
+    """A sampled value as Hydra writes it."""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def from_override(text: str, one: BaseDistribution) -> Any:
+    """And back."""
+    if isinstance(one, FloatDistribution):
+        return float(text)
+    return int(text) if isinstance(one, IntDistribution) else text

@@ -1,0 +1,196 @@
+"""From a sweep's command line to its cells: Hydra's grammar in, one identity per cell out.
+
+A space of choices and ranges is a grid. An interval in it makes it a search, whose cells come from
+a sampler. A cell's identity is a hash of its whole composed config without what cannot change a
+result. Composing through Hydra costs 100 ms, so it is done once per combination of group choices;
+the values of a cell are then written into a copy of that config.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the space: the swept values as Hydra writes them, and what they amount to."""
+
+    values: Mapping[str, str]
+    identity: str
+
+    @property
+    def overrides(self) -> list[str]:
+        """The cell's part of a command line."""
+        return [f"{key}={value}" for key, value in self.values.items()]
+
+
+@dataclass
+class Space:
+    """What a command line sweeps over, and what it fixes."""
+
+    fixed: list[str] = field(default_factory=list)
+    choices: dict[str, list[str]] = field(default_factory=dict)
+    intervals: dict[str, IntervalSweep] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        """The axes, without Hydra's `+`."""
+        return [key.lstrip("+") for key in (*self.choices, *self.intervals)]
+
+    def grid(self) -> Iterator[dict[str, str]]:
+        """Every combination of the choices, in Hydra's order: the last axis changes fastest."""
+        for values in itertools.product(*self.choices.values()):
+            yield dict(zip(self.choices, values, strict=True))
+
+
+def read_space(
+    axes: Mapping[str, Any] | None, arguments: Sequence[str], loader: ConfigLoader
+) -> Space:
+    """Read a study's `axes` and then the command line, which narrows, replaces or adds axes."""
+    lines = [f"{key}={_as_text(value)}" for key, value in (axes or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    parsed = {o.get_key_element(): o for o in parser.parse_overrides([*lines, *arguments])}
+    space = Space()
+    for key, override in parsed.items():
+        if isinstance(value := override.value(), IntervalSweep):
+            space.intervals[key] = value
+        elif override.is_sweep_override():
+            space.choices[key] = list(dict.fromkeys(override.sweep_string_iterator()))
+            if not space.choices[key]:
+                raise ValueError(f"the axis {override.input_line} has no value")
+        elif key in (axes or {}):
+            space.choices[key] = [override.get_value_element_as_str()]
+        else:
+            space.fixed.append(str(override.input_line))
+    return space
+
+
+def _as_text(value: Any) -> str:
+    """An axis of a study file as on the command line: "a,b", [a, b] or a single value."""
+    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
+        return ",".join(str(v) for v in value)
+    return str(value)
+
+
+class Composer:
+    """Cells' composed configs, as Hydra would compose them."""
+
+    def __init__(
+        self, loader: ConfigLoader, config: DictConfig, space: Space, ignore: Sequence[str]
+    ) -> None:
+        self.loader, self.config, self.space, self.ignore = loader, config, space, ignore
+        self.groups = [
+            key
+            for key in (*space.choices, *space.intervals)
+            if loader.get_group_options(key.lstrip("+").split("@")[0], ObjectType.CONFIG)
+        ]
+        self.axes = [*space.choices, *space.intervals]
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._parsed: dict[str, Any] = {}
+
+    def cell(self, values: Mapping[str, str]) -> Cell:
+        """The cell at `values`.
+
+        Raises:
+            ConfigCompositionException: A key of an axis is not in the config.
+        """
+        return Cell(dict(values), digest(self.resolved(values)))
+
+    def resolved(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """The composed, resolved config at `values`, without what cannot change a result."""
+        return without(self.full(values), self.ignore)
+
+    def full(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """The composed, resolved config at `values`, without Hydra's own part."""
+        cfg = self._group(values)
+        for key, text in values.items():
+            if key not in self.groups:
+                OmegaConf.update(cfg, key.lstrip("+"), self._value(key, text), merge=False)
+        content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        return content
+
+    def unresolved(self) -> dict[str, Any]:
+        """What all cells share: the composed config without the axes, interpolations as written."""
+        fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
+        content = OmegaConf.to_container(fixed, resolve=False)
+        return without(content, ["hydra", *self.ignore])
+
+    def _group(self, values: Mapping[str, str]) -> DictConfig:
+        """The config composed for the group choices among `values`; its other values are free."""
+        chosen = tuple(values[key] for key in self.groups)
+        if chosen not in self._composed:
+            lines = [f"{key}={value}" for key, value in values.items()]
+            cfg = self.loader.load_sweep_config(self.config, [*self.space.fixed, *lines])
+            OmegaConf.set_readonly(cfg, False)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._composed[chosen] = cfg
+        return self._composed[chosen]
+
+    def _value(self, key: str, text: str) -> Any:
+        if (line := f"{key}={text}") not in self._parsed:
+            override: Override = OverridesParser.create().parse_override(line)
+            self._parsed[line] = override.value()
+        return self._parsed[line]
+
+
+def without(content: Any, keys: Sequence[str]) -> dict[str, Any]:
+    """`content` less the dotted `keys`, in place."""
+    for key in keys:
+        *path, last = key.lstrip("+").split("@")[0].replace("/", ".").split(".")
+        node = content
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.pop(last, None)
+    result: dict[str, Any] = content
+    return result
+
+
+def digest(content: Any) -> str:
+    """A short name for plain `content`."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """Where two plain configs differ, one line each: `key: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted({*old, *new}, key=str)
+        return [
+            line
+            for key in keys
+            for line in differences(
+                old.get(key, "absent"), new.get(key, "absent"), f"{at}.{key}" if at else str(key)
+            )
+        ]
+    return [] if old == new else [f"{at}: {old} -> {new}"]
+
+
+def folder_name(number: int, values: Mapping[str, str]) -> str:
+    """`3-act-tanh-seed-1`: letters, digits, `.` and `-`, so that it needs no quoting anywhere."""
+    short = {key: key.lstrip("+").replace("/", ".").split(".")[-1] for key in values}
+    names = list(short.values())
+    words = [
+        f"{name if names.count(name) == 1 else key}-{value}"
+        for (key, value), name in zip(values.items(), names, strict=True)
+    ]
+    text = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-")
+    if len(text) > 80:
+        text = f"{text[:70].rstrip('-.')}-{digest(values)[:6]}"
+    return f"{number}-{text}" if text else str(number)
+
+
+def quoted(value: str) -> str:
+    """`value` as Hydra's grammar reads it back, whatever it contains."""
+    return QuotedString(text=str(value), quote=Quote.single).with_quotes()

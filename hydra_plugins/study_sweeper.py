@@ -1,0 +1,172 @@
+"""A Hydra sweeper behind which every multirun is an Optuna study that cannot be lost.
+
+Choices and ranges make a grid, of which every cell runs exactly once; an interval makes a search.
+The same command again goes on where the last one stopped, however it stopped; a grown axis runs
+what is new. A job is anything that leaves `metrics.json` in its folder, written last, with `status`
+and `objective`, and that holds a `flock` on `.lock` meanwhile.
+"""
+
+import importlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional  # noqa: UP035
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins import _study_space as spaces
+
+
+@dataclass
+class StudySweeperConf:
+    """hydra.sweeper. Durations in seconds; `ignore` lists the keys that cannot change a result."""
+
+    _target_: str = "hydra_plugins.study_sweeper.StudySweeper"
+    params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
+    axes: Any = None  # axes of a study file
+    group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
+    name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
+    suffix: str = ""  # goes behind a study's name
+    storage: Optional[str] = None  # by default a journal in the sweep's folder  # noqa: UP045
+    jobs: Optional[int] = None  # runs in flight; by default what the launcher has places for  # noqa: UP045
+    direction: Any = "minimize"  # or a list, for several objectives
+    n_trials: int = 20  # of a search
+    sampler: str = "tpe"
+    sampler_seed: int = 0
+    prune: str = "none"
+    trial_key: str = "trial"  # where a run finds what it needs to report, when trials are pruned
+    on_error: str = "continue"
+    retries: int = 0
+    rerun_failed: bool = False
+    timeout_s: Optional[float] = None  # noqa: UP045
+    grace_s: float = 30.0  # between a timeout's SIGTERM and its SIGKILL
+    keep_best: Optional[int] = None  # best.ckpt is kept for so many runs, last.ckpt for none  # noqa: UP045
+    ignore: List[str] = field(default_factory=list)  # noqa: UP006
+    data_key: str = "data"  # axes below it may change a run's data_fingerprint
+    fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
+    estimate: Optional[str] = None  # function(config) -> bytes of a run (under way, ended)  # noqa: UP045
+    dry_run: bool = False
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="study", node=StudySweeperConf, provider="study_sweeper"
+)
+
+
+class StudySweeper(Sweeper):
+    """See the module; the settings are those of `StudySweeperConf`."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = StudySweeperConf(**settings)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """See Sweeper."""
+        self.composed, self.loader = config, hydra_context.config_loader
+        self.through = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run what is missing of the sweep that `arguments` describe.
+
+        Raises:
+            ValueError: The command makes no sense, or its results would not be comparable with
+                those that the sweep has.
+            SystemExit: Trials failed (1), or the sweep was stopped (130).
+        """
+        settings = self.settings
+        axes = {**(settings.params or {}), **(settings.axes or {})}
+        space = spaces.read_space(axes, arguments, self.loader)
+        self._check(space)
+        ignore = [*settings.ignore, settings.trial_key]
+        composer = spaces.Composer(self.loader, self.composed, space, ignore)
+        shared = composer.unresolved()
+        name = self._name(space, shared)
+        folder = Path(str(self.composed.hydra.sweep.dir)).absolute() / name
+        cells = [] if space.intervals else [composer.cell(values) for values in space.grid()]
+        if settings.dry_run and not folder.exists():
+            print(f"{folder}: {len(cells) or settings.n_trials} cells, all to run; not started")
+            return
+
+        from hydra_plugins._study_run import Run  # Optuna is slow to import, and not always needed
+
+        signature = self._signature(space, shared, composer.full(next(space.grid())))
+        run = Run(settings, folder, composer, cells, self.through, signature)
+        if code := run.go():
+            raise SystemExit(code)
+
+    def _check(self, space: spaces.Space) -> None:
+        """Refuse what cannot be an axis, and settings that do not go together."""
+        settings = self.settings
+        for key in space.keys:
+            if key in settings.ignore or key.startswith(("hydra.", "hydra/")):
+                raise ValueError(f"{key} is a setting of the sweep and cannot be an axis of it")
+            if key == settings.group:
+                raise ValueError(
+                    f"one {key} a command: run {key}=a and {key}=b one after the other"
+                )
+        several = not isinstance(settings.direction, str) and len(settings.direction) > 1
+        if several and settings.prune != "none":
+            raise ValueError(
+                f"prune={settings.prune} needs one objective: Optuna cannot rank unfinished trials "
+                "by several (use prune=none)"
+            )
+        if several and space.intervals and settings.sampler == "cmaes":
+            raise ValueError("sampler=cmaes knows one objective only; take tpe, nsgaii, gp, random")
+        for key, value, known in (
+            ("on_error", settings.on_error, ("continue", "stop")),
+            ("sampler", settings.sampler, ("tpe", "gp", "random", "qmc", "cmaes", "nsgaii")),
+        ):
+            if value not in known:
+                raise ValueError(f"{key}={value} is unknown; known: {', '.join(known)}")
+
+    def _name(self, space: spaces.Space, shared: dict[str, Any]) -> str:
+        """The sweep's name: as given, or its study's, or its axes and a digest of the rest."""
+        settings = self.settings
+        if settings.name:
+            return str(settings.name)
+        if settings.group and settings.axes:
+            choice = str(OmegaConf.select(self.composed.hydra.runtime.choices, settings.group))
+            return choice.replace("/", "-") + settings.suffix
+        keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
+        rest = spaces.without(OmegaConf.to_container(OmegaConf.create(shared)), space.keys)
+        return f"{keys}-{spaces.digest(rest)[:6]}"
+
+    def _signature(
+        self, space: spaces.Space, shared: dict[str, Any], config: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What sweep.yaml keeps: the command, and what must not change between two of it."""
+        axes: dict[str, Any] = {key.lstrip("+"): list(v) for key, v in space.choices.items()}
+        axes |= {
+            key.lstrip("+"): f"interval({v.start}, {v.end}) {sorted(v.tags)}".strip()
+            for key, v in space.intervals.items()
+        }
+        probe: Callable[[Any], Any] = load(self.settings.fingerprint) or (lambda config: {})
+        return {
+            "command": shlex.join(["python", *_program(), *sys.argv[1:]]),
+            "axes": axes,
+            "search": bool(space.intervals),
+            "fingerprint": probe(config),
+            "config": shared,
+        }
+
+
+def _program() -> Sequence[str]:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", spec.name] if spec is not None else [sys.argv[0]]
+
+
+def load(path: str | None) -> Any:
+    """The function that `package.module.function` names, or None."""
+    if path is None:
+        return None
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,57 @@
+"""What a sweep asks of this project before it starts: what must not change, what it takes."""
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LOGS = 2_000_000  # bytes of a run's history, log and dashboards
+
+
+def fingerprint(config: dict[str, Any]) -> dict[str, str]:
+    """What makes results incomparable when it differs: torch's major version, the data's files.
+
+    Args:
+        config: A cell's composed, resolved config.
+    """
+    marks = {"torch": version("torch").split(".")[0]}
+    root = Path(str(config["data"]["root"]))
+    files = sorted(_files(root)) if root.is_dir() else []
+    if files:  # generated data may not have been generated yet
+        digest = hashlib.sha256("\n".join(files).encode(errors="surrogateescape"))
+        marks[f"data {config['data']['name']}"] = digest.hexdigest()[:16]
+    return marks
+
+
+def _files(root: Path) -> list[str]:
+    """Name and size of every visible file below `root`."""
+    return [
+        f"{os.path.relpath(os.path.join(path, name), root)} "
+        f"{os.path.getsize(os.path.join(path, name))}"
+        for path, _, names in os.walk(root)
+        for name in names
+        if not name.startswith(".")
+    ]
+
+
+def estimate(config: dict[str, Any]) -> tuple[int, int]:
+    """Bytes on disk that a run takes while it is under way, and once it has ended.
+
+    Checkpoints count: weights, and as much again for each moment that the optimiser keeps; one of
+    them is written beside the one before it.
+    """
+    import torch
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.create(config)
+    with torch.device("meta"):
+        net = instantiate(
+            settings.model, num_outputs=10, resolution=config["data"]["resolution"], _convert_="all"
+        )
+    weights = sum(p.numel() * p.element_size() for p in net.parameters())
+    name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
+    moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
+    under_way = weights * (1 + moments) * 2 + weights
+    return under_way, LOGS + (weights if config["keep_best"] is None else 0)
