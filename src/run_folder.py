@@ -132,6 +132,14 @@ class Tee:
         return getattr(self.stream, name)
 
 
+def _writes_to(stream: TextIO, log: TextIO) -> bool:
+    """Whether `stream` goes to the log already, as in a run that a sweep has launched."""
+    try:
+        return os.path.sameopenfile(stream.fileno(), log.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
@@ -156,7 +164,10 @@ class RunFolder:
         (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (Tee(stream, self.log) for stream in self.streams)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = (  # type: ignore[assignment]
+            stream if _writes_to(stream, self.log) else Tee(stream, self.log)
+            for stream in self.streams
+        )
         return self
 
     def __exit__(
