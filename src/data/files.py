@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from src.models.choices import choose
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+EXTENSIONS = {"jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ImageFiles:
     Attributes:
         root: The folder that `paths` start from.
         paths: Relative, with forward slashes on every system.
-        stats: Size in bytes and time of the last change in ns.
+        stats: Size in bytes, time of the last change in ns: [2, M] int64.
         targets: Index into `classes`, or the score when there are no classes.
         classes: Their names; empty for scores.
         official: "train" or "test" where the data set says so, else "".
@@ -31,7 +34,7 @@ class ImageFiles:
 
     root: Path
     paths: list[str]
-    stats: list[tuple[int, int]]
+    stats: NDArray[np.int64]
     targets: list[int] | list[float]
     classes: list[str]
     official: list[str]
@@ -57,23 +60,25 @@ def find_class_images(root: Path) -> ImageFiles:
             )
         classes = folders
         where = [("", name, name) for name in classes]
-    found, ignored = [], []
+    images: list[tuple[str, int, int, int, str]] = []
+    ignored: list[str] = []
     for part, name, folder in where:
-        images = []
+        before, target = len(images), classes.index(name)
         for path, stat in _walk(root, folder):
-            if Path(path).suffix.lower() in EXTENSIONS:
-                images.append((path, (stat.st_size, stat.st_mtime_ns), classes.index(name), part))
+            if path.rpartition(".")[2].lower() in EXTENSIONS:
+                images.append((path, stat.st_size, stat.st_mtime_ns, target, part))
             else:
                 ignored.append(path)
-        if not images:
+        if len(images) == before:
             raise ValueError(
                 f"class {name!r} has no image in {root / folder}; add some or remove the folder"
             )
-        found += sorted(images)
     if not classes:
         raise ValueError(f"no class folders in {root}; images are expected in {root}/<class>/")
-    columns = [list(column) for column in zip(*found, strict=True)]
-    return ImageFiles(root, columns[0], columns[1], columns[2], classes, columns[3], ignored)
+    images.sort()
+    paths, sizes, times, targets, official = map(list, zip(*images, strict=True))
+    stats = np.array([sizes, times])
+    return ImageFiles(root, paths, stats, targets, classes, official, ignored)
 
 
 def select_classes(known: list[str], wanted: list[str]) -> list[int]:

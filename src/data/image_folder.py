@@ -160,7 +160,7 @@ class ImageFolderData(L.LightningDataModule):
         if not len(broken):
             return
         if not self.skip_broken:
-            path, reason = files.root / files.paths[broken[0]], index.facts[broken[0]].error
+            path, reason = files.root / files.paths[broken[0]], index.facts["error"][broken[0]]
             raise ValueError(
                 f"broken image {path}: {reason} ({len(broken)} broken in all);"
                 " data.on_broken=skip goes on without"
@@ -169,7 +169,7 @@ class ImageFolderData(L.LightningDataModule):
 
     def _note_twins(self, index: Index, sides: NDArray[np.str_]) -> None:
         good = np.flatnonzero(~index.broken)
-        distinct = len({index.facts[i].sha1 for i in good})
+        distinct = len(np.unique(index.facts["sha1"][good]))
         exact, near = len(good) - distinct, distinct - len(np.unique(index.twins[good]))
         if self.grouped and exact + near:
             self.notes.append(f"{exact} exact and {near} near duplicates kept on one side")

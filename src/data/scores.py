@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
+
 from src.data.files import EXTENSIONS, ImageFiles
 from src.data.image_folder import ImageFolderData
 
@@ -45,16 +47,17 @@ def find_scored_images(root: Path) -> ImageFiles:
     if not rows:
         raise ValueError(f"{table} names no image")
     paths = sorted(rows)
-    stats = [(s.st_size, s.st_mtime_ns) for s in (os.stat(root / path) for path in paths)]
+    stats = [os.stat(root / path) for path in paths]
+    numbers = np.array([[s.st_size for s in stats], [s.st_mtime_ns for s in stats]])
     scores = [rows[path][1] for path in paths]
-    return ImageFiles(root, paths, stats, scores, [], [""] * len(paths), [])
+    return ImageFiles(root, paths, numbers, scores, [], [""] * len(paths), [])
 
 
 def _locate(root: Path, name: str | None, where: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"{where}: {name!r} is not the name of a file below {root}")
     for path in (f"images/{name}", name):
-        if (root / path).is_file() and Path(path).suffix.lower() in EXTENSIONS:
+        if (root / path).is_file() and Path(path).suffix[1:].lower() in EXTENSIONS:
             return path
     raise FileNotFoundError(f"{where}: no image {name!r} in {root / 'images'} or {root}")
 

@@ -119,6 +119,8 @@ def take_fraction(
     fraction: float,
 ) -> NDArray[np.int64]:
     """`fraction` of the rows of each class, at least one; the smaller is part of the larger."""
+    if fraction == 1:
+        return rows
     order = sorted(rows.tolist(), key=lambda row: _hash(seed, "fraction", keys[row]))
     kept: list[int] = []
     for target in np.unique(targets[rows]):
