@@ -7,8 +7,10 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from omegaconf import DictConfig
 
+from src.callbacks.pruning import Pruning
 from src.data.image_folder import ImageFolderData
 from src.learner import Learner
+from src.models.choices import choose
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
@@ -67,5 +69,15 @@ def early_stopping(cfg: DictConfig) -> list[Callback]:
     """Lightning's early stopping on the objective, if asked for."""
     if cfg.patience is None:
         return []
-    mode = {"maximize": "max", "minimize": "min"}[cfg.direction]
+    mode = "max" if maximizes(cfg) else "min"
     return [EarlyStopping(cfg.objective, mode=mode, patience=cfg.patience, check_finite=False)]
+
+
+def pruning(cfg: DictConfig) -> list[Callback]:
+    """In a sweep that prunes, the run's line to its study."""
+    return [Pruning(cfg.objective, **cfg.trial)] if cfg.trial is not None else []
+
+
+def maximizes(cfg: DictConfig) -> bool:
+    """Whether more of the objective is better."""
+    return choose("direction", cfg.direction, {"maximize": True, "minimize": False})

@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException
 
@@ -16,7 +15,7 @@ def near(name: str, known: Iterable[str]) -> str:
     options = sorted(known)
     matches = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
-    return f"{hint} known: {', '.join(options)}" if len(options) <= 40 or not hint else hint
+    return f"{hint} known: {', '.join(options)}" if len(options) <= 20 else hint
 
 
 def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
@@ -31,7 +30,7 @@ def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{found[1]}={found[2]} is unknown{near(found[2], options)}"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {Path(str(error.filename))}"
+        return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
     prefix = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
     return prefix + "\n".join(lines or [type(error).__name__])

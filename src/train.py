@@ -35,7 +35,9 @@ def task(cfg: DictConfig) -> float | None:
     own = HydraConfig.get()
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:
         return Training(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
-    folder = Path(os.path.relpath(own.runtime.output_dir))
+    folder = Path(own.runtime.output_dir)
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
     os.environ[RANK_0_FOLDER] = str(folder.absolute())
     if not OmegaConf.is_missing(own.job, "num"):
         return in_folder(cfg, folder, trial=True)
@@ -44,7 +46,7 @@ def task(cfg: DictConfig) -> float | None:
             cfg = run_config.to_resume(folder, own.overrides.task)
         return in_folder(cfg, folder, trial=False)
     except Exception as error:
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
             folder.rmdir()
         raise Failed from error
 
@@ -80,11 +82,12 @@ def main() -> None:
 
 
 def _keys() -> list[str]:
-    """Every setting of the default config, for near matches."""
+    """Every group and setting of the default config, for near matches."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("train"), resolve=False)
-    return list(run_config.flat(config)) if isinstance(config, dict) else []
+    settings = run_config.flat(config) if isinstance(config, dict) else {}
+    return sorted({*settings, *(key.split(".")[0] for key in settings)})
 
 
 if __name__ == "__main__":

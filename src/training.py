@@ -25,7 +25,11 @@ from src.learner import Learner
 from src.models.summary import Summary, summarize
 from src.run_folder import HISTORY, LAST
 
-NOT_HPARAMS = ("trainer.", "hydra", "data_dir", "cache_dir", "data.root", "resume", "save_every_s")
+NOT_HPARAMS = (
+    "trainer.", "hydra", "data_dir", "cache_dir", "data.root", "resume", "save_every_s", "sweep",
+    "jobs", "on_error", "retries", "rerun_failed", "timeout_s", "keep_best", "dry_run", "n_trials",
+    "sampler", "prune", "trial",
+)  # fmt: skip
 
 
 class Training:
@@ -61,7 +65,7 @@ class Training:
         return Checkpoints(
             self.folder,
             objective=self.cfg.objective,
-            maximize=self.cfg.direction == "maximize",
+            maximize=build.maximizes(self.cfg),
             every_s=self.cfg.save_every_s,
             keep_last=keep_last,
             about=about,
@@ -81,6 +85,7 @@ class Training:
             EpochLines(self.history, headline),
             self.board,
             self.checkpoints,
+            *build.pruning(cfg),
             Interrupt(self.checkpoints),
             SeededSteps(cfg.seed),
         ]

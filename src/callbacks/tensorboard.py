@@ -67,10 +67,9 @@ class TensorBoard(Checkpoint):
         """Write the final metrics and the HParams entry, and close the file."""
         if self.writer is None or self.writer.file_writer is None:
             return
-        epoch = len(self.history.rows)
         names = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
-        for name in names.keys() - self.history.rows[-1].keys():
-            self.writer.add_scalar(name, names[name], epoch)
+        for name in [name for name in names if name.startswith("test")]:
+            self.writer.add_scalar(name, names[name], len(self.history.rows))
         for part in hparams(dict(self.hparams), names):
             self.writer.file_writer.add_summary(part)
         self.writer.close()

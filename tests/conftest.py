@@ -1,0 +1,40 @@
+"""What tests share: a composed config, and a small folder of images that a net can learn."""
+
+import numpy as np
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+import torch
+from PIL import Image
+
+from src.run_config import CONF
+
+torch.set_num_threads(1)  # nets this small gain nothing from a second thread
+
+COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
+
+
+@pytest.fixture
+def compose():
+    """compose("model=alexnet", ...) -> the config that the command line would give."""
+
+    def make(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra_compose("train", list(overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """3 classes x 6 images of 16 to 32 px; the class is the dominant colour."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for i in range(6):
+            side = int(rng.integers(16, 33))
+            noise = rng.normal(0, 60, (side, side, 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root

@@ -1,0 +1,174 @@
+"""One training, in this process, on a few generated images."""
+
+import csv
+import os
+import signal
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from src.checkpoint_io import load
+from src.run_folder import LAST, RunFolder, Stopped, read_history, read_metrics
+from src.training import Training
+
+EPOCHS, BATCHES = 2, 4
+
+
+@pytest.fixture
+def config(compose, image_folder, tmp_path):
+    def make(*overrides):
+        return compose(
+            "data=folder",
+            f"data.root={image_folder}",
+            "data.resolution=32",
+            "data.load_size=36",
+            "data.batch_size=3",
+            "augment=alexnet",
+            "model=alexnet",
+            "model.head=[16,16]",
+            "model.width=0.1",
+            f"trainer.max_epochs={EPOCHS}",
+            "optim.lr=0.05",
+            "sched=cosine",
+            f"cache_dir={tmp_path}/.cache",
+            *overrides,
+        )
+
+    return make
+
+
+def train(cfg, folder, *, stop_after=None, trial=False):
+    """Run; with `stop_after`, a SIGTERM arrives during that batch (counted from 1 over epochs)."""
+    with RunFolder(folder, keep=True) as run:
+        training = Training(cfg, run.path, run.record, trial=trial)
+        batches = 0
+
+        def count(*args):
+            nonlocal batches
+            batches += 1
+            if batches == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        training.learner.on_train_batch_start = count
+        training.run()
+    return training
+
+
+def weights(training):
+    return {k: v.clone() for k, v in training.learner.net.state_dict().items()}
+
+
+def rows(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(folder)]
+
+
+@pytest.fixture
+def unbroken(config, tmp_path):
+    return weights(train(config(), tmp_path / "unbroken")), rows(tmp_path / "unbroken")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("batch", range(1, EPOCHS * BATCHES + 1))
+def test_a_stop_at_any_batch_changes_nothing(config, tmp_path, unbroken, batch):
+    """At the last batch of an epoch too; dropout, crops, flips and colour draws are all on."""
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(config(), folder, stop_after=batch)
+    assert read_metrics(folder)["status"] == "stopped"
+    resumed = train(config(), folder)
+    assert same(weights(resumed), unbroken[0])
+    assert rows(folder) == unbroken[1]
+    assert read_metrics(folder)["status"] == "finished"
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_path, unbroken):
+    again = train(config(), tmp_path / "again")
+    assert same(weights(again), unbroken[0])
+    assert rows(tmp_path / "again") == unbroken[1]
+    other = train(config("seed=1"), tmp_path / "other")
+    assert not same(weights(other), unbroken[0])
+
+
+def test_the_run_folder_is_as_designed(config, tmp_path):
+    train(config(), tmp_path / "run")
+    names = {p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("events.out")}
+    assert names == {"config.yaml", "metrics.json", "history.csv", "checkpoints", "train.log", ".lock"}
+    metrics = read_metrics(tmp_path / "run")
+    keys = "status error objective metrics best_epoch epochs wall_s images_per_s peak_rss_mb"
+    keys += " peak_gpu_mb params neurons seed git data_fingerprint versions"
+    assert set(metrics) == set(keys.split())
+    assert metrics["objective"] == metrics["metrics"]["val/acc"]
+    with (tmp_path / "run/history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    best = history[metrics["best_epoch"] - 1]
+    assert float(best["val/acc"]) == max(float(row["val/acc"]) for row in history)
+    assert float(best["val/loss"]) == metrics["metrics"]["val/loss"]
+    config = OmegaConf.load(tmp_path / "run/config.yaml")
+    assert config.model.act == "relu"  # resolved
+
+
+def test_best_holds_the_tested_weights_only_and_a_trial_keeps_no_last(config, tmp_path):
+    training = train(config(), tmp_path / "run", trial=True)
+    assert not (tmp_path / "run" / LAST).exists()
+    best = load(tmp_path / "run/checkpoints/best.ckpt")
+    assert same(best["net"], weights(training))
+    assert set(best) == {"format", "classes", "fingerprint", "epoch", "score", "metrics", "net"}
+
+
+def test_a_finished_run_can_be_trained_longer(config, tmp_path):
+    once = train(config("trainer.max_epochs=3", "sched=constant"), tmp_path / "once")
+    train(config("sched=constant"), tmp_path / "twice")
+    longer = train(config("trainer.max_epochs=3", "sched=constant"), tmp_path / "twice")
+    assert rows(tmp_path / "twice") == rows(tmp_path / "once")
+    assert same(weights(longer), weights(once))
+
+
+def test_ema_validates_and_keeps_the_average(config, tmp_path):
+    """With a decay of 0 the average is the weights: the same as without."""
+    plain = train(config(), tmp_path / "plain")
+    zero = train(config("ema_decay=0.0"), tmp_path / "zero")
+    assert same(weights(plain), weights(zero))
+    slow = train(config("ema_decay=0.999"), tmp_path / "slow")
+    assert not same(weights(plain), weights(slow))
+
+
+def test_patience_stops_early(config, tmp_path):
+    overrides = ["optim.lr=1e-12", "patience=2", "trainer.max_epochs=9"]
+    train(config(*overrides, "sched=constant"), tmp_path / "run")
+    assert read_metrics(tmp_path / "run")["epochs"] == 3  # the first, and two without improvement
+
+
+def test_a_loss_that_is_no_number_fails_the_run_and_says_where(config, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"epoch 1 .*lower optim\.lr"):
+        train(config("optim.lr=1e30", "sched=constant"), tmp_path / "run")
+    assert read_metrics(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_net_learns_twelve_images_by_heart(compose, image_folder, tmp_path):
+    cfg = compose(
+        *["data=folder", f"data.root={image_folder}", "data.resolution=32", "data.batch_size=12"],
+        *["model=small_cnn", "trainer.max_epochs=40", "optim=adam", "optim.lr=0.003"],
+        f"cache_dir={tmp_path}/.cache",
+    )
+    train(cfg, tmp_path / "run")
+    assert float(read_history(tmp_path / "run")[-1]["train/acc"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
+        ("optim.lr=0", "optim.lr=0.*greater than 0"),
+        ("objective=val/nonsense", "val/nonsense.*known: .*val/acc"),
+        ("direction=up", "direction='up'.*maximize"),
+        ("trainer.precision=8bit", "8bit"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_said(config, tmp_path, override, message):
+    with pytest.raises(Exception, match=message):
+        train(config(override), tmp_path / "run")
