@@ -15,7 +15,7 @@ from src.data.randaugment import OPERATIONS, rand_augment
 
 
 class Augment(nn.Module):
-    """uint8 [N, 3, S, S] -> float32 [N, 3, R, R], RGB mostly in [0, 1], each setting off at 0.
+    """uint8 [N, 3, S, S] -> float32 [N, 3, R, R], RGB in [0, 1]; every setting is off at 0.
 
     Args:
         crop: cut the square at random, not in the centre; it needs images larger than the net's.
@@ -112,4 +112,4 @@ class Augment(nn.Module):
         shape = (self.randaugment, len(images))
         kinds = torch.randint(OPERATIONS, shape)  # on the CPU: they choose the kernels
         signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
-        return rand_augment(images.clamp(0, 1), kinds, signs, self.magnitude)
+        return rand_augment(images, kinds, signs, self.magnitude)

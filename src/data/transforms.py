@@ -93,7 +93,7 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 def pca_colour(images: Tensor, alpha: Tensor) -> Tensor:
     """Add ImageNet's colour axes, each by `alpha` [N, 3] times its eigenvalue, to every pixel.
 
-    Krizhevsky et al. 2012, section 4.1, with alpha ~ N(0, 0.1). Not clipped, as there.
+    Krizhevsky et al. 2012, section 4.1, with alpha ~ N(0, 0.1); here clipped to [0, 1].
     """
     axes = images.new_tensor(PCA_VECTORS) * images.new_tensor(PCA_VALUES)
-    return images + (alpha @ axes.T)[:, :, None, None]
+    return (images + (alpha @ axes.T)[:, :, None, None]).clamp_(0, 1)

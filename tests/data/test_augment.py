@@ -1,21 +1,14 @@
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from src.data.augment import Augment
 from src.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
+from src.run_config import CONF
 
-CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
-
-
-def shipped(name):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return instantiate(compose("train", [f"augment={name}"]).augment)
 
 
 def one_image_many_times(size):
@@ -26,8 +19,9 @@ def one_image_many_times(size):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
-def test_each_image_gets_its_own_draw_and_a_seed_repeats_it(name):
-    images, augment = one_image_many_times(40), shipped(name)
+def test_each_image_gets_its_own_draw_and_a_seed_repeats_it(name, compose):
+    images = one_image_many_times(40)
+    augment = instantiate(compose(f"augment={name}").augment)
     torch.manual_seed(3)
     first = augment(images, 32)
     torch.manual_seed(3)
@@ -39,16 +33,16 @@ def test_each_image_gets_its_own_draw_and_a_seed_repeats_it(name):
     assert distinct == 2 if name == "flip" else distinct > 8
 
 
-def test_none_is_the_centre_crop():
+def test_none_is_the_centre_crop(compose):
     images = one_image_many_times(40)
-    torch.testing.assert_close(shipped("none")(images, 32), centre_crop(images, 32) / 255)
+    none = instantiate(compose("augment=none").augment)
+    torch.testing.assert_close(none(images, 32), centre_crop(images, 32) / 255)
 
 
-def test_a_setting_may_be_added_to_any_of_them():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", ["augment=flip", "augment.rotate=15"])
-    assert instantiate(config.augment).flip == 0.5
-    assert instantiate(config.augment).warp["rotate"] == 15
+def test_a_setting_may_be_added_to_any_of_them(compose):
+    augment = instantiate(compose("augment=flip", "augment.rotate=15").augment)
+    assert augment.flip == 0.5
+    assert augment.warp["rotate"] == 15
 
 
 def test_crops_come_from_everywhere_and_are_pieces_of_the_image():

@@ -103,12 +103,14 @@ def test_crop_and_mirror_by_index():
 
 def test_pca_colour_by_hand():
     # alpha times eigenvalue along the first and the last axis, to every pixel alike
-    images = torch.rand(2, 3, 5, 5)
+    images = torch.rand(2, 3, 5, 5) * 0.6 + 0.2
     shifted = transforms.pca_colour(images, torch.tensor([[1.0, 0, 0], [0, 0, -2.0]]))
     first = 0.2175 * torch.tensor([-0.5675, -0.5808, -0.5836])
     last = -2 * 0.0045 * torch.tensor([0.4009, -0.8140, 0.4203])
     for image, moved, shift in zip(images, shifted, (first, last), strict=True):
         torch.testing.assert_close(moved - image, shift.view(3, 1, 1).expand(3, 5, 5))
+    black = transforms.pca_colour(torch.zeros(1, 3, 1, 1), torch.tensor([[1.0, 0, 0]]))
+    assert black.sum() == 0
 
 
 def test_pca_axes_are_orthonormal():
