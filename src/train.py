@@ -30,31 +30,34 @@ class Failed(BaseException):
 @hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")
 def task(cfg: DictConfig) -> float | None:
     """One training in Hydra's run folder; returns the objective."""
-    from src.training import Training
-
     own = HydraConfig.get()
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        return Training(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
-    folder = Path(own.runtime.output_dir)
+    is_trial = not OmegaConf.is_missing(own.job, "num")
+    is_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    folder = Path(own.runtime.output_dir if is_rank_0 else os.environ[RANK_0_FOLDER])
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     os.environ[RANK_0_FOLDER] = str(folder.absolute())
-    if not OmegaConf.is_missing(own.job, "num"):
-        return in_folder(cfg, folder, trial=True)
     try:
         if cfg.resume:
             cfg = run_config.to_resume(folder, own.overrides.task)
-        return in_folder(cfg, folder, trial=False)
+        return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
     except Exception as error:
+        if is_trial:
+            raise  # for the launcher
         if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
             folder.rmdir()
         raise Failed from error
 
 
-def in_folder(cfg: DictConfig, folder: Path, *, trial: bool) -> float | None:
-    """Train in `folder`, which is locked meanwhile and says afterwards how it ended."""
+def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> float | None:
+    """Train in `folder`, which is locked meanwhile and says afterwards how it ended.
+
+    The ranks of DDP that do not `write` only compute.
+    """
     from src.training import Training
 
+    if not write:
+        return Training(cfg, folder, {}, trial=trial).run()
     with RunFolder(folder, keep=trial) as run:
         training = Training(cfg, run.path, run.record, trial=trial)
         run.started = True
@@ -69,7 +72,8 @@ def main() -> None:
     try:
         task()
     except Stopped as stop:
-        print(f"stopped; to go on: python -m src.train resume={os.environ[RANK_0_FOLDER]}")
+        folder = os.path.relpath(os.environ[RANK_0_FOLDER])
+        print(f"stopped; to go on: python -m src.train resume={folder}")
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

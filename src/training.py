@@ -166,5 +166,5 @@ def _quieten() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*`_convert_`.*"):
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*sync_dist=True.*"):
         warnings.filterwarnings("ignore", message)

@@ -62,7 +62,8 @@ class History(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add the epoch's row and write the file."""
-        metrics = {name: float(v) for name, v in trainer.callback_metrics.items()}
+        values = sorted(trainer.callback_metrics.items(), key=lambda item: item[0].split("/")[0])
+        metrics = {name: float(v) for name, v in values}  # train/* before val/*
         row = {"epoch": float(trainer.current_epoch + 1), "lr": self._lr, **metrics}
         self.rows.append({**row, "seconds": round(self._seconds, 3)})
         self.rates.append(self._images / max(self._seconds, 1e-9))
