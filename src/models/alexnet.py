@@ -36,7 +36,7 @@ class AlexNet(nn.Module):
         overlap: pooling windows of 3 with stride 2, else of 2.
         groups: 2 for the paper's two towers (convolutions 2, 4 and 5), 1 for one.
         width: multiplies the kernels of every convolution, rounded to a multiple of 8.
-        dropout: rate in front of the first two wide layers (the share that is dropped).
+        dropout: rate in front of each wide layer (the share that is dropped).
         feature_dropout: rate on feature maps, in front of each pooling; None takes `dropout`.
         dropout_at: none, fc, features or both.
         dropout_kind: of the features' dropout: single elements, or whole channels.
@@ -155,7 +155,7 @@ def _classifier(
 ) -> nn.Sequential:
     classifier = nn.Sequential()
     for number, outputs in enumerate(head, 6):  # fc6, fc7, ... as the paper counts
-        if dropout and number < 8:
+        if dropout:
             classifier.add_module(f"dropout{number}", nn.Dropout(dropout))
         classifier.add_module(f"fc{number}", nn.Linear(inputs, outputs))
         classifier.add_module(f"act{number}", act())

@@ -51,9 +51,10 @@ def test_torchvisions_form_gives_torchvisions_logits():
     with torch.device("meta"):
         ours = AlexNetTorchvision(1000).eval()
     ours.load_state_dict(theirs.state_dict(), assign=True)
-    images = torch.randn(2, 3, 96, 96)
-    with torch.no_grad():
-        assert torch.equal(ours(images), theirs(images))
+    for resolution in (64, 256):  # maps of 1x1 enlarged to 6x6, and of 7x7 averaged
+        images = torch.randn(1, 3, resolution, resolution)
+        with torch.no_grad():
+            assert torch.equal(ours(images), theirs(images))
 
 
 def test_lrn_is_the_papers_formula():
