@@ -7,7 +7,6 @@ a temporary name, synced, then renamed: what has its final name is whole.
 """
 
 import hashlib
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ from src.data.files import ImageFiles
 from src.data.twins import find_twins
 from src.run_folder import sync_folder
 
-log = logging.getLogger(__name__)
 VERSION = 2  # raise it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once
 
@@ -95,7 +93,7 @@ class ImageCache:
             if index.exists() and (size is None or self._path(size).exists()):
                 return  # another process was faster
             start = time.perf_counter()
-            log.info("decoding the %d images of %s, once", len(self.files.paths), self.name)
+            print(f"decoding the {len(self.files.paths):,} images of {self.name}, once", flush=True)
             facts = self._write_images(size) if size else [f for f, _ in self._read_all(None)]
             if not index.exists():
                 with _whole(index) as file:
@@ -104,7 +102,7 @@ class ImageCache:
                         field: _column(v) for field, v in zip(Facts._fields, columns, strict=True)
                     }
                     np.savez(file, twins=find_twins(facts), **named)
-            log.info("decoded %s in %.1f s", self.name, time.perf_counter() - start)
+            print(f"decoded in {time.perf_counter() - start:.1f} s", flush=True)
 
     def _write_images(self, size: int) -> list[Facts]:
         nothing = np.zeros((3, size, size), np.uint8)
@@ -137,7 +135,7 @@ def _locked(path: Path, name: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        log.info("waiting for another process that is decoding %s", name)
+        print(f"waiting for another process that is decoding {name}", flush=True)
         lock.acquire()
     try:
         yield

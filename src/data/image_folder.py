@@ -1,6 +1,5 @@
 """Images in class folders, decoded once and dealt into train, val and test."""
 
-import hashlib
 from pathlib import Path
 
 import lightning as L
@@ -10,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.data.augment import Augment
-from src.data.cache import ImageCache, Index
-from src.data.files import ImageFiles, find_class_images, select_classes
+from src.data.cache import ImageCache
+from src.data.files import ImageFiles, find_class_images
 from src.data.loader import BatchLoader, Fetch, gather
-from src.data.split import LEFT_OUT, SPLITS, kept_split, take_fraction
+from src.data.selection import check_broken, check_counts, notes_on, select
+from src.data.split import kept_split
 from src.data.views import View
 from src.models.choices import choose
 
@@ -86,7 +86,8 @@ class ImageFolderData(L.LightningDataModule):
         self.root, self.cache_dir = root, Path(cache_dir)
         self.name: str = name
         self.resolution, self.load_size = resolution, load_size or resolution
-        self.batch_size, self.seed, self.fraction, self.wanted = batch_size, seed, fraction, classes
+        self.batch_size, self.seed, self.fraction = batch_size, seed, fraction
+        self.wanted = [classes] if isinstance(classes, str) else classes
         self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
         self.grouped = choose("data.split", split, {"grouped": True, "random": False})
         self.skip_broken = choose("data.on_broken", on_broken, {"error": False, "skip": True})
@@ -103,10 +104,10 @@ class ImageFolderData(L.LightningDataModule):
         self.rows: dict[str, NDArray[np.int64]] = {}
 
     def _check_numbers(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"data.batch_size={self.batch_size}: must be at least 1")
-        if self.resolution < 1:
-            raise ValueError(f"data.resolution={self.resolution}: must be at least 1")
+        for key in ("batch_size", "resolution", "load_size"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"data.{key}={value!r}: must be a whole number of at least 1")
         if self.load_size < self.resolution:
             raise ValueError(
                 f"data.load_size={self.load_size} is smaller than data.resolution={self.resolution}"
@@ -128,98 +129,35 @@ class ImageFolderData(L.LightningDataModule):
         """The root, which must exist."""
         if not self.root:
             raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
-        if not Path(self.root).is_dir():
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
             raise FileNotFoundError(
-                f"data={self.name}: no folder {self.root}; set DATA_DIR or data.root, or see"
-                f" `python -m src.data.fetch {self.name}`"
+                f"data={self.name}: no folder {self.root}; set DATA_DIR or data.root\n"
+                "(`python -m src.data.fetch --help` says how to get data)"
             )
-        return Path(self.root)
+        return root
 
     def prepare(self) -> None:
         """Decode what is not decoded yet and deal out the split; does nothing a second time."""
         if self.rows:
             return
-        files = self.find_files()
-        store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
-        index = store.index(self.load_size if self.cached else None)
-        self._note_files(files, index)
-        sides = kept_split(
-            store.folder, files, index, self.grouped, self.split_seed, *self.fractions
-        )
-        self._note_twins(index, sides)
-        self._choose(files, index, sides)
-        self._check_counts()
-        self.store = store
-        self.images = torch.from_numpy(store.images(self.load_size)) if self.cached else None
-
-    def _note_files(self, files: ImageFiles, index: Index) -> None:
-        if files.ignored:
-            first = ", ".join(map(repr, files.ignored[:3]))
-            self.notes.append(f"{len(files.ignored)} files that are not images ignored: {first}")
-        broken = np.flatnonzero(index.broken)
-        if not len(broken):
-            return
+        self.files = files = self.find_files()
+        self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
+        index = self.store.index(self.load_size if self.cached else None)
         if not self.skip_broken:
-            path, reason = files.root / files.paths[broken[0]], index.facts["error"][broken[0]]
-            raise ValueError(
-                f"broken image {path}: {reason} ({len(broken)} broken in all);"
-                " data.on_broken=skip goes on without"
-            )
-        self.notes.append(f"{len(broken)} broken images skipped: {files.paths[broken[0]]!r}")
-
-    def _note_twins(self, index: Index, sides: NDArray[np.str_]) -> None:
-        good = np.flatnonzero(~index.broken)
-        distinct = len(np.unique(index.facts["sha1"][good]))
-        exact, near = len(good) - distinct, distinct - len(np.unique(index.twins[good]))
-        if self.grouped and exact + near:
-            self.notes.append(f"{exact} exact and {near} near duplicates kept on one side")
-        if left := int((sides[good] == LEFT_OUT).sum()):
-            self.notes.append(f"{left} twins of test images left train")
-
-    def _choose(self, files: ImageFiles, index: Index, sides: NDArray[np.str_]) -> None:
-        """Set what depends on the classes and the fraction that are wanted."""
-        known = list(range(len(files.classes)))
-        chosen = known if self.wanted is None else select_classes(files.classes, self.wanted)
-        self.classes = [files.classes[i] for i in chosen]
-        self.num_outputs = len(self.classes) or 1
-        targets = np.array(files.targets)
-        used = ~index.broken
-        if self.classes:
-            used &= np.isin(targets, chosen)
-            targets = np.searchsorted(chosen, targets)
-        strata = targets if self.classes else np.zeros(len(targets), np.int64)
-        keys = index.keys(files)
-        rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
-        rows["train"] = take_fraction(
-            rows["train"], keys, strata, seed=self.split_seed, fraction=self.fraction
+            check_broken(files, index)
+        sides = kept_split(
+            self.store.folder, files, index, self.grouped, self.split_seed, *self.fractions
         )
-        names = self.classes or ["images"]
-        self.counts = {
-            side: {name: int((strata[r] == i).sum()) for i, name in enumerate(names)}
-            for side, r in rows.items()
-        }
-        lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
-        content = "\n".join(lines).encode(errors="surrogateescape")
-        self.fingerprint = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        self.targets = torch.from_numpy(targets if self.classes else targets.astype(np.float32))
-        self.rows = rows
-
-    def _check_counts(self) -> None:
-        if len(self.classes) == 1:
-            raise ValueError(
-                f"data={self.name} has one class only, {self.classes[0]!r}; two are needed"
-            )
-        for side, counts in self.counts.items():
-            for name, count in counts.items():
-                if not count:
-                    raise ValueError(
-                        f"data={self.name}: no image of {name!r} in {side}; it has too few images"
-                    )
-        num_train = len(self.rows["train"])
-        if num_train < self.batch_size:
-            raise ValueError(
-                f"data.batch_size={self.batch_size} is more than the {num_train} images of train"
-            )
+        used = select(
+            files, index, sides, classes=self.wanted, fraction=self.fraction, seed=self.split_seed
+        )
+        check_counts(self.name, used.counts, self.batch_size)
+        self.notes = notes_on(files, index, sides, grouped=self.grouped)
+        self.rows, self.targets = used.rows, torch.from_numpy(used.targets)
+        self.classes, self.num_outputs = used.classes, len(used.classes) or 1
+        self.counts, self.fingerprint = used.counts, used.fingerprint
+        self.images = torch.from_numpy(self.store.images(self.load_size)) if self.cached else None
 
     def setup(self, stage: str | None = None) -> None:
         """See `prepare`."""

@@ -1,0 +1,103 @@
+"""Unpacks archives from strangers: nothing lands outside, nothing swells without bound.
+
+Limits fit image sets: photographs hardly compress, and CIFAR-10 has 60,000 files.
+"""
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+MAX_ENTRIES = 80_000
+MAX_BYTES = 4 * 2**30
+MAX_RATIO = 100  # unpacked size over the archive's own
+FREE_BYTES = 2**20  # so much may be unpacked at any ratio
+BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of an archive; `open` gives its content. Kind is "file", "folder" or another."""
+
+    name: str
+    size: int
+    kind: str
+    open: Callable[[], IO[bytes] | None]
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar or zip file into `folder`, which is left as it stands on an error.
+
+    Raises:
+        ValueError: Not an archive, damaged, or something in it is refused; the message says what.
+    """
+    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
+    entries = total = 0
+    try:
+        for entry in _entries(archive):
+            entries += 1
+            total += entry.size  # as its header says; checked before anything is unpacked
+            if entries > MAX_ENTRIES:
+                raise ValueError(f"{archive} has more than {MAX_ENTRIES:,} entries: refused")
+            if total > limit:
+                raise ValueError(
+                    f"{archive} would unpack to more than {limit:,} bytes: refused"
+                    f" (at most {MAX_RATIO} times its size, at most {MAX_BYTES:,})"
+                )
+            _unpack_one(entry, folder, archive)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of our own disk, not of the archive
+        raise ValueError(
+            f"{archive} is no tar or zip archive, or it is damaged: {error}"
+        ) from error
+
+
+def _unpack_one(entry: Entry, folder: Path, archive: Path) -> None:
+    windows = PureWindowsPath(entry.name)
+    if windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+        raise ValueError(f"{archive} has an entry that leaves its folder, {entry.name!r}: refused")
+    if entry.kind not in ("file", "folder"):
+        raise ValueError(f"{archive} has a {entry.kind}, {entry.name!r}: refused")
+    path = folder.joinpath(*PurePosixPath(entry.name).parts)
+    if entry.kind == "folder":
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content, left = entry.open(), entry.size
+    assert content is not None
+    with content, path.open("wb") as file:
+        while block := content.read(min(BLOCK, left + 1)):
+            if (left := left - len(block)) < 0:
+                raise ValueError(f"{archive}: {entry.name!r} is larger than it says: refused")
+            file.write(block)
+
+
+def _entries(archive: Path) -> Iterator[Entry]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                yield _zip_entry(zipped, info)
+    else:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                yield _tar_entry(tar, member)
+
+
+def _zip_entry(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    mode = info.external_attr >> 16
+    kind = "folder" if info.is_dir() else "link" if stat.S_ISLNK(mode) else "file"
+    if info.flag_bits & 1:
+        kind = "file with a password"
+    return Entry(info.filename, info.file_size, kind, lambda: zipped.open(info))
+
+
+def _tar_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+    plain = member.isreg() and not member.issparse()
+    link = member.issym() or member.islnk()
+    kind = "file" if plain else "folder" if member.isdir() else "link" if link else "special file"
+    return Entry(member.name, member.size, kind, lambda: tar.extractfile(member))

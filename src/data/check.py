@@ -1,0 +1,169 @@
+"""The data gate: `python -m src.data.check data=pokemon` says what a data set is made of.
+
+It prints a report in Markdown and writes it, and its numbers as JSON, to multirun/check/.
+Twins are found by src/data/twins.py; a `manifest.csv` beside the images with the columns path and
+neardup_group is the truth that they are held against.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+
+from src import run_config
+from src.data.cache import ImageCache, Index
+from src.data.check_report import markdown
+from src.data.files import ImageFiles
+from src.data.image_folder import ImageFolderData
+from src.data.split import SPLITS, kept_split
+from src.errors import in_short
+from src.run_folder import write_atomically
+
+SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
+
+
+def examine(data: ImageFolderData) -> dict[str, Any]:
+    """All that the report says; broken images are reported, not raised."""
+    files = data.find_files()
+    store = ImageCache(files, data.name, folder=data.cache_dir, fit=data.fit)
+    index = store.index(data.load_size)
+    good = np.flatnonzero(~index.broken)
+    sides = {
+        kind: kept_split(
+            store.folder, files, index, kind == "grouped", data.split_seed, *data.fractions
+        )
+        for kind in ("grouped", "random")
+    }
+    paths = np.array(files.paths, dtype=object)
+    facts = {name: column[good] for name, column in index.facts.items()}
+    exact = _groups(facts["sha1"].tolist(), paths[good])
+    twins = _groups(index.twins[good].tolist(), paths[good])
+    return {
+        "name": data.name,
+        "root": str(files.root),
+        "files": len(files.paths),
+        "classes": files.classes,
+        "counts": {kind: _counts(files, s) for kind, s in sides.items()},
+        "size": {side: _quantiles(facts[side]) for side in ("width", "height")},
+        "formats": Counter(facts["format"].tolist()),
+        "modes": Counter(facts["mode"].tolist()),
+        "wrong_extension": [
+            path for path, f in zip(paths[good], facts["format"], strict=True) if _wrong(path, f)
+        ],
+        "broken": {paths[i]: str(index.facts["error"][i]) for i in np.flatnonzero(index.broken)},
+        "passed_over": files.ignored,
+        "exact_groups": exact,
+        "twin_groups": twins,
+        "two_labels": _two_labels(files, exact),
+        "two_labels_near": _two_labels(files, twins),
+        "leak": {kind: _leak(index.twins, s) for kind, s in sides.items()},
+        "against_manifest": _against_manifest(files, index),
+    }
+
+
+def _groups(keys: Sequence[Hashable], paths: Iterable[str]) -> list[list[str]]:
+    """Paths that share a key with another, largest group first."""
+    groups = defaultdict(list)
+    for key, path in zip(keys, paths, strict=True):
+        groups[key].append(path)
+    return sorted((g for g in groups.values() if len(g) > 1), key=lambda g: (-len(g), g))
+
+
+def _counts(files: ImageFiles, sides: NDArray[np.str_]) -> dict[str, dict[str, int]]:
+    names = [files.classes[int(t)] for t in files.targets] if files.classes else None
+    found = Counter(zip(sides.tolist(), names or ["images"] * len(sides), strict=True))
+    every = files.classes or ["images"]
+    return {side: {name: found[side, name] for name in every} for side in SPLITS}
+
+
+def _quantiles(values: NDArray[Any]) -> list[int]:
+    """Least, median and largest."""
+    return (
+        [int(v) for v in np.quantile(values, (0, 0.5, 1), method="nearest")] if len(values) else []
+    )
+
+
+def _wrong(path: str, format: str) -> bool:
+    suffix = path.rpartition(".")[2].lower()
+    return SUFFIXES.get(suffix, suffix.upper()) != format
+
+
+def _two_labels(files: ImageFiles, groups: list[list[str]]) -> list[list[str]]:
+    if not files.classes:
+        return []
+    label = dict(zip(files.paths, files.targets, strict=True))
+    return [group for group in groups if len({label[path] for path in group}) > 1]
+
+
+def _leak(twins: NDArray[np.int64], sides: NDArray[np.str_]) -> dict[str, int]:
+    """Images of test and val, and those of them that have a twin in train."""
+    train = twins[sides == "train"]
+    return {
+        key: int(value)
+        for side in ("test", "val")
+        for key, value in (
+            (side, (sides == side).sum()),
+            (f"{side}_with_twin", np.isin(twins[sides == side], train).sum()),
+        )
+    }
+
+
+def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
+    """Pairs of twins found and true, precision and recall; None without a manifest."""
+    path = files.root / "manifest.csv"
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file) if "path" in row}
+    known = [i for i, p in enumerate(files.paths) if "neardup_group" in rows.get(p, {})]
+    if not known:
+        return None
+    found = [int(index.twins[i]) for i in known]
+    true = [rows[files.paths[i]]["neardup_group"] for i in known]
+    both = _pairs(zip(found, true, strict=True))
+    return {
+        "images": len(known),
+        "pairs_true": _pairs(true),
+        "pairs_found": _pairs(found),
+        "pairs_both": both,
+        "precision": both / max(1, _pairs(found)),
+        "recall": both / max(1, _pairs(true)),
+    }
+
+
+def _pairs(keys: Iterable[Hashable]) -> int:
+    return sum(n * (n - 1) // 2 for n in Counter(keys).values())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m src.data.check")
+    parser.add_argument("settings", nargs="*", help="as for src.train: data=flower data.fit=squash")
+    parser.add_argument("--out", type=Path, default=Path("multirun/check"), help="folder")
+    args = parser.parse_args(arguments)
+    try:
+        with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
+            cfg = compose("train", args.settings)
+        found = examine(instantiate(cfg.data, _convert_="all"))
+        text = markdown(found)
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out / f"{found['name']}.json", json.dumps(found, indent=1))
+        write_atomically(args.out / f"{found['name']}.md", text)
+    except Exception as error:
+        print(f"error: {in_short(error)}", file=sys.stderr)
+        sys.exit(1)
+    print(text)
+    print(args.out / f"{found['name']}.md")
+
+
+if __name__ == "__main__":
+    main()

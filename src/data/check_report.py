@@ -1,0 +1,93 @@
+"""What the data gate found, as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.data.split import SPLITS
+
+SHOWN = 10  # examples of each finding; the JSON has all
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The report of what `src.data.check.examine` found."""
+    parts = [
+        f"# Data gate: {found['name']}",
+        f"{found['files']:,} images in `{found['root']}`.",
+        "## Images per class and split (grouped)",
+        _counts(found["counts"]["grouped"]),
+        "## Files",
+        _table(("", "least", "median", "largest"), _sizes(found["size"])),
+        f"Formats: {_tally(found['formats'])}. Modes: {_tally(found['modes'])}.",
+        _finding("files whose extension names another format", found["wrong_extension"]),
+        _finding("broken files", [f"{path}: {why}" for path, why in found["broken"].items()]),
+        _finding("files passed over (not images by name)", found["passed_over"]),
+        "## Duplicates",
+        _duplicates("exact", found["exact_groups"]),
+        _duplicates("exact or near", found["twin_groups"]),
+        _finding("exact duplicates under two labels (groups)", _joined(found["two_labels"])),
+        _finding("exact or near duplicates under two labels", _joined(found["two_labels_near"])),
+        "## What a split leaks",
+        _table(("split", "test images", "with a twin in train", "share"), _leaks(found["leak"])),
+    ]
+    if truth := found["against_manifest"]:
+        parts += ["## Twins against manifest.csv", _truth(truth)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _counts(counts: Mapping[str, Mapping[str, int]]) -> str:
+    rows = {name: [counts[side][name] for side in SPLITS] for name in counts["train"]}
+    rows["all classes"] = [sum(counts[side].values()) for side in SPLITS]
+    return _table(("class", *SPLITS, "all"), [[k, *row, sum(row)] for k, row in rows.items()])
+
+
+def _sizes(size: Mapping[str, Sequence[int]]) -> list[list[object]]:
+    return [[f"{side} (pixels)", *values] for side, values in size.items() if values]
+
+
+def _tally(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda c: -c[1]))
+
+
+def _finding(what: str, items: Sequence[str]) -> str:
+    shown = [f"- {item!r}"[:300] for item in items[:SHOWN]]
+    more = [f"- and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
+    head = f"{len(items):,} {what}{':' if items else '.'}"
+    return "\n".join([head, "", *shown, *more]) if items else head
+
+
+def _duplicates(kind: str, groups: Sequence[Sequence[str]]) -> str:
+    images, spare = sum(map(len, groups)), sum(len(group) - 1 for group in groups)
+    largest = f"; the largest has {len(groups[0])}" if groups else ""
+    return (
+        f"{len(groups):,} groups of {kind} duplicates: {images:,} images, {spare:,} more than are"
+        f" needed{largest}."
+    )
+
+
+def _joined(groups: Sequence[Sequence[str]]) -> list[str]:
+    return [" = ".join(group) for group in groups]
+
+
+def _leaks(leak: Mapping[str, Mapping[str, int]]) -> list[list[object]]:
+    return [
+        [kind, n["test"], n["test_with_twin"], f"{n['test_with_twin'] / max(1, n['test']):.1%}"]
+        for kind, n in leak.items()
+    ]
+
+
+def _truth(truth: Mapping[str, Any]) -> str:
+    return (
+        f"{truth['images']:,} images; {truth['pairs_true']:,} true pairs of twins,"
+        f" {truth['pairs_found']:,} found, {truth['pairs_both']:,} of them true:"
+        f" precision {truth['precision']:.3f}, recall {truth['recall']:.3f}."
+    )

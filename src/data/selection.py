@@ -1,0 +1,118 @@
+"""Which images of a data set are used, for what and as what: the split, cut as the user wants."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.cache import Index
+from src.data.files import ImageFiles, select_classes
+from src.data.split import LEFT_OUT, SPLITS, take_fraction
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The images in use, by their row among all M files.
+
+    Attributes:
+        rows: {split: rows [N] int64}.
+        targets: Class [M] int64 or score [M] float32.
+        classes: Names in the order of the targets; empty for scores.
+        counts: {split: {class: images}}.
+        fingerprint: Hash of the contents, paths and targets of the images in use, all of train.
+    """
+
+    rows: dict[str, NDArray[np.int64]]
+    targets: NDArray[np.int64] | NDArray[np.float32]
+    classes: list[str]
+    counts: dict[str, dict[str, int]]
+    fingerprint: str
+
+
+def select(
+    files: ImageFiles,
+    index: Index,
+    sides: NDArray[np.str_],
+    *,
+    classes: list[str] | None,
+    fraction: float,
+    seed: int,
+) -> Selection:
+    """Take the wanted classes of each split, and `fraction` of train."""
+    known = list(range(len(files.classes)))
+    chosen = known if classes is None else select_classes(files.classes, classes)
+    names = [files.classes[i] for i in chosen] or ["images"]
+    targets = np.array(files.targets)
+    used = ~index.broken
+    strata = np.zeros(len(targets), np.int64)
+    if chosen:
+        used &= np.isin(targets, chosen)
+        targets = strata = np.searchsorted(chosen, targets)
+    keys = index.keys(files)
+    rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
+    rows["train"] = take_fraction(rows["train"], keys, strata, seed=seed, fraction=fraction)
+    counts = {
+        side: dict(zip(names, np.bincount(strata[r], minlength=len(names)).tolist(), strict=True))
+        for side, r in rows.items()
+    }
+    lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
+    text = "\n".join(lines).encode(errors="surrogateescape")
+    fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
+    if not chosen:
+        return Selection(rows, targets.astype(np.float32), [], counts, fingerprint)
+    return Selection(rows, targets, names, counts, fingerprint)
+
+
+def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
+    """ValueError for one class only, a class that a split lacks, or a train below one batch."""
+    if list(counts["train"]) != ["images"] and len(counts["train"]) < 2:
+        only = next(iter(counts["train"]))
+        raise ValueError(f"data={name} has one class only, {only!r}; two are needed")
+    for side, classes in counts.items():
+        for of, count in classes.items():
+            if not count:
+                raise ValueError(
+                    f"data={name}: no image of {of!r} for {side}; it has too few different images"
+                )
+    if (num_train := sum(counts["train"].values())) < batch_size:
+        raise ValueError(
+            f"data.batch_size={batch_size} is more than the {num_train} images of train"
+        )
+
+
+def check_broken(files: ImageFiles, index: Index) -> None:
+    """ValueError that names the first broken image."""
+    broken = np.flatnonzero(index.broken)
+    if len(broken):
+        path, reason = str(files.root / files.paths[broken[0]]), index.facts["error"][broken[0]]
+        more = f" ({len(broken)} are broken)" if len(broken) > 1 else ""
+        raise ValueError(
+            f"broken image {path!r}: {reason}{more}; data.on_broken=skip goes on without"
+        )
+
+
+def notes_on(
+    files: ImageFiles, index: Index, sides: NDArray[np.str_], *, grouped: bool
+) -> list[str]:
+    """Sentences on what was passed over, kept together and left out."""
+    notes = []
+    if files.ignored:
+        few = ", ".join(map(repr, files.ignored[:3])) + ", ..." * (len(files.ignored) > 3)
+        notes.append(f"{_count(files.ignored, 'file')} passed over, no image by name: {few}")
+    broken = np.flatnonzero(index.broken)
+    if len(broken):
+        notes.append(f"{_count(broken, 'broken image')} skipped, {files.paths[broken[0]]!r} first")
+    good = np.flatnonzero(~index.broken)
+    distinct = len(set(index.facts["sha1"][good].tolist()))
+    exact, near = len(good) - distinct, distinct - len(set(index.twins[good].tolist()))
+    if grouped and exact + near:
+        notes.append(f"{exact} exact and {near} near duplicates kept on one side")
+    if left := int((sides[good] == LEFT_OUT).sum()):
+        notes.append(f"{left} twins of test images left out of train and val")
+    return notes
+
+
+def _count(things: Sequence[object] | NDArray[np.int64], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
