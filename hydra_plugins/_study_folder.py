@@ -99,8 +99,13 @@ def record_failure(folder: Path, error: str) -> None:
     write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
 
 
-def make_ready(folder: Path) -> None:
-    """Set aside how the attempt before ended, so that the next one goes on from its checkpoint."""
+def make_ready(folder: Path, *, anew: bool) -> None:
+    """Set aside how the attempt before ended, so that the next one goes on from its checkpoint.
+
+    With `anew` it starts from the beginning.
+    """
+    if anew:
+        (folder / LAST).unlink(missing_ok=True)
     metrics = read_metrics(folder)
     if metrics is None or metrics["status"] == "stopped":
         (folder / METRICS).unlink(missing_ok=True)

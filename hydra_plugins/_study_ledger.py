@@ -87,20 +87,24 @@ class Ledger:
         self.worker = worker_name()
         self._study_id = self.storage.get_study_id_from_name(name)
         self._seen: list[FrozenTrial] = []
+        self._changed: dict[int, Record] = {}
         self._signs: dict[str, tuple[Any, float]] = {}
         self._beat = -LEASE_S
         self.sync()
 
-    def sync(self) -> list[Record]:
-        """Read what has changed; the records that did."""
+    def sync(self) -> None:
+        """Read what has changed."""
         trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
-        changed = {}
         for index, trial in enumerate(trials):
             if index < len(self._seen) and trial is self._seen[index]:
                 continue
             if (record := self._place(trial)) is not None:
-                changed[record.number] = record
+                self._changed[record.number] = record
         self._seen = trials
+
+    def changes(self) -> list[Record]:
+        """The records that have changed since this was asked last."""
+        changed, self._changed = self._changed, {}
         return list(changed.values())
 
     def _place(self, trial: FrozenTrial) -> Record | None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -56,6 +55,7 @@ class Run:
         signature: dict[str, Any],
     ) -> None:
         self.settings, self.folder, self.composer = settings, folder, composer
+        self.wanted = {cell.identity for cell in cells}
         self.cells, self.launcher, self.space = cells, launcher, composer.space
         self.search = searches.distributions(self.space) if self.space.intervals else None
         make_pruner(settings.prune)
@@ -63,7 +63,7 @@ class Run:
         self.directions = [settings.direction] if one else list(settings.direction)
         self.url = settings.storage or str(folder / "study.journal")
         self.flying: dict[int, Record] = {}
-        self.todo: deque[int] = deque()
+        self.todo: dict[int, None] = {}  # numbers that wait, in their order
         self.left: set[int] = set()  # ended without a result; the next command goes on with them
         self.deadlines: dict[int, float] = {}
         self.late: set[int] = set()  # ran past timeout_s
@@ -92,11 +92,11 @@ class Run:
             self.ledger.add(self.cells, self.space.choices)
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
-        self.board.update(self.ledger.records.values())
+        self._see()
 
     def go(self) -> int:
         """Run what is missing; the exit code."""
-        self.todo.extend(self._waiting())
+        self._again()
         self._take_over_the_dead()
         to_run = self._to_run()
         prepare = getattr(self.launcher, "prepare", lambda jobs: jobs or 1)
@@ -114,26 +114,20 @@ class Run:
             self.board.say("nothing to do")
         return self._close()
 
-    def _waiting(self) -> list[int]:
-        """The numbers that are to be run, failed ones again where that is asked for."""
+    def _again(self) -> None:
+        """Make pending what failed, if asked to, and what a dead sweeper left halfway."""
         settings = self.settings
-        wanted = {cell.identity for cell in self.cells}
         for record in list(self.ledger.records.values()):
-            if self.search is None and record.identity not in wanted:
+            if self.search is None and record.identity not in self.wanted:
                 continue
             failures = record.trial.user_attrs.get("failures", 0)
             if record.state == "failed" and (settings.rerun_failed or failures < settings.retries):
-                again = 0 if settings.rerun_failed else failures + 1
-                self.ledger.again(record, "failed", failures=again)
+                anew = settings.rerun_failed
+                self.ledger.again(record, "failed", failures=0 if anew else failures + 1, anew=anew)
             elif record.trial.state is TrialState.FAIL and record.state == "interrupted":
                 self.ledger.again(record, "interrupted")
-        records = sorted(self.ledger.records.values(), key=lambda record: record.number)
-        return [
-            record.number
-            for record in records
-            if record.trial.state is TrialState.WAITING
-            and (self.search is not None or record.identity in wanted)
-        ]
+        self._see()
+        self.todo = dict.fromkeys(sorted(self.todo))
 
     def _to_run(self) -> int:
         """How many runs are still to be started, as far as is known."""
@@ -178,7 +172,8 @@ class Run:
         """Whether no other worker's cell may still fall to this one."""
         if self._to_run() > 0:
             return False
-        self._sync()
+        self.ledger.sync()
+        self._see()
         running = (r for r in self.ledger.records.values() if r.state == "running")
         return not self.todo and next(running, None) is None
 
@@ -187,7 +182,9 @@ class Run:
         if self.stopping:
             return False
         while self.todo:
-            record = self.ledger.records[self.todo.popleft()]
+            number = next(iter(self.todo))
+            del self.todo[number]
+            record = self.ledger.records[number]
             if record.trial.state is TrialState.WAITING and self.ledger.claim(record):
                 self._launch(record)
                 return True
@@ -217,12 +214,12 @@ class Run:
         if metrics is not None and metrics["status"] in ("finished", "pruned"):
             self._finish(record, folders.outcome(folder, None))
             return
-        folders.make_ready(folder)
+        folders.make_ready(folder, anew=record.trial.user_attrs.get("anew", False))
         self.flying[record.number] = record
         self.board.began[record.number] = time.monotonic()
         if self.settings.timeout_s is not None:
             self.deadlines[record.number] = time.monotonic() + self.settings.timeout_s
-        self.board.update([record])
+        self._see()
         arguments = (record.number, self._overrides(record))
         threading.Thread(target=self._wait_for, args=arguments, daemon=True).start()
 
@@ -259,19 +256,24 @@ class Run:
             for number, result in list(self.blocked.items()):
                 del self.blocked[number]
                 self._ended(number, result)
-            self._sync()
+            self.ledger.sync()
+            self._see()
             self._take_over_the_dead()
             self._end_the_late()
         self.board.draw(self._to_run() + len(self.flying))
 
-    def _sync(self) -> None:
-        """See what others have done."""
-        changed = self.ledger.sync()
+    def _see(self) -> None:
+        """Take in what this sweeper or another one has changed."""
+        changed = self.ledger.changes()
         self.board.update(changed)
         for record in changed:
-            waiting = record.trial.state is TrialState.WAITING
-            if waiting and record.number not in self.todo and record.number not in self.left:
-                self.todo.append(record.number)
+            if self._is_open(record) and record.number not in self.left:
+                self.todo[record.number] = None
+
+    def _is_open(self, record: Record) -> bool:
+        """Whether the record waits for somebody to run it, and belongs to this command."""
+        mine = self.search is not None or record.identity in self.wanted
+        return mine and record.trial.state is TrialState.WAITING
 
     def _take_over_the_dead(self) -> None:
         """Settle the cells of sweepers that died: told from metrics.json, or pending again."""
@@ -283,8 +285,7 @@ class Run:
             if metrics is not None and metrics["status"] in STATES:
                 self._finish(record, folders.outcome(folder, None))
             elif self.ledger.take_over(record):
-                self.todo.append(record.number)
-                self.board.update([record])
+                self._see()
 
     # -- when a run has ended
 
@@ -309,7 +310,7 @@ class Run:
         else:
             self.left.add(number)
             self.ledger.release(record, end["status"], end.get("error"))
-            self.board.update([record])
+            self._see()
             self.board.ended(record)
         if end["status"] == "failed" and self.settings.on_error == "stop":
             self._stop("a trial failed, and on_error=stop")
@@ -369,7 +370,7 @@ class Run:
     def _finish(self, record: Record, end: dict[str, Any]) -> None:
         """Tell the study."""
         self.ledger.finish(record, STATES[end["status"]], end)
-        self.board.update([record])
+        self._see()
         self.board.ended(record)
         if end["status"] != "failed" and self.settings.keep_best is not None:
             self._tidy(record)
@@ -437,7 +438,8 @@ class Run:
 
     def _close(self) -> int:
         """The final table, a search's plots, and the exit code."""
-        self._sync()
+        self.ledger.sync()
+        self._see()
         self.board.write_csv()
         self.board.summary()
         if self.refusal:

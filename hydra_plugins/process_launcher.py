@@ -229,7 +229,9 @@ def run_job(main: str, job: Job) -> None:
     getattr(os, "setsid", int)()  # the terminal's Ctrl-C goes to the sweeper, which passes it on
     threading.Thread(target=_follow, args=(parent.sentinel, job.grace_s), daemon=True).start()
     _redirect(Path(job.folder) / LOG)
-    os.environ.update(job.environment, OMP_NUM_THREADS=str(job.threads))
+    os.environ.update(job.environment)
+    if job.threads < cpus():  # else it is the job's own affair, which may divide them among ranks
+        os.environ["OMP_NUM_THREADS"] = str(job.threads)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(job.threads)
     sys.argv = [main, *job.argv]

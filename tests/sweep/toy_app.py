@@ -53,18 +53,20 @@ def misbehave(fault: str | None, epoch: int) -> None:
 
 
 def objective(cfg: DictConfig, epoch: int) -> float:
-    if cfg.fault == "no_number":
+    if cfg.fault == "no_number" and cfg.fault_seed in (None, cfg.seed):
         return float("nan")
     return (cfg.lr - 0.01) ** 2 + 0.001 * cfg.seed + cfg.model.bias + 1 / (epoch + 1)
 
 
 def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
     last = folder / "checkpoints/last.ckpt"
-    start = json.loads(last.read_text())["epoch"] + 1 if last.exists() else 0
+    saved = json.loads(last.read_text()) if last.exists() else {"epoch": -1}
+    start, metrics["objective"] = saved["epoch"] + 1, saved.get("objective")
     metrics["started_at_epoch"], metrics["first_step"] = start, time.time()
     report = reporter(cfg)
     for epoch in range(start, cfg.epochs):
-        misbehave(cfg.fault, epoch)
+        if cfg.fault_seed in (None, cfg.seed):
+            misbehave(cfg.fault, epoch)
         time.sleep(cfg.epoch_s)
         value = objective(cfg, epoch)
         metrics.update(objective=value, epochs=epoch + 1)
@@ -72,7 +74,7 @@ def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
             file.write(f"{epoch}\n")
         if cfg.padding:
             (folder / f"padding-{epoch}").write_bytes(bytes(cfg.padding))
-        write(last, json.dumps({"epoch": epoch}))
+        write(last, json.dumps({"epoch": epoch, "objective": value}))
         if STOP:
             raise KeyboardInterrupt
         if report is not None and report.report(value, epoch):
@@ -89,7 +91,7 @@ def reporter(cfg: DictConfig):
     return TrialReport(**cfg.trial)
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="toy")
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).parent / "conf"), config_name="toy")
 def main(cfg: DictConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError):  # not in the main thread
