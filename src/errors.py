@@ -11,11 +11,11 @@ PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraE
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: near matches, or all that is known."""
+    """The end of a sentence about an unknown name: near matches, and all that is known if few."""
     options = sorted(known)
     matches = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
-    return f"{hint} known: {', '.join(options)}" if len(options) <= 20 else hint
+    return hint + (f" (known: {', '.join(options)})" if 0 < len(options) <= 20 else "")
 
 
 def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:

@@ -18,6 +18,7 @@ from src import run_config
 from src.errors import in_short
 from src.run_folder import RunFolder, Stopped
 
+TRACES = "CONVLAB_TRACES"  # whether the user has asked for tracebacks, with HYDRA_FULL_ERROR=1
 RANK_0_FOLDER = "CONVLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
@@ -67,7 +68,7 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
 
 def main() -> None:
     """The command line: errors in one or two lines, exit code 1, or 128 + signal when stopped."""
-    wants_traces = "HYDRA_FULL_ERROR" in os.environ
+    wanted = os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
     try:
         task()
@@ -79,7 +80,7 @@ def main() -> None:
         sys.exit(130)
     except (Exception, Failed) as failure:
         error = failure.__cause__ if isinstance(failure, Failed) else failure
-        if wants_traces:
+        if wanted == "1":
             raise error from None
         print(f"error: {in_short(error, _keys())}", file=sys.stderr)
         sys.exit(1)

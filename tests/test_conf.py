@@ -1,0 +1,52 @@
+"""conf/: every option composes, every key has a reader, no file is long."""
+
+import re
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from src.run_config import CONF, flat
+
+ROOT = CONF.parent
+GROUPS = ["model", "data", "task", "optim", "sched", "augment"]
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_resolves(compose, group, option):
+    cfg = compose(f"{group}={option}", "data_dir=/data")
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def test_every_root_key_is_read_somewhere(compose):
+    cfg = compose()
+    sources = [*ROOT.glob("src/**/*.py"), *CONF.rglob("*.yaml")]
+    text = "\n".join(path.read_text("utf-8") for path in sources)
+    root = [key for key in cfg if key not in GROUPS and key != "trainer"]
+    unread = [key for key in root if not re.search(rf"cfg\.{key}\b|\$\{{{key}\}}", text)]
+    unread = [key for key in unread if f'["{key}"]' not in text]
+    assert unread == []
+
+
+def test_no_file_is_over_25_lines_but_the_root():
+    long = {
+        str(path.relative_to(CONF)): lines
+        for path in CONF.rglob("*.yaml")
+        if (lines := len(path.read_text("utf-8").splitlines())) > 25 and path != CONF / "train.yaml"
+    }
+    assert long == {}
+
+
+def test_one_value_stands_in_one_place(compose):
+    """A setting of a part that is an alias of a root scalar is an interpolation, not a copy."""
+    raw = OmegaConf.to_container(compose(), resolve=False)
+    act = flat(raw)["model.act"]
+    assert act == "${act}"
+
+
+def test_the_default_needs_no_data(compose, monkeypatch):
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    cfg = compose()
+    assert (cfg.data.name, cfg.data_dir) == ("shapes", "data")
+    assert Path(cfg.data.root).parts[0] == ".cache"

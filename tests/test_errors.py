@@ -1,0 +1,45 @@
+"""What a person reads when something is wrong: the real messages of Hydra, Python and the system."""
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from src.errors import in_short
+
+
+@pytest.fixture
+def error_of(compose):
+    def make(*overrides):
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - its kind is the point of the test
+            compose(*overrides)
+        return caught.value
+
+    return make
+
+
+def test_an_unknown_setting_has_near_matches(error_of):
+    told = in_short(error_of("optim.lrr=3"), ["optim.lr", "act"])
+    assert told == "there is no setting 'optim.lrr'; did you mean optim.lr? (known: act, optim.lr)"
+
+
+def test_an_unknown_option_has_near_matches_and_all_that_is_known(error_of):
+    told = in_short(error_of("optim=sdg"))
+    assert told == "optim=sdg is unknown; did you mean sgd? (known: adam, adamw, rmsprop, sgd)"
+
+
+def test_an_error_in_a_constructor_is_told_without_hydra_around_it():
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": "src.models.activations.activation", "name": "rleu"})
+    assert in_short(caught.value).startswith("act='rleu' is unknown; did you mean relu")
+
+
+def test_an_error_of_the_system_names_the_file():
+    with pytest.raises(OSError, match="nowhere") as caught:
+        open("/nowhere/at/all")
+    assert in_short(caught.value) == "/nowhere/at/all: No such file or directory"
+
+
+def test_an_unforeseen_error_keeps_its_kind():
+    assert in_short(TypeError("no such argument\nmore\nand more")) == (
+        "TypeError: no such argument\nmore"
+    )
