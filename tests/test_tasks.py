@@ -45,6 +45,10 @@ def test_collapsed_and_diverged_outputs_are_not_taken_for_right():
     metrics.update(torch.zeros(10, 10), targets)
     assert metrics.compute()["acc"] == pytest.approx(0.1)
     assert metrics.compute()["top5_error"] >= 0.4 - 1e-6  # the hit, and the five that topk picks
+    same = ClassificationMetrics(10)
+    same.update(torch.zeros(9, 10), torch.zeros(9, 10).argmax(1))
+    assert same.compute()["acc"] == 1
+    assert same.compute()["top5_error"] == 0  # whichever of the equals topk picks
     metrics.update(torch.full((10, 10), torch.nan), targets)
     assert metrics.compute()["acc"] == pytest.approx(0.1)
 
@@ -83,6 +87,16 @@ def test_mixed_targets_are_shares_of_the_images_in_them():
     torch.manual_seed(0)
     mixed, soft = Classification(4, mixup=1.0).mix(images, targets)
     torch.testing.assert_close(mixed[0, 0, 0, 0], soft[0, 0])  # its own share, in pixels and target
+
+
+def test_cutmix_pastes_a_box_and_the_target_is_its_area():
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 8, 8)
+    torch.manual_seed(0)
+    mixed, soft = Classification(8, cutmix=1.0).mix(images, torch.arange(8))
+    assert set(mixed.unique().tolist()) <= set(range(8))
+    shares = torch.stack([(mixed == value).float().mean((1, 2, 3)) for value in range(8)], 1)
+    torch.testing.assert_close(shares, soft)
+    assert 0 < soft[0, 0] < 1
 
 
 def test_off_nothing_is_mixed():

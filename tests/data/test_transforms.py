@@ -77,6 +77,15 @@ def test_shifts_go_right_and_down_and_repeat_the_edge(images):
         torch.testing.assert_close(moved, image[:, rows][:, :, columns], atol=1e-4, rtol=0)
 
 
+def test_shear_comes_before_turn(images):
+    angles, slopes = [0.2, -0.2, 0.3, 0.1], [0.2, 0.1, -0.2, 0.3]
+    shears = torch.tensor([[slope, 0.0] for slope in slopes])
+    warped = transforms.warp(images, angle=torch.tensor(angles), shear=shears)
+    pairs = zip(images, angles, slopes, strict=True)
+    expected = torch.stack([affine(i, angle, shear=(slope, 0)) for i, angle, slope in pairs])
+    torch.testing.assert_close(warped[INNER], expected[INNER], atol=1e-4, rtol=0)
+
+
 def test_turn_comes_before_shift(images):
     parameters = [(0.2, (0.125, 0)), (0.2, (0, 0.125)), (-0.1, (0.0625, -0.0625)), (0.0, (0, 0))]
     angles, shifts = (list(column) for column in zip(*parameters, strict=True))
