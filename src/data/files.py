@@ -81,10 +81,17 @@ def find_class_images(root: Path) -> ImageFiles:
     return ImageFiles(root, paths, stats, targets, classes, official, ignored)
 
 
-def select_classes(known: list[str], wanted: list[str]) -> list[int]:
-    """Indices of the wanted classes, in the data set's own order; ValueError names a wrong one."""
+def select_classes(known: list[str], wanted: list[str] | None) -> list[int]:
+    """Indices of the wanted classes (None for all) in the data set's own order.
+
+    Raises:
+        ValueError: An unknown name, or one class only.
+    """
     table = {name: i for i, name in enumerate(known)}
-    return sorted({choose("data.classes", name, table) for name in wanted})
+    chosen = sorted({choose("data.classes", name, table) for name in wanted or known})
+    if len(chosen) == 1:
+        raise ValueError(f"there is one class only, {known[chosen[0]]!r}; two are needed")
+    return chosen
 
 
 def _folders(root: Path) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.data.augment import Augment
 from src.data.cache import ImageCache
-from src.data.files import ImageFiles, find_class_images
+from src.data.files import ImageFiles, find_class_images, select_classes
 from src.data.loader import BatchLoader, Fetch, gather
 from src.data.selection import check_broken, check_counts, notes_on, select
 from src.data.split import kept_split
@@ -142,6 +142,7 @@ class ImageFolderData(L.LightningDataModule):
         if self.rows:
             return
         self.files = files = self.find_files()
+        classes = select_classes(files.classes, self.wanted)
         self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.store.index(self.load_size if self.cached else None)
         if not self.skip_broken:
@@ -150,7 +151,7 @@ class ImageFolderData(L.LightningDataModule):
             self.store.folder, files, index, self.grouped, self.split_seed, *self.fractions
         )
         used = select(
-            files, index, sides, classes=self.wanted, fraction=self.fraction, seed=self.split_seed
+            files, index, sides, classes=classes, fraction=self.fraction, seed=self.split_seed
         )
         check_counts(self.name, used.counts, self.batch_size)
         self.notes = notes_on(files, index, sides, grouped=self.grouped)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.cache import Index
-from src.data.files import ImageFiles, select_classes
+from src.data.files import ImageFiles
 from src.data.split import LEFT_OUT, SPLITS, take_fraction
 
 
@@ -36,20 +36,18 @@ def select(
     index: Index,
     sides: NDArray[np.str_],
     *,
-    classes: list[str] | None,
+    classes: list[int],
     fraction: float,
     seed: int,
 ) -> Selection:
-    """Take the wanted classes of each split, and `fraction` of train."""
-    known = list(range(len(files.classes)))
-    chosen = known if classes is None else select_classes(files.classes, classes)
-    names = [files.classes[i] for i in chosen] or ["images"]
+    """Take the given classes of each split, and `fraction` of train."""
+    names = [files.classes[i] for i in classes] or ["images"]
     targets = np.array(files.targets)
     used = ~index.broken
     strata = np.zeros(len(targets), np.int64)
-    if chosen:
-        used &= np.isin(targets, chosen)
-        targets = strata = np.searchsorted(chosen, targets)
+    if classes:
+        used &= np.isin(targets, classes)
+        targets = strata = np.searchsorted(classes, targets)
     keys = index.keys(files)
     rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
     rows["train"] = take_fraction(rows["train"], keys, strata, seed=seed, fraction=fraction)
@@ -60,16 +58,13 @@ def select(
     lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
     text = "\n".join(lines).encode(errors="surrogateescape")
     fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-    if not chosen:
+    if not classes:
         return Selection(rows, targets.astype(np.float32), [], counts, fingerprint)
     return Selection(rows, targets, names, counts, fingerprint)
 
 
 def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
-    """ValueError for one class only, a class that a split lacks, or a train below one batch."""
-    if list(counts["train"]) != ["images"] and len(counts["train"]) < 2:
-        only = next(iter(counts["train"]))
-        raise ValueError(f"data={name} has one class only, {only!r}; two are needed")
+    """ValueError for a class that a split lacks, or a train below one batch."""
     for side, classes in counts.items():
         for of, count in classes.items():
             if not count:

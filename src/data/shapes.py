@@ -46,6 +46,12 @@ class ShapesData(ImageFolderData):
             raise ValueError(f"data.num_images={num_images}: must be at least {10 * len(CLASSES)}")
         self.num_images, self.draw_seed = num_images, draw_seed
 
+    def prepare(self) -> None:
+        """As any image folder, but nobody shall take it for a real data set."""
+        super().prepare()
+        if (note := "drawn by this program: no real data set") not in self.notes:
+            self.notes.append(note)
+
     def find_files(self) -> ImageFiles:
         """Draw what is not drawn yet, and list it."""
         root = Path(str(self.root))

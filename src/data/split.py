@@ -64,8 +64,8 @@ def split(
 ) -> NDArray[np.str_]:
     """Deal M images out; a group of twins goes to one side whole.
 
-    In every class, test and val get `round(fraction * images of the class)`, to within one group.
-    Where `official` names a test set it stays as it is: its twins are left out of train and val,
+    In every class, test and val get `round(fraction * images of the class)`, at least one, to
+    within one group. Where `official` names a test set it stays as it is: its twins are left out of train and val,
     and `test_fraction` says nothing.
 
     Args:
@@ -85,8 +85,8 @@ def split(
     sides[np.isin(groups, groups[is_test])] = LEFT_OUT
     sides[is_test] = TEST
     sizes = np.bincount(targets)
-    wanted = {TEST: np.rint(sizes * (0 if is_test.any() else test_fraction)).astype(int)}
-    wanted[VAL] = np.rint(sizes * val_fraction).astype(int)
+    fractions = {VAL: val_fraction} if is_test.any() else {TEST: test_fraction, VAL: val_fraction}
+    wanted = {side: np.rint(sizes * f).astype(int).clip(1) for side, f in fractions.items()}
     for members in _in_order(keys, groups, sides == TRAIN, seed):
         counts = np.bincount(targets[members], minlength=len(sizes))
         here = counts > 0

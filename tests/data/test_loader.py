@@ -1,0 +1,176 @@
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from src.data.loader import BatchLoader, gather
+
+ROWS = np.arange(100, 123)
+
+
+def loader(rows=ROWS, batch_size=5, shuffle=True, **options):
+    def fetch(wanted):
+        return torch.from_numpy(wanted), torch.from_numpy(wanted % 3)
+
+    return BatchLoader(fetch, rows, batch_size=batch_size, shuffle=shuffle, **options)
+
+
+def seen(loader):
+    return [images.tolist() for images, _ in loader]
+
+
+def test_an_epoch_shows_every_image_once_in_another_order():
+    batches = seen(loader())
+    assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
+    assert sorted(sum(batches, [])) == ROWS.tolist()
+    assert sum(batches, []) != ROWS.tolist()
+
+
+def test_the_order_is_a_function_of_seed_and_epoch_alone():
+    one, two = loader(), loader()
+    two.set_epoch(3)
+    seen(two)
+    torch.rand(7)
+    np.random.rand(7)  # noqa: NPY002
+    two.set_epoch(0)
+    assert seen(one) == seen(two) == seen(one)
+    one.set_epoch(1)
+    assert seen(one) != seen(two)
+    assert seen(loader(seed=1)) != seen(two)
+
+
+def test_evaluation_is_in_order():
+    assert sum(seen(loader(shuffle=False)), []) == ROWS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(10, [5, 5]), (11, [5, 5]), (12, [5, 5, 2]), (1, [1]), (5, [5])]
+)
+def test_a_last_training_batch_of_one_is_left_out(count, sizes):
+    some = loader(ROWS[:count])
+    assert [len(batch) for batch in seen(some)] == sizes
+    assert len(some) == len(sizes)
+
+
+def test_single_images_are_fine_when_asked_for():
+    assert [len(batch) for batch in seen(loader(batch_size=1))] == [1] * 23
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_ranks_share_an_epoch(world, batch_size):
+    ranks = [loader(batch_size=batch_size, rank=r, world_size=world) for r in range(world)]
+    left_out = set()
+    for epoch in range(30):
+        for some in ranks:
+            some.set_epoch(epoch)
+        batches = [seen(some) for some in ranks]
+        assert len({len(b) for b in batches}) == 1
+        assert all(len(b) == len(some) for b, some in zip(batches, ranks, strict=True))
+        images = sum(sum(batches, []), [])
+        assert len(images) == len(set(images))
+        assert 23 - len(images) < world * 2
+        left_out |= set(ROWS) - set(images)
+    assert len(left_out) > 10 or 23 % world == 0
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [2, 5, 8, 64])
+@pytest.mark.parametrize("count", [4, 5, 9, 17, 23])
+def test_ranks_evaluate_every_image_exactly_once(world, batch_size, count):
+    ranks = [
+        loader(ROWS[:count], batch_size, shuffle=False, rank=r, world_size=world)
+        for r in range(world)
+    ]
+    batches = [seen(some) for some in ranks]
+    assert sorted(sum(sum(batches, []), [])) == ROWS[:count].tolist()
+    assert {len(b) for b in batches} == {len(ranks[0])}
+    assert all(0 < len(batch) <= batch_size for b in batches for batch in b)
+
+
+def test_fewer_images_than_devices():
+    with pytest.raises(ValueError, match="2 images cannot be shared by 3 devices"):
+        loader(ROWS[:2], shuffle=False, world_size=3)
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_a_resumed_loader_goes_on_with_the_next_batch(stop):
+    whole, broken, resumed = loader(), loader(), loader()
+    for some in (whole, broken):
+        some.set_epoch(4)
+    batches = iter(broken)
+    before = [next(batches)[0].tolist() for _ in range(stop)] if stop else []
+    resumed.load_state_dict(broken.state_dict())
+    first = iter(resumed)
+    resumed.set_epoch(4)  # Lightning asks for an iterator before it says the epoch
+    if stop < 5:
+        assert before + [images.tolist() for images, _ in first] == seen(whole)
+    resumed.set_epoch(5)
+    whole.set_epoch(5)
+    assert seen(resumed) == seen(whole)
+
+
+class Watch(L.LightningModule):
+    """Keeps what it is shown; has a weight so that there is something to train."""
+
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen, self.stop_at = [], stop_at
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((self.current_epoch, batch[0].tolist()))
+        return self.weight * 1.0
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class SaveAt(L.Callback):
+    def __init__(self, path, step):
+        self.path, self.step = path, step
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def fit(module, epochs, ckpt_path=None, callbacks=()):
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, loader(), loader(shuffle=False), ckpt_path=ckpt_path, weights_only=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_reshuffles_each_epoch_and_resumes_at_the_next_batch(tmp_path):
+    whole = Watch()
+    fit(whole, 3, callbacks=[SaveAt(tmp_path / f"{step}.ckpt", step) for step in (1, 7)])
+    expected = []
+    for epoch in range(3):
+        some = loader()
+        some.set_epoch(epoch)
+        expected += [(epoch, batch) for batch in seen(some)]
+    assert whole.seen == expected
+    for step in (1, 7):
+        resumed = Watch()
+        fit(resumed, 3, ckpt_path=tmp_path / f"{step}.ckpt")
+        assert resumed.seen == expected[step:]
+
+
+def test_gather_takes_the_rows():
+    images = torch.arange(24, dtype=torch.uint8).view(6, 1, 2, 2)
+    fetch = gather(images, torch.arange(6) * 10)
+    some, targets = fetch(np.array([4, 0, 4]))
+    assert some[:, 0, 0, 0].tolist() == [16, 0, 16]
+    assert some.dtype == torch.uint8
+    assert targets.tolist() == [40, 0, 40]
