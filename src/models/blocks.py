@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from src.models.choices import choose
+from src.models.lrn import LocalResponseNorm
 
 NORMS = dict.fromkeys(("none", "lrn", "batch"))
 POOLS = dict.fromkeys(("max", "avg", "conv1x1", "strided"))
@@ -20,11 +21,6 @@ DROPOUT_AT: dict[str, tuple[str, ...]] = {
     "both": ("features", "fc"),
 }
 DROPOUTS: dict[str, type[nn.Module]] = {"element": nn.Dropout, "channel": nn.Dropout2d}
-
-
-def paper_lrn() -> nn.LocalResponseNorm:
-    """LRN of the 2012 paper: k=2, n=5, alpha=1e-4, beta=0.75 (torch divides its alpha by n)."""
-    return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +74,7 @@ class Stages:
             layers["norm"] = nn.BatchNorm2d(kernels)
         layers["act"] = self.act()
         if self.norm == "lrn" and lrn:
-            layers["norm"] = paper_lrn()
+            layers["norm"] = LocalResponseNorm()
         if pooled and self.dropout:
             layers["dropout"] = DROPOUTS[self.dropout_kind](self.dropout)
         if pooled and self.pool != "strided":

@@ -1,0 +1,56 @@
+"""Local response normalisation (Krizhevsky et al. 2012, section 3.3), with its own gradient.
+
+b_i = a_i / (k + alpha * sum of a_j^2 over the n kernels j around i) ^ beta, in the paper with
+k=2, n=5, alpha=1e-4, beta=0.75. `torch.nn.LocalResponseNorm` computes the same where its alpha is
+5e-4 (it divides by n), six times slower on a CPU: a third of AlexNet's step at 128 pixels.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+K, ALPHA = 2.0, 1e-4  # n and beta are built in below: windows of 5, a power of -3/4
+
+
+class LocalResponseNorm(nn.Module):
+    """Maps [N, C, H, W] -> the same shape and type, computed in float32."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise each value by the five kernels around its own."""
+        if not (torch.is_grad_enabled() and maps.requires_grad):
+            return (maps * _powers(maps.float())[1]).to(maps.dtype)
+        normalised: Tensor = _Normalise.apply(maps)
+        return normalised
+
+
+class _Normalise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        inverse_root, factor = _powers(maps.float())
+        ctx.save_for_backward(maps, inverse_root, factor)
+        return (maps * factor).to(maps.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        maps, inverse_root, factor = ctx.saved_tensors
+        direct = gradients[0] * factor  # a_i in the numerator; then a_i in its neighbours' sums
+        through_sums = _window_sums((direct * maps).mul_(inverse_root).mul_(inverse_root))
+        through_sums.mul_(maps).mul_(2 * 0.75 * ALPHA)
+        gradient: Tensor = direct.sub_(through_sums).to(maps.dtype)
+        return gradient
+
+
+def _powers(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The bracket to the powers -1/2 and -3/4 (roots are cheaper than a general power)."""
+    inverse_root = _window_sums(maps.square()).mul_(ALPHA).add_(K).rsqrt_()
+    return inverse_root, inverse_root.sqrt().mul_(inverse_root)
+
+
+def _window_sums(maps: Tensor) -> Tensor:
+    """Sum over kernels i-2 to i+2, as far as they exist."""
+    sums, kernels = maps.clone(), maps.shape[1]
+    for distance in (1, 2):
+        sums[:, distance:] += maps[:, : kernels - distance]
+        sums[:, : kernels - distance] += maps[:, distance:]
+    return sums
