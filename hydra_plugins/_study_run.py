@@ -22,7 +22,7 @@ from hydra_plugins._study_ledger import Ledger, Record
 from hydra_plugins._study_space import Cell, Composer, quoted
 from hydra_plugins._study_start import STATES, rebuild, refuse_what_differs
 from hydra_plugins._study_storage import make_pruner
-from hydra_plugins.study_sweeper import StudySweeperConf, load
+from hydra_plugins.study_sweeper import StudySweeperConf, directions, load
 
 TICK_S = 0.5
 STOP_SIGNALS = [
@@ -59,8 +59,7 @@ class Run:
         self.cells, self.launcher, self.space = cells, launcher, composer.space
         self.search = searches.distributions(self.space) if self.space.intervals else None
         make_pruner(settings.prune)
-        one = isinstance(settings.direction, str)
-        self.directions = [settings.direction] if one else list(settings.direction)
+        self.directions = directions(settings.direction)
         self.url = settings.storage or str(folder / "study.journal")
         self.flying: dict[int, Record] = {}
         self.todo: dict[int, None] = {}  # numbers that wait, in their order
@@ -88,8 +87,8 @@ class Run:
                 self.board.say("\n".join(lines)) if lines else None
             text = OmegaConf.to_yaml(OmegaConf.create(signature))
             boards.write_atomically(self.folder / "sweep.yaml", text)
-            self.ledger.study.set_user_attr("signature", signature)
             self.ledger.add(self.cells, self.space.choices)
+            self.ledger.study.set_user_attr("signature", signature)
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
         self._see()

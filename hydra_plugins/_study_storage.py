@@ -16,6 +16,10 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalRedisBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._file import get_lock_file as get_lock_file
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
+
+from hydra_plugins.study_sweeper import without_password
 
 try:
     import fcntl
@@ -63,7 +67,8 @@ class Journal(JournalFileBackend):
             with open(self.path, "ab") as file:
                 file.write(lines.encode())
                 file.flush()
-                os.fsync(file.fileno())
+                if any(is_result(log) for log in logs):
+                    os.fsync(file.fileno())
 
     def _heal(self) -> None:
         """Cut a last line without its end, and keep what was cut."""
@@ -81,6 +86,16 @@ class Journal(JournalFileBackend):
                 cut.write(tail[tail.rfind(b"\n") + 1 :] + b"\n")
             file.truncate(keep)
             os.fsync(file.fileno())
+
+
+def is_result(log: dict[str, Any]) -> bool:
+    """Whether a power cut must not lose this line, nor what is before it.
+
+    A lost claim costs nothing (the run's folder knows better), a lost result or cell does.
+    """
+    if log["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES:
+        return TrialState(log["state"]).is_finished()
+    return bool(log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR)
 
 
 def file_lock(path: Path) -> BaseJournalFileLock:
@@ -112,11 +127,6 @@ def open_storage(url: str) -> BaseStorage:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from error
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown and kept."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def make_pruner(spec: str) -> optuna.pruners.BasePruner:

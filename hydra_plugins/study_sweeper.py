@@ -7,6 +7,7 @@ and `objective`, and that holds a `flock` on `.lock` meanwhile.
 """
 
 import importlib
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -113,7 +114,7 @@ class StudySweeper(Sweeper):
                 raise ValueError(
                     f"one {key} a command: run {key}=a and {key}=b one after the other"
                 )
-        several = not isinstance(settings.direction, str) and len(settings.direction) > 1
+        several = len(directions(settings.direction)) > 1
         if several and settings.prune != "none":
             raise ValueError(
                 f"prune={settings.prune} needs one objective: Optuna cannot rank unfinished trials "
@@ -152,6 +153,8 @@ class StudySweeper(Sweeper):
         probe: Callable[[Any], Any] = load(self.settings.fingerprint) or (lambda config: {})
         return {
             "command": shlex.join(["python", *_program(), *sys.argv[1:]]),
+            "storage": self.settings.storage and without_password(self.settings.storage),
+            "directions": directions(self.settings.direction),
             "axes": axes,
             "search": bool(space.intervals),
             "fingerprint": probe(config),
@@ -162,6 +165,16 @@ class StudySweeper(Sweeper):
 def _program() -> Sequence[str]:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return ["-m", spec.name] if spec is not None else [sys.argv[0]]
+
+
+def directions(direction: Any) -> list[str]:
+    """One direction for each objective."""
+    return [direction] if isinstance(direction, str) else list(direction)
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown and kept."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def load(path: str | None) -> Any:

@@ -164,7 +164,7 @@ class RunFolder:
         (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (  # type: ignore[assignment]
+        sys.stdout, sys.stderr = (
             stream if _writes_to(stream, self.log) else Tee(stream, self.log)
             for stream in self.streams
         )

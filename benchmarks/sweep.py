@@ -1,0 +1,122 @@
+"""What a sweep costs beside its runs: `python -m benchmarks.sweep [gap|own|finished|tpe] ...`.
+
+gap       seconds from the end of one trial to the first step of the next, for this launcher and
+          for Hydra's joblib launcher in turn (`--runs`, the real entry point on generated images)
+own       the sweeper's own time a trivial cell, for grids of 100, 1,000 and 10,000
+finished  the whole command on a finished sweep of 1,000 cells
+tpe       the sampler's own time a trial, as trials grow
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = ROOT / "benchmarks/plugins"  # beside ours, in the same namespace
+TOY = [sys.executable, "-m", "tests.sweep.toy_app", "-m"]
+
+
+def command(arguments: Sequence[str], folder: Path) -> float:
+    """Run a command in `folder`; its seconds."""
+    begin = time.perf_counter()
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGINS)])}
+    result = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True)
+    if result.returncode:
+        raise RuntimeError(result.stdout + result.stderr)
+    return time.perf_counter() - begin
+
+
+def gap(runs: int) -> None:
+    """Trials one after the other: from a trial's metrics.json to the next one's first log line."""
+    train = [sys.executable, "-m", "src.train", "-m", f"seed=range(0,{runs})", "jobs=1"]
+    train += ["trainer.max_epochs=1", "data.resolution=32", "data.num_images=100"]
+    for turn in range(2):
+        for name, more in (
+            ("process", []),
+            ("joblib", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]),
+            ("joblib, 2 workers", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        ):
+            with tempfile.TemporaryDirectory() as folder:
+                whole = command([*train, *more, "sweep=s"], Path(folder))
+                print(f"{name:<18} turn {turn}: {summary(gaps(Path(folder)))}; all {whole:.1f} s")
+
+
+def gaps(folder: Path) -> list[float]:
+    """Seconds between one run's end and the first epoch's start of the next."""
+    spans = []
+    for path in folder.glob("multirun/s/*/metrics.json"):
+        end = path.stat().st_mtime
+        seconds = json.loads(path.read_text())["wall_s"]
+        spans.append((end - seconds, end))
+    spans.sort()
+    return [start - end for (_, end), (start, _) in zip(spans, spans[1:], strict=False)]
+
+
+def summary(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"median {median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, n={len(values)})"
+
+
+def own(sizes: Sequence[int]) -> None:
+    """A grid of cells that cost nothing: all that is left is the sweeper's time."""
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = [*TOY, f"seed=range(0,{size})", "sweep=s", "hydra/launcher=nothing"]
+            seconds = command(arguments, Path(folder))
+            print(f"{size:>6} cells: {seconds:.1f} s, {1000 * seconds / size:.1f} ms a cell")
+
+
+def finished(size: int) -> None:
+    """The same command again on a finished sweep."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [*TOY, f"seed=range(0,{size})", "sweep=s", "hydra/launcher=nothing"]
+        command(arguments, Path(folder))
+        times = [command(arguments, Path(folder)) for _ in range(3)]
+        print(f"{size} cells, nothing to do: {', '.join(f'{t:.2f}' for t in times)} s")
+
+
+def tpe(sizes: Sequence[int]) -> None:
+    """Ask and tell of a seeded TPE, by the number of trials there are."""
+    import optuna
+    from hydra_plugins._study_search import sampler
+    from optuna.distributions import FloatDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    space = {"lr": FloatDistribution(1e-5, 1.0, log=True), "momentum": FloatDistribution(0, 1)}
+    times: list[float] = []
+    for number in range(max(sizes)):
+        begin = time.perf_counter()
+        study.sampler = sampler("tpe", 0, number)
+        trial = study.ask(space)
+        study.tell(trial, (trial.params["lr"] - 0.01) ** 2 + trial.params["momentum"])
+        times.append(time.perf_counter() - begin)
+        if number + 1 in sizes:
+            print(f"{number + 1:>6} trials: {1000 * mean(times[-50:]):.1f} ms a trial")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["gap", "own", "finished", "tpe"])
+    parser.add_argument("--runs", type=int, default=6)
+    options = parser.parse_args()
+    if "own" in options.what:
+        own((100, 1_000, 10_000))
+    if "finished" in options.what:
+        finished(1_000)
+    if "tpe" in options.what:
+        tpe((10, 100, 300, 1_000, 2_000))
+    if "gap" in options.what:
+        gap(options.runs)
+
+
+if __name__ == "__main__":
+    main()

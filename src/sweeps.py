@@ -1,0 +1,174 @@
+"""Sweeps on disk: `python -m src.sweeps list | rm | rerun | clean`, each with --dry-run.
+
+list   every sweep with its state, disk and training time
+rm     deletes sweeps
+rerun  runs trials again by their numbers, or those that failed; what they had goes to .old/
+clean  deletes what no reader needs: last.ckpt of ended runs, .old/; with --checkpoints all weights
+"""
+
+import argparse
+import csv
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hydra_plugins._study_board import duration
+from hydra_plugins._study_folder import size
+from src.run_folder import BEST, LAST, is_locked
+
+ENDED = ("finished", "pruned", "failed")
+
+
+def rows(sweep: Path) -> list[dict[str, str]]:
+    """The rows of trials.csv; a run whose sweeper died reads `interrupted`."""
+    with (sweep / "trials.csv").open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    for row in found:
+        if row["state"] == "running" and not is_locked(sweep / row["folder"]):
+            row["state"] = "interrupted"
+    return found
+
+
+def sweeps_below(root: Path) -> list[Path]:
+    """The sweeps in `root`, which may be one itself."""
+    found = [root] if (root / "trials.csv").is_file() else []
+    return found or sorted(path.parent for path in root.glob("*/trials.csv"))
+
+
+def show(root: Path) -> None:
+    """Print a table of the sweeps below `root`."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("sweep", "trials", "state", "training time", "disk"):
+        table.add_column(column, overflow="fold")
+    for sweep in sweeps_below(root):
+        trials = rows(sweep)
+        states = Counter(row["state"] for row in trials)
+        seconds = sum(float(row["wall_s"] or 0) for row in trials)
+        state = ", ".join(f"{n} {name}" for name, n in states.most_common())
+        disk = f"{size(sweep) / 1e6:.1f} MB"
+        table.add_row(str(sweep), str(len(trials)), state, duration(seconds), disk)
+    Console().print(table if table.row_count else f"no sweeps below {root}")
+
+
+def checked(sweep: Path) -> Path:
+    """`sweep`, if it is one and nothing runs in it.
+
+    Raises:
+        FileNotFoundError: It is no sweep.
+        ValueError: A run is under way in it.
+    """
+    if not (sweep / "trials.csv").is_file():
+        raise FileNotFoundError(f"{sweep} is no sweep: it has no trials.csv")
+    for row in rows(sweep):
+        if is_locked(sweep / row["folder"]):
+            raise ValueError(f"{sweep / row['folder']} is running: stop the sweep first (Ctrl-C)")
+    return sweep
+
+
+def delete(paths: Iterable[Path], *, dry_run: bool) -> None:
+    """Delete files and folders, and say what that frees."""
+    for path in paths:
+        freed = size(path) if path.is_dir() else path.stat().st_size
+        print(f"{'would delete' if dry_run else 'deleted'} {path} ({freed / 1e6:.1f} MB)")
+        if not dry_run:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def unneeded(sweep: Path, *, weights: bool) -> list[Path]:
+    """What `clean` deletes."""
+    names = [LAST, BEST] if weights else [LAST]
+    ended = [sweep / row["folder"] for row in rows(sweep) if row["state"] in ENDED]
+    found = [folder / name for folder in ended for name in names]
+    return [path for path in [*found, sweep / ".old"] if path.exists()]
+
+
+def rerun(sweep: Path, numbers: list[int], *, dry_run: bool) -> int:
+    """Make trials pending again, and give the sweep's own command; its exit code.
+
+    Raises:
+        ValueError: There is no such trial, or it has not ended.
+    """
+    from omegaconf import OmegaConf
+
+    from hydra_plugins._study_ledger import Ledger
+
+    about = OmegaConf.load(sweep / "sweep.yaml")
+    command = shlex.split(about.command)
+    if not numbers:
+        command.append("rerun_failed=true")
+    print(shlex.join(command))
+    if dry_run:
+        return 0
+    if numbers:
+        url = about.storage or str(sweep.absolute() / "study.journal")
+        ledger = Ledger(url, sweep.absolute().name, list(about.directions), sweep.absolute())
+        for number in numbers:
+            if number not in ledger.records or not ledger.records[number].ended:
+                raise ValueError(f"{sweep} has no trial {number} that has ended")
+            record = ledger.records[number]
+            set_aside(sweep / record.folder)
+            ledger.again(record, "pending")
+    return subprocess.call([sys.executable, *command[1:]])
+
+
+def set_aside(folder: Path) -> None:
+    """Move a run's folder to .old/, under a name that is free there."""
+    old = folder.parent / ".old"
+    old.mkdir(exist_ok=True)
+    turn = 1
+    while (target := old / f"{folder.name}.{turn}").exists():
+        turn += 1
+    if folder.exists():
+        folder.rename(target)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.sweeps",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("what", choices=["list", "rm", "rerun", "clean"])
+    parser.add_argument(
+        "sweeps", nargs="*", type=Path, help="folders; multirun by default for list"
+    )
+    parser.add_argument("--trials", nargs="*", type=int, default=[], help="rerun: their numbers")
+    parser.add_argument("--checkpoints", action="store_true", help="clean: best.ckpt too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    options = parser.parse_args()
+    try:
+        sys.exit(act(options))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    if options.what == "list":
+        for root in options.sweeps or [Path("multirun")]:
+            show(root)
+        return 0
+    if not options.sweeps:
+        raise ValueError(f"which sweep? python -m src.sweeps {options.what} multirun/NAME")
+    code = 0
+    for sweep in map(checked, options.sweeps):
+        if options.what == "rm":
+            delete([sweep], dry_run=options.dry_run)
+        elif options.what == "clean":
+            delete(unneeded(sweep, weights=options.checkpoints), dry_run=options.dry_run)
+        else:
+            code = max(code, rerun(sweep, options.trials, dry_run=options.dry_run))
+    return code
+
+
+if __name__ == "__main__":
+    main()
