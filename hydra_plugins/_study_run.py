@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
@@ -98,9 +99,8 @@ class Run:
         self._again()
         self._take_over_the_dead()
         to_run = self._to_run()
-        prepare = getattr(self.launcher, "prepare", lambda jobs: jobs or 1)
         if to_run:
-            self.board.jobs = prepare(self.settings.jobs)
+            self.board.jobs = prepare(self.launcher, self.settings.jobs)
         disk = self._disk(to_run)
         self.board.say(self.board.plan(to_run, disk))
         if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
@@ -220,7 +220,10 @@ class Run:
             self.deadlines[record.number] = time.monotonic() + self.settings.timeout_s
         self._see()
         arguments = (record.number, self._overrides(record))
-        threading.Thread(target=self._wait_for, args=arguments, daemon=True).start()
+        if isinstance(self.launcher, BasicLauncher):  # it runs in this very thread
+            self._wait_for(*arguments)
+        else:
+            threading.Thread(target=self._wait_for, args=arguments, daemon=True).start()
 
     def _overrides(self, record: Record) -> list[str]:
         """The run's command line."""
@@ -455,6 +458,20 @@ class Run:
         if failed := counts.get("failed", 0):
             self.board.say(f"{failed} failed: rerun_failed=true runs them again")
         return 1 if failed or self.left or self.stopping else 0
+
+
+def prepare(launcher: Launcher, jobs: int | None) -> int:
+    """Make `launcher` ready to be called from several threads; how many jobs it shall run."""
+    if isinstance(launcher, BasicLauncher):
+        return 1
+    if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
+        import ray
+
+        if not ray.is_initialized():
+            settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
+            ray.init(**{"object_store_memory": 78_643_200, **settings})
+    own = getattr(launcher, "prepare", None)
+    return int(own(jobs)) if own is not None else jobs or 1
 
 
 def _main() -> bool:
