@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-import torch
 from PIL import Image
 
 from src.run_config import CONF

@@ -7,7 +7,8 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
@@ -30,25 +31,15 @@ class Entry:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar or zip file into `folder`, which is left as it stands on an error.
+    """Unpack a tar or zip file into `folder`; nothing is written before all entries are judged.
 
     Raises:
         ValueError: Not an archive, damaged, or something in it is refused; the message says what.
     """
-    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
-    entries = total = 0
     try:
-        for entry in _entries(archive):
-            entries += 1
-            total += entry.size  # as its header says; checked before anything is unpacked
-            if entries > MAX_ENTRIES:
-                raise ValueError(f"{archive} has more than {MAX_ENTRIES:,} entries: refused")
-            if total > limit:
-                raise ValueError(
-                    f"{archive} would unpack to more than {limit:,} bytes: refused"
-                    f" (at most {MAX_RATIO} times its size, at most {MAX_BYTES:,})"
-                )
-            _unpack_one(entry, folder, archive)
+        with _entries(archive) as entries:
+            for entry in _judged(entries, archive):
+                _write(entry, folder, archive)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of our own disk, not of the archive
@@ -57,12 +48,31 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
 
 
-def _unpack_one(entry: Entry, folder: Path, archive: Path) -> None:
-    windows = PureWindowsPath(entry.name)
-    if windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-        raise ValueError(f"{archive} has an entry that leaves its folder, {entry.name!r}: refused")
-    if entry.kind not in ("file", "folder"):
-        raise ValueError(f"{archive} has a {entry.kind}, {entry.name!r}: refused")
+def _judged(entries: Iterable[Entry], archive: Path) -> list[Entry]:
+    """All entries, or ValueError at the first that is refused: a bomb is not read to its end."""
+    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
+    judged, total = [], 0
+    for entry in entries:
+        path = PureWindowsPath(entry.name)  # its rules are the stricter ones
+        if path.drive or path.root or ".." in path.parts:
+            raise ValueError(
+                f"{archive} has an entry that leaves its folder, {entry.name!r}: refused"
+            )
+        if entry.kind not in ("file", "folder"):
+            raise ValueError(f"{archive} has a {entry.kind}, {entry.name!r}: refused")
+        judged.append(entry)
+        total += entry.size
+        if len(judged) > MAX_ENTRIES:
+            raise ValueError(f"{archive} has more than {MAX_ENTRIES:,} entries: refused")
+        if total > limit:
+            raise ValueError(
+                f"{archive} would unpack to more than {limit:,} bytes: refused"
+                f" (at most {MAX_RATIO} times its size, at most {MAX_BYTES:,})"
+            )
+    return judged
+
+
+def _write(entry: Entry, folder: Path, archive: Path) -> None:
     path = folder.joinpath(*PurePosixPath(entry.name).parts)
     if entry.kind == "folder":
         path.mkdir(parents=True, exist_ok=True)
@@ -77,15 +87,14 @@ def _unpack_one(entry: Entry, folder: Path, archive: Path) -> None:
             file.write(block)
 
 
-def _entries(archive: Path) -> Iterator[Entry]:
+@contextmanager
+def _entries(archive: Path) -> Iterator[Iterable[Entry]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
-            for info in zipped.infolist():
-                yield _zip_entry(zipped, info)
+            yield (_zip_entry(zipped, info) for info in zipped.infolist())
     else:
         with tarfile.open(archive) as tar:
-            for member in tar:
-                yield _tar_entry(tar, member)
+            yield (_tar_entry(tar, member) for member in tar)
 
 
 def _zip_entry(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:

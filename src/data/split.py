@@ -65,8 +65,8 @@ def split(
     """Deal M images out; a group of twins goes to one side whole.
 
     In every class, test and val get `round(fraction * images of the class)`, at least one, to
-    within one group. Where `official` names a test set it stays as it is: its twins are left out of train and val,
-    and `test_fraction` says nothing.
+    within one group. Where `official` names a test set it stays as it is: its twins are left out
+    of train and val, and `test_fraction` says nothing.
 
     Args:
         keys: Content hash and path of each image.

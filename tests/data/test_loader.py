@@ -15,6 +15,10 @@ def loader(rows=ROWS, batch_size=5, shuffle=True, **options):
     return BatchLoader(fetch, rows, batch_size=batch_size, shuffle=shuffle, **options)
 
 
+def flat(lists):
+    return [item for some in lists for item in some]
+
+
 def seen(loader):
     return [images.tolist() for images, _ in loader]
 
@@ -22,8 +26,8 @@ def seen(loader):
 def test_an_epoch_shows_every_image_once_in_another_order():
     batches = seen(loader())
     assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
-    assert sorted(sum(batches, [])) == ROWS.tolist()
-    assert sum(batches, []) != ROWS.tolist()
+    assert sorted(flat(batches)) == ROWS.tolist()
+    assert flat(batches) != ROWS.tolist()
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_alone():
@@ -31,7 +35,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
     two.set_epoch(3)
     seen(two)
     torch.rand(7)
-    np.random.rand(7)  # noqa: NPY002
+    np.random.rand(7)
     two.set_epoch(0)
     assert seen(one) == seen(two) == seen(one)
     one.set_epoch(1)
@@ -40,7 +44,7 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
 
 
 def test_evaluation_is_in_order():
-    assert sum(seen(loader(shuffle=False)), []) == ROWS.tolist()
+    assert flat(seen(loader(shuffle=False))) == ROWS.tolist()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_ranks_share_an_epoch(world, batch_size):
         batches = [seen(some) for some in ranks]
         assert len({len(b) for b in batches}) == 1
         assert all(len(b) == len(some) for b, some in zip(batches, ranks, strict=True))
-        images = sum(sum(batches, []), [])
+        images = flat(flat(batches))
         assert len(images) == len(set(images))
         assert 23 - len(images) < world * 2
         left_out |= set(ROWS) - set(images)
@@ -83,7 +87,7 @@ def test_ranks_evaluate_every_image_exactly_once(world, batch_size, count):
         for r in range(world)
     ]
     batches = [seen(some) for some in ranks]
-    assert sorted(sum(sum(batches, []), [])) == ROWS[:count].tolist()
+    assert sorted(flat(flat(batches))) == ROWS[:count].tolist()
     assert {len(b) for b in batches} == {len(ranks[0])}
     assert all(0 < len(batch) <= batch_size for b in batches for batch in b)
 

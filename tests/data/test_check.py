@@ -1,0 +1,128 @@
+import csv
+import json
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from src.data.check import examine, main
+from src.data.image_folder import ImageFolderData
+
+
+@pytest.fixture
+def messy(image_folder, tmp_path):
+    """The small image folder with one of each fault, and a manifest of which images are twins."""
+    root = tmp_path / "messy"
+    shutil.copytree(image_folder, root)
+    shutil.copy(root / "red" / "0.png", root / "red" / "same.png")
+    shutil.copy(root / "red" / "0.png", root / "blue" / "same.png")  # under two labels
+    Image.open(root / "green" / "1.png").resize((64, 64)).save(root / "green" / "near.png")
+    Image.open(root / "green" / "2.png").convert("L").save(root / "green" / "grey.png")
+    shutil.move(root / "blue" / "5.png", root / "blue" / "5.jpg")  # a PNG by its content
+    (root / "red" / "broken.png").write_bytes(b"x")
+    (root / "red" / "notes.txt").write_text("x")
+    twins = {"red/same.png": "red/0.png", "blue/same.png": "red/0.png"}
+    twins |= {"green/near.png": "green/1.png", "green/grey.png": "green/2.png"}
+    with (root / "manifest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "neardup_group"])
+        for path in sorted(p.relative_to(root).as_posix() for p in root.glob("*/*.[pj]*")):
+            table.writerow([path, twins.get(path, path)])
+    return root
+
+
+def test_every_fault_is_found(messy, tmp_path):
+    data = ImageFolderData(
+        str(messy), name="messy", resolution=16, batch_size=4, cache_dir=str(tmp_path / "cache")
+    )
+    found = examine(data)
+    assert found["files"] == 23
+    assert found["broken"] == {"red/broken.png": "not an image in a known format"}
+    assert found["passed_over"] == ["red/notes.txt"]
+    assert found["wrong_extension"] == ["blue/5.jpg"]
+    assert found["formats"] == {"PNG": 22}
+    assert found["modes"] == {"RGB": 21, "L": 1}
+    assert found["size"]["width"][2] == 64
+    assert found["exact_groups"] == [["blue/same.png", "red/0.png", "red/same.png"]]
+    assert found["two_labels"] == found["exact_groups"]
+    assert sorted(map(len, found["twin_groups"])) == [2, 2, 3]
+    truth = found["against_manifest"]
+    assert (truth["pairs_true"], truth["pairs_found"], truth["pairs_both"]) == (5, 5, 5)
+    assert truth["precision"] == truth["recall"] == 1
+    for kind in ("grouped", "random"):
+        counts = found["counts"][kind]
+        assert sum(sum(side.values()) for side in counts.values()) == 22
+    assert found["leak"]["grouped"]["test_with_twin"] == 0
+    assert found["leak"]["random"]["test"] == sum(found["counts"]["random"]["test"].values())
+
+
+def test_precision_and_recall_by_hand(messy, tmp_path):
+    """A manifest that takes green/1 and green/2 for one, and knows nothing of red's copies."""
+    rows = list(csv.DictReader((messy / "manifest.csv").open()))
+    with (messy / "manifest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "neardup_group"])
+        for row in rows:
+            group = "g" if row["path"][:7] in ("green/1", "green/2") else row["path"]
+            table.writerow([row["path"], group])
+    data = ImageFolderData(
+        str(messy), name="messy", resolution=16, batch_size=4, cache_dir=str(tmp_path / "cache")
+    )
+    truth = examine(data)["against_manifest"]
+    assert (truth["pairs_true"], truth["pairs_found"], truth["pairs_both"]) == (1, 5, 0)
+
+
+def test_the_leak_of_a_random_split_is_counted(image_folder, tmp_path):
+    root = tmp_path / "doubled"
+    shutil.copytree(image_folder, root)
+    for path in sorted(image_folder.rglob("*.png")):
+        shutil.copy(path, root / path.parent.name / f"copy-{path.name}")
+    data = ImageFolderData(
+        str(root), name="d", resolution=16, batch_size=4, split="random", cache_dir=str(tmp_path)
+    )
+    found = examine(data)
+    data.prepare()
+    train, test = ([data.files.paths[row] for row in data.rows[s]] for s in ("train", "test"))
+    plain = {path.replace("copy-", "") for path in train}
+    by_hand = sum(path.replace("copy-", "") in plain for path in test)
+    assert 0 < by_hand == found["leak"]["random"]["test_with_twin"]
+
+
+def test_the_command_prints_and_writes(messy, tmp_path, capsys):
+    settings = ["data=folder", f"data.root={messy}", f"cache_dir={tmp_path / 'cache'}"]
+    main([*settings, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    written = (tmp_path / "out" / "folder.md").read_text()
+    assert written in printed
+    assert "1 broken files:" in written
+    assert "5 true pairs of twins, 5 found" in written
+    assert json.loads((tmp_path / "out" / "folder.json").read_text())["files"] == 23
+
+
+def test_an_error_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["data=folder", f"data.root={tmp_path / 'nowhere'}"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: data=folder: no folder {tmp_path}")
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set")
+def test_pokemon(tmp_path):
+    root = os.path.join(os.environ["DATA_DIR"], "pokemon")
+    data = ImageFolderData(
+        root, name="pokemon", resolution=64, batch_size=8, cache_dir=str(tmp_path)
+    )
+    found = examine(data)
+    rows = list(csv.DictReader(open(os.path.join(root, "manifest.csv"))))  # noqa: SIM115
+    labels = {}
+    for row in rows:
+        labels.setdefault(row["orig_sha1"], set()).add(row["label"])
+    assert found["files"] == len(rows) == 1167
+    assert len(found["two_labels"]) == sum(len(names) > 1 for names in labels.values()) == 10
+    assert found["leak"]["grouped"]["test_with_twin"] == 0
+    assert found["leak"]["random"]["test_with_twin"] > 50
+    sizes = [(int(row["width"]), int(row["height"])) for row in rows]
+    assert found["size"]["width"][::2] == [min(sizes)[0], max(sizes)[0]]
+    assert found["modes"] == {"RGB": 1156, "RGBA": 11}
