@@ -1,6 +1,5 @@
 """From stored pixels to what the net sees: augment, crop, represent, standardise, on the batch."""
 
-import torch
 from torch import Tensor, nn
 
 from src.data.augment import Augment
@@ -41,7 +40,6 @@ class View(nn.Module):
             return augmented
         return centre_crop(images, self.resolution).float() / 255
 
-    @torch.no_grad()
     def forward(self, images: Tensor, *, training: bool) -> Tensor:
         """The batch as the net takes it."""
         self.to(images.device)

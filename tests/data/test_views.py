@@ -46,7 +46,6 @@ def test_a_batch_is_what_a_net_takes(images, representation, channels):
         assert seen.shape == (4, channels, 16, 16)
         assert seen.dtype == torch.float32
         assert seen.is_contiguous(memory_format=torch.channels_last)
-        assert not seen.requires_grad
 
 
 def test_images_too_small_are_refused(images):
