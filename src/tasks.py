@@ -62,11 +62,11 @@ class Classification:
         self.num_classes = num_outputs
         self.num_outputs = 1 if sigmoid else num_outputs
         self.label_smoothing = label_smoothing
-        self._mixers: list[v2.Transform] = []
-        if mixup:
-            self._mixers.append(v2.MixUp(alpha=mixup, num_classes=num_outputs))
-        if cutmix:
-            self._mixers.append(v2.CutMix(alpha=cutmix, num_classes=num_outputs))
+        self._mixers: list[v2.Transform] = [
+            mixer(alpha=alpha, num_classes=num_outputs)
+            for mixer, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+            if alpha
+        ]
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Images [N, C, R, R], targets [N] int64 -> mixed images, soft targets [N, num_classes].
