@@ -2,7 +2,7 @@
 
 Batch of 16, stored at 73 pixels and seen at 64; the step is that of torchvision-size AlexNet with
 SGD and momentum, in fp32 and bf16. Everything runs in turn, 30 rounds; medians, and least times
-for a machine that others use too. The cost of an augmentation is what its view takes above the view
+for a machine in use. The cost of an augmentation is what its view takes above the view
 without. Beside it the same by libraries: torchvision's transforms image by image (they draw once a
 batch), and kornia's where it is installed; they are given floats of the size they need for nothing.
 """
