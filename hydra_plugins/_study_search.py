@@ -1,6 +1,5 @@
 """A search's space and sampler, as Optuna knows them."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,12 +64,10 @@ def sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
         "nsgaii": lambda: samplers.NSGAIISampler(seed=own),
     }
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made: optuna.samplers.BaseSampler = make[name]()
-            return made
+        made: optuna.samplers.BaseSampler = make[name]()
     except ImportError as error:
         raise ValueError(f"sampler={name} needs a package: {error}") from error
+    return made
 
 
 def as_override(value: Any) -> str:

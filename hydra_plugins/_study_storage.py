@@ -8,6 +8,8 @@ line that was cut short is moved aside before the next one is written.
 import json
 import os
 import re
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class FlockLock(BaseJournalFileLock):
@@ -121,12 +124,22 @@ def open_storage(url: str) -> BaseStorage:
         if url.startswith("grpc://"):
             host, _, port = url.removeprefix("grpc://").partition(":")
             return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-        return optuna.storages.get_storage(url)
+        return database(url)
     except OSError:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from error
+
+
+def database(url: str, attempts: int = 3) -> BaseStorage:
+    """A database, tried again when another sweeper is making the tables at this moment."""
+    for _ in range(attempts - 1):
+        try:
+            return optuna.storages.get_storage(url)
+        except Exception:
+            time.sleep(1.0)
+    return optuna.storages.get_storage(url)
 
 
 def make_pruner(spec: str) -> optuna.pruners.BasePruner:
