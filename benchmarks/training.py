@@ -9,13 +9,17 @@ epochs after the first, as `metrics.json` has them for ours.
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
 from src.data.files import find_class_images
+from src.provenance import git_commit, hardware
 
 CONTESTANTS = {
     "a  a script by hand": "student",
@@ -25,6 +29,8 @@ CONTESTANTS = {
     "c' ours, bf16": "ours bf16",
     "d' limit, bf16": "limit bf16",
 }
+LIMITS = {"c  ours": "d  limit, bare loop", "c' ours, bf16": "d' limit, bf16"}
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def speed(contestant: str, root: Path, resolution: int, images: int, epochs: int) -> float:
@@ -75,24 +81,57 @@ def main() -> None:
     root = Path(os.environ["DATA_DIR"]) / "pokemon"
     images = round(0.7 * len(find_class_images(root).paths))  # what ours trains on
     ours(root, min(args.resolution), 1, "32-true")  # decodes, once, so that no round pays for it
+    lines = heading(images, args)
     for resolution in args.resolution:
         rounds = [
-            {name: speed(key, root, resolution, images, args.epochs) for name, key in CONTESTANTS.items()}
+            {
+                name: speed(key, root, resolution, images, args.epochs)
+                for name, key in CONTESTANTS.items()
+            }
             for _ in range(args.rounds)
         ]
-        show(resolution, rounds)
+        lines += table(resolution, rounds)
+        print("\n".join(lines), flush=True)
+    RESULTS.write_text("\n".join(lines) + "\n")
 
 
-def show(resolution: int, rounds: list[dict[str, float]]) -> None:
+def heading(images: int, args: argparse.Namespace) -> list[str]:
+    """What was run, on what."""
+    device = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return [
+        "# Training speed",
+        "",
+        "Written by `python -m benchmarks.training`: torchvision's AlexNet, batch 16, SGD with",
+        f"momentum, {images} Pokémon images; images/s of training in epochs 2 to {args.epochs}.",
+        f"{args.rounds} rounds, the contestants in turn, each in its own process; medians, and",
+        "medians of the ratios within a round.",
+        f"On: {processor()} ({device}), torch {torch.__version__}, commit {git_commit()}.",
+    ]
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((li.split(":")[1].strip() for li in lines if li.startswith("model name")), "cpu")
+
+
+def table(resolution: int, rounds: list[dict[str, float]]) -> list[str]:
     """Medians over the rounds, and the medians of the ratios within a round."""
-    first, limits = next(iter(CONTESTANTS)), {"c ": "d  limit, bare loop", "c'": "d' limit, bf16"}
-    print(f"\n{resolution} px, {len(rounds)} rounds      images/s   against (a)   against (d)")
+    lines = [
+        "",
+        f"| {resolution} px | images/s | against (a) | against the limit |",
+        "|---|--:|--:|--:|",
+    ]
     for name in CONTESTANTS:
-        median = statistics.median(r[name] for r in rounds)
-        to_script = statistics.median(r[name] / r[first] for r in rounds)
-        limit = limits.get(name[:2])
-        to_limit = f"{statistics.median(r[name] / r[limit] for r in rounds):10.2f}" if limit else ""
-        print(f"{name:24}{median:10.1f}{to_script:13.2f}x {to_limit}")
+        speed_ = statistics.median(r[name] for r in rounds)
+        to_script = statistics.median(r[name] / r["a  a script by hand"] for r in rounds)
+        limit = LIMITS.get(name)
+        to_limit = f"{statistics.median(r[name] / r[limit] for r in rounds):.2f}" if limit else ""
+        lines.append(f"| {name} | {speed_:.1f} | {to_script:.2f} | {to_limit} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Tells glibc's allocator to keep big blocks.
 
-A weight gradient of AlexNet's wide layers is 150 MB. By default glibc gives such a block back to the
-system when it is freed, and the system fills it with zeros, page by page, when it is asked for at
-the next step. Kept, it is simply used again. Elsewhere than on Linux this does nothing.
+A weight gradient of AlexNet's wide layers is 150 MB. By default glibc gives such a block back to
+the system when it is freed, and the system fills it with zeros, page by page, when it is asked for
+at the next step. Kept, it is simply used again. Elsewhere than on Linux this does nothing.
 """
 
 import ctypes

@@ -44,18 +44,21 @@ class Learner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net, self.task, self.optim, self.sched = net, task, optim, sched
-        # "train" would clash with Module.train; the loss is weighted by images, not by batches
-        self.losses = nn.ModuleDict({f"{split}_loss": _mean() for split in ("train", "val", "test")})
-        self.meters = nn.ModuleDict(
-            {f"{split}_meters": task.metrics() for split in ("train", "val", "test")}
-        )
+        for split in ("train", "val", "test"):
+            self.add_module(f"{split}_loss", _mean())
+            self.add_module(f"{split}_meters", task.metrics())
+
+    def meters(self, split: str) -> tuple[MeanMetric, Metric]:
+        """The loss, weighted by images, and the task's metrics of the split's epoch so far."""
+        return getattr(self, f"{split}_loss"), getattr(self, f"{split}_meters")
 
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
         outputs = self.net(images).float()  # [N, num_outputs]; the loss in full precision
         loss = self.task.loss(outputs, targets)
-        self.losses[f"{split}_loss"].update(loss.detach(), weight=len(images))
-        self.meters[f"{split}_meters"].update(outputs.detach(), targets)
+        mean, meters = self.meters(split)
+        mean.update(loss.detach(), weight=len(images))
+        meters.update(outputs.detach(), targets)
         return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -71,7 +74,7 @@ class Learner(L.LightningModule):
         self._step(batch, "test")
 
     def _log_epoch(self, split: str) -> None:
-        loss, meters = self.losses[f"{split}_loss"], self.meters[f"{split}_meters"]
+        loss, meters = self.meters(split)
         values = {"loss": loss.compute(), **meters.compute()}
         # computed over all ranks and images already; sync_dist would only average equal numbers
         self.log_dict({f"{split}/{name}": v for name, v in values.items()}, sync_dist=False)

@@ -61,4 +61,4 @@ def of_run() -> dict[str, Any]:
 
 
 def _used_cuda() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
+    return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -128,7 +128,7 @@ class Tee:
             self.log.flush()
         return self.stream.write(text)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: D105
         return getattr(self.stream, name)
 
 
@@ -155,7 +155,7 @@ class RunFolder:
         self.path, self.keep, self.started = path, keep, False
         self.record: dict[str, Any] = {}  # what metrics.json will say, filled as it becomes known
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Self:  # noqa: D105
         self.path.mkdir(parents=True, exist_ok=True)
         held = lock(self.path)
         if held is None:

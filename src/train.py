@@ -7,6 +7,7 @@ at once.
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -26,6 +27,9 @@ OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, re
 
 class Failed(BaseException):
     """Carries an error of a single run past Hydra, which would print the overrides above it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 @hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")
@@ -47,7 +51,7 @@ def task(cfg: DictConfig) -> float | None:
             raise  # for the launcher
         if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
             folder.rmdir()
-        raise Failed from error
+        raise Failed(error) from error
 
 
 def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> float | None:
@@ -79,7 +83,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except (Exception, Failed) as failure:
-        error = failure.__cause__ if isinstance(failure, Failed) else failure
+        error = failure.error if isinstance(failure, Failed) else failure
         if wanted == "1":
             raise error from None
         print(f"error: {in_short(error, _keys())}", file=sys.stderr)
@@ -90,8 +94,8 @@ def _keys() -> list[str]:
     """Every group and setting of the default config, for near matches."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train"), resolve=False)
-    settings = run_config.flat(config) if isinstance(config, dict) else {}
+        config: Any = OmegaConf.to_container(compose("train"), resolve=False)
+    settings = run_config.flat(config)
     return sorted({*settings, *(key.split(".")[0] for key in settings)})
 
 

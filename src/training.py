@@ -20,9 +20,7 @@ from src.callbacks.progress import EpochLines
 from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.tensorboard import TensorBoard
 from src.checkpoint_io import DurableCheckpointIO
-from src.data.image_folder import ImageFolderData
-from src.learner import Learner
-from src.models.summary import Summary, summarize
+from src.models.summary import summarize
 from src.run_folder import HISTORY, LAST
 
 NOT_HPARAMS = (
@@ -45,7 +43,9 @@ class Training:
         FileNotFoundError: The data set is not there.
     """
 
-    def __init__(self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool) -> None:
+    def __init__(
+        self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool
+    ) -> None:
         _quieten()
         keep_big_blocks()
         torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it

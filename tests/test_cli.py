@@ -151,7 +151,9 @@ def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path, envir
     line = "convlab model=alex"
     env = {**environment, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
     command = [script, "-sc", "query=bash"]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["model=alexnet", "model=alexnet_torchvision"]
 
 

@@ -1,4 +1,6 @@
-"""What a person reads when something is wrong: the real messages of Hydra, Python and the system."""
+"""What a person reads when something is wrong: real messages of Hydra, Python and the system."""
+
+from pathlib import Path
 
 import pytest
 from hydra.errors import InstantiationException
@@ -35,7 +37,7 @@ def test_an_error_in_a_constructor_is_told_without_hydra_around_it():
 
 def test_an_error_of_the_system_names_the_file():
     with pytest.raises(OSError, match="nowhere") as caught:
-        open("/nowhere/at/all")
+        Path("/nowhere/at/all").read_text()
     assert in_short(caught.value) == "/nowhere/at/all: No such file or directory"
 
 

@@ -96,7 +96,14 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_p
 def test_the_run_folder_is_as_designed(config, tmp_path):
     train(config(), tmp_path / "run")
     names = {p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("events.out")}
-    assert names == {"config.yaml", "metrics.json", "history.csv", "checkpoints", "train.log", ".lock"}
+    assert names == {
+        "config.yaml",
+        "metrics.json",
+        "history.csv",
+        "checkpoints",
+        "train.log",
+        ".lock",
+    }
     metrics = read_metrics(tmp_path / "run")
     keys = "status error objective metrics best_epoch epochs wall_s images_per_s peak_rss_mb"
     keys += " peak_gpu_mb params neurons seed git data_fingerprint versions"

@@ -102,7 +102,8 @@ def _net(trainer: L.Trainer, learner: L.LightningModule) -> nn.Module:
     """The net that validation has judged: the averaged one where weights are averaged (EMA)."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            learner = callback._average_model.module
+            averaged: Any = callback._average_model.module
+            return averaged.net  # type: ignore[no-any-return]
     return learner.net  # type: ignore[return-value]
 
 

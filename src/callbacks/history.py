@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, rewritten whole and atomically, so that a resume leaves no double."""
+"""history.csv: one row an epoch, rewritten whole and atomically: a resume leaves no double."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ class History(Checkpoint):
 
     @property
     def images_per_s(self) -> float | None:
-        """Mean training throughput; the first epoch, which warms up, is left out when others are."""
+        """Mean training throughput, without the first epoch, a warm-up, if there are others."""
         rates = self.rates[1:] or self.rates
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
 

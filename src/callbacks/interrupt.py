@@ -19,8 +19,8 @@ SIGNALS = [
 class Interrupt(Checkpoint):
     """On SIGINT, SIGTERM or SIGUSR1 (SLURM's warning): save, then raise `Stopped`; twice: exit now.
 
-    After the last batch of an epoch the save waits for the epoch's validation, since a state between
-    the two cannot be resumed exactly.
+    After the last batch of an epoch the save waits for the epoch's validation, since a state
+    between the two cannot be resumed exactly.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:

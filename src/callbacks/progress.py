@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from src.callbacks.history import History
+from src.learner import Learner
 
 
 class EpochLines(Checkpoint):
@@ -59,7 +60,8 @@ class EpochLines(Checkpoint):
         if self.bar.disable or not trainer.is_global_zero or now - self._shown < 0.1:
             return
         self._shown = now
-        meters = pl_module.meters["train_meters"].compute()  # type: ignore[index]
+        assert isinstance(pl_module, Learner)
+        meters = pl_module.meters("train")[1].compute()
         speed = (batch_idx + 1) * len(batch[1]) / (now - self._began)
         seen = f"loss {float(outputs['loss']):.3f}  {_named(self.headline, meters)}"
         live = f"{seen}  {speed:.0f} images/s"

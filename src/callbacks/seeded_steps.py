@@ -2,7 +2,7 @@
 
 Before each training step the global generators are seeded from (seed, epoch, batch, rank). Dropout
 and augmentation draw from them, so that a run which is stopped and resumed at any step, or which
-looks at more on its way (validation, logging, diagnostics), draws exactly what an unbroken run does.
+looks at more on its way (validation, logging, diagnostics), draws what an unbroken run does.
 """
 
 import random
@@ -22,7 +22,7 @@ class SeededSteps(L.Callback):
         place = [self.seed, trainer.current_epoch, batch, trainer.global_rank]
         state = int(np.random.SeedSequence(place).generate_state(1)[0])
         torch.manual_seed(state)
-        np.random.seed(state)  # noqa: NPY002 - libraries below us draw from the global one
+        np.random.seed(state)
         random.seed(state)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
