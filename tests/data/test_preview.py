@@ -21,7 +21,7 @@ def run(image_folder, tmp_path, capsys):
         data += ["data.batch_size=3", "data.resolution=16"]
         preview.main([*data, *settings, "--out", str(tmp_path / "new" / "picture.png")])
         printed = capsys.readouterr().out.splitlines()
-        return cells(printed[-1]), printed[0].removeprefix("rows: ").split(", ")
+        return cells(printed[-1]), printed[-3].removeprefix("rows: ").split(", ")
 
     return main
 
