@@ -44,6 +44,8 @@ class Learner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net, self.task, self.optim, self.sched = net, task, optim, sched
+        self.plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None
         for split in ("train", "val", "test"):
             self.add_module(f"{split}_loss", _mean())
             self.add_module(f"{split}_meters", task.metrics())
@@ -82,8 +84,22 @@ class Learner(L.LightningModule):
         meters.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Log train/*."""
+        """Log train/*, and step a plateau schedule.
+
+        Lightning would step it only after the callbacks have saved, so that a resume misses a step.
+        """
         self._log_epoch("train")
+        if self.plateau is not None:
+            self.plateau.step(float(self.trainer.callback_metrics["val/loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the plateau schedule's state; Lightning keeps that of the others."""
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember it until `configure_optimizers` has made the schedule."""
+        self._plateau_state = checkpoint.get("plateau")
 
     def on_validation_epoch_end(self) -> None:
         """Log val/*."""
@@ -102,9 +118,13 @@ class Learner(L.LightningModule):
             group["lr"] *= group.pop("lr_scale", 1.0)
         if self.sched is None:
             return optimizer
-        # the plateau schedule watches val/loss; the others ignore "monitor"
-        schedule = {"scheduler": self.sched(optimizer), "interval": "epoch", "monitor": "val/loss"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        schedule = self.sched(optimizer)
+        if not isinstance(schedule, ReduceLROnPlateau):
+            return [optimizer], [schedule]
+        self.plateau = schedule  # it watches val/loss
+        if self._plateau_state is not None:
+            schedule.load_state_dict(self._plateau_state)
+        return optimizer
 
     def _parameter_groups(self) -> list[Any]:
         groups = getattr(self.net, "parameter_groups", None)

@@ -85,6 +85,27 @@ def test_a_stop_at_any_batch_changes_nothing(config, tmp_path, unbroken, batch):
     assert read_metrics(folder)["status"] == "finished"
 
 
+@pytest.mark.parametrize("batch", [4, 6, 8])
+@pytest.mark.parametrize(
+    "sched",
+    [
+        ["sched=plateau", "sched.patience=0", "optim.lr=1.0"],
+        ["sched=warmup_cosine", "sched.warmup_epochs=2"],
+        ["sched=step", "sched.step_size=1", "optim=adam", "optim.lr=0.01"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_every_kind_of_schedule_resumes_exactly(config, tmp_path, sched, batch):
+    cfg = config("trainer.max_epochs=4", *sched)
+    once = weights(train(cfg, tmp_path / "once"))
+    with pytest.raises(Stopped):
+        train(cfg, tmp_path / "run", stop_after=batch)
+    again = weights(train(cfg, tmp_path / "run"))
+    assert rows(tmp_path / "run") == rows(tmp_path / "once")
+    assert len({row["lr"] for row in rows(tmp_path / "once")}) > 1  # the schedule did something
+    assert same(again, once)
+
+
 def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_path, unbroken):
     again = train(config(), tmp_path / "again")
     assert same(weights(again), unbroken[0])
