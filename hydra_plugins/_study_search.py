@@ -24,18 +24,18 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
-    """An interval of Hydra's grammar; `tag(log, ...)` makes it logarithmic, `tag(int, ...)` whole.
+    """An interval of Hydra's grammar; `tag(log, ...)` makes it logarithmic, `int(interval(...))` or `tag(int, ...)` whole.
 
     Raises:
         ValueError: It is empty, or logarithmic and not positive.
     """
     assert sweep.start is not None
     assert sweep.end is not None
-    unknown = sweep.tags - {"log", "int", "float"}
+    unknown = sweep.tags - {"log", "int"}
     if unknown:
-        raise ValueError(f"{key}: the tag {sorted(unknown)[0]} is unknown; known: log, int, float")
+        raise ValueError(f"{key}: the tag {sorted(unknown)[0]} is unknown; known: log, int")
     log, low, high = "log" in sweep.tags, sweep.start, sweep.end
-    whole = isinstance(low, int) and isinstance(high, int) and "float" not in sweep.tags
+    whole = isinstance(low, int) and isinstance(high, int)
     try:
         if whole or "int" in sweep.tags:
             return IntDistribution(int(low), int(high), log=log)

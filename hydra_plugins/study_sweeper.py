@@ -108,12 +108,12 @@ class StudySweeper(Sweeper):
         """Refuse what cannot be an axis, and settings that do not go together."""
         settings = self.settings
         for key in space.keys:
-            if key in settings.ignore or key.startswith(("hydra.", "hydra/")):
-                raise ValueError(f"{key} is a setting of the sweep and cannot be an axis of it")
             if key == settings.group:
                 raise ValueError(
-                    f"one {key} a command: run {key}=a and {key}=b one after the other"
+                    f"one {key} a command, each with its own axes: {key}=a, and then {key}=b"
                 )
+            if key in settings.ignore or key.startswith(("hydra.", "hydra/")):
+                raise ValueError(f"{key} is a setting of the sweep and cannot be an axis of it")
         several = len(directions(settings.direction)) > 1
         if several and settings.prune != "none":
             raise ValueError(
