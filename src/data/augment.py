@@ -5,7 +5,6 @@ batch. The articles use shifts, turns, stretches and warps (001) and random crop
 """
 
 import math
-import warnings
 
 import torch
 from torch import Tensor, nn
@@ -93,12 +92,6 @@ class Augment(nn.Module):
 
     def _crop_flip(self, images: Tensor, resolution: int) -> Tensor:
         count, room = len(images), images.shape[-1] - resolution
-        if self.crop and not room:
-            warnings.warn(
-                f"augment.crop has no effect: data.load_size is {resolution}, the side that the "
-                "net sees; raise it to crop at random",
-                stacklevel=2,
-            )
         if not (self.flip or self.crop):
             return transforms.centre_crop(images, resolution)
         device = images.device

@@ -155,6 +155,7 @@ class ImageFolderData(L.LightningDataModule):
         )
         check_counts(self.name, used.counts, self.batch_size)
         self.notes = notes_on(files, index, sides, grouped=self.grouped)
+        self.notes += self.view.notes(self.load_size)
         self.rows, self.targets = used.rows, torch.from_numpy(used.targets)
         self.classes, self.num_outputs = used.classes, len(used.classes) or 1
         self.counts, self.fingerprint = used.counts, used.fingerprint

@@ -21,8 +21,12 @@ DRAWS, IMAGES, SHOWN, GAP = 4, 8, 128, 4  # SHOWN: least side of an image on the
 
 
 def preview(cfg: DictConfig) -> tuple[Tensor, list[str]]:
-    """The picture, uint8 [3, height, width], and the class or score of each of its rows."""
+    """The picture, uint8 [3, height, width], and the class or score of each of its rows.
+
+    Prints the notes on the data.
+    """
     data = build.data_module(cfg)
+    print(*data.notes, sep="\n")
     images, targets = next(iter(data.train_dataloader()))
     images, view = images[:IMAGES], data.view
     torch.manual_seed(cfg.seed)

@@ -27,6 +27,15 @@ class View(nn.Module):
         self.represent = Representation(representation)
         self.num_channels = self.represent.num_channels
 
+    def notes(self, load_size: int) -> list[str]:
+        """What should be said of images that are stored at this side in pixels."""
+        if not self.augment.crop or load_size > self.resolution:
+            return []
+        return [
+            f"augment.crop has no effect: data.load_size={load_size} is what the net sees; "
+            f"data.load_size={round(self.resolution * 8 / 7)} leaves room to crop"
+        ]
+
     def pixels(self, images: Tensor, *, training: bool) -> Tensor:
         """RGB float32 [N, 3, R, R] in [0, 1]: augmented and cropped, not yet represented."""
         size = images.shape[-1]

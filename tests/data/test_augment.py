@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -82,15 +80,6 @@ def test_pca_shifts_have_the_covariance_of_the_article():
     axes, values = torch.tensor(PCA_VECTORS), torch.tensor(PCA_VALUES)
     expected = axes @ torch.diag((0.1 * values) ** 2) @ axes.T
     torch.testing.assert_close(shifts.T.cov(), expected, atol=1e-5, rtol=0.05)
-
-
-def test_cropping_without_room_warns():
-    images = one_image_many_times(32)
-    with pytest.warns(UserWarning, match="load_size is 32"):
-        Augment(crop=True)(images, 32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Augment(crop=True)(images, 31)
 
 
 @pytest.mark.parametrize(

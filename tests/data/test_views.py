@@ -48,6 +48,14 @@ def test_a_batch_is_what_a_net_takes(images, representation, channels):
         assert seen.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_crop_without_room_is_said():
+    (note,) = View(224, augment=Augment(crop=True)).notes(224)
+    assert "no effect" in note
+    assert "load_size=256" in note  # as in the AlexNet article
+    assert not View(224, augment=Augment(crop=True)).notes(256)
+    assert not View(224, augment=Augment(flip=0.5)).notes(224)
+
+
 def test_images_too_small_are_refused(images):
     with pytest.raises(ValueError, match=r"load_size=20 is smaller than data.resolution=24"):
         View(24)(images, training=False)
