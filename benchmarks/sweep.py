@@ -61,7 +61,9 @@ def gaps(folder: Path) -> list[float]:
 
 def summary(values: Sequence[float]) -> str:
     """Median and range."""
-    return f"median {median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, n={len(values)})"
+    return (
+        f"median {median(values):.2f} s ({min(values):.2f} to {max(values):.2f}, n={len(values)})"
+    )
 
 
 def own(sizes: Sequence[int]) -> None:
@@ -85,8 +87,9 @@ def finished(size: int) -> None:
 def tpe(sizes: Sequence[int]) -> None:
     """Ask and tell of a seeded TPE, by the number of trials there are."""
     import optuna
-    from hydra_plugins._study_search import sampler
     from optuna.distributions import FloatDistribution
+
+    from hydra_plugins._study_search import sampler
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
@@ -104,7 +107,9 @@ def tpe(sizes: Sequence[int]) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("what", nargs="*", default=["gap", "own", "finished", "tpe"])
     parser.add_argument("--runs", type=int, default=6)
     options = parser.parse_args()

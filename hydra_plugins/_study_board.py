@@ -44,7 +44,7 @@ class Board:
         self, folder: Path, keys: Sequence[str], directions: Sequence[str], jobs: int
     ) -> None:
         self.folder, self.keys, self.directions, self.jobs = folder, keys, directions, jobs
-        self.console = Console()
+        self.console = wide_console()
         self.rows: dict[int, str] = {}
         self.records: dict[int, Record] = {}
         self.began: dict[int, float] = {}  # when each run in flight was started
@@ -233,6 +233,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def wide_console() -> Console:
+    """A console that does not fold what goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
 
 
 def read_csv(path: Path) -> dict[str, dict[str, str]]:

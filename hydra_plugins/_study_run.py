@@ -107,11 +107,15 @@ class Run:
             raise ValueError(
                 f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
             )
-        if to_run:
-            self._run()
-        else:
+        if not to_run:
             self.board.say("nothing to do")
-        return self._close()
+        try:
+            self._run()
+            return self._close()
+        except OSError as error:  # the runs in flight see that their sweeper ends, and stop too
+            raise ValueError(
+                f"cannot write {self.folder}: {error.strerror}; then the same command goes on"
+            ) from error
 
     def _again(self) -> None:
         """Make pending what failed, if asked to, and what a dead sweeper left halfway."""

@@ -24,7 +24,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
-    """An interval of Hydra's grammar; `tag(log, ...)` makes it logarithmic, `int(interval(...))` or `tag(int, ...)` whole.
+    """An interval of Hydra's grammar: logarithmic with `tag(log, ...)`, whole with `int(...)`.
 
     Raises:
         ValueError: It is empty, or logarithmic and not positive.

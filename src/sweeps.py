@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from hydra_plugins._study_board import duration
+from hydra_plugins._study_board import duration, wide_console
 from hydra_plugins._study_folder import size
 from src.run_folder import BEST, LAST, is_locked
 
@@ -54,7 +53,7 @@ def show(root: Path) -> None:
         state = ", ".join(f"{n} {name}" for name, n in states.most_common())
         disk = f"{size(sweep) / 1e6:.1f} MB"
         table.add_row(str(sweep), str(len(trials)), state, duration(seconds), disk)
-    Console().print(table if table.row_count else f"no sweeps below {root}")
+    wide_console().print(table if table.row_count else f"no sweeps below {root}")
 
 
 def checked(sweep: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -209,6 +210,48 @@ def test_lost_journal_is_rebuilt_from_the_runs(tmp_path):
     assert_done_once(tmp_path, 8)
     after = {row["folder"]: row["objective"] for row in rows(tmp_path)}
     assert {name: after[name] for name in before} == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """small_disk(options): a disk of its own in memory, remounted when called again."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        again = "remount," if os.path.ismount(place) else ""
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("may not mount a small disk here")
+        return place
+
+    yield mount
+    subprocess.run(["umount", "-l", str(place)], capture_output=True)
+
+
+def test_full_disk(small_disk):
+    place = small_disk("size=400k")
+    command = [*GRID, "padding=20000"]
+    code, text = sweep(place, *command)
+    assert code == 1
+    assert "No space left on device" in text
+    small_disk("size=40m")
+    code, text = sweep(place, *command)
+    if code:  # runs whose last words found no room have failed
+        code, text = sweep(place, *command, "rerun_failed=true")
+    assert code == 0, text
+    assert states(place) == {"finished": 6}
+
+
+def test_read_only_folder(tmp_path, small_disk):
+    place = small_disk("size=4m")
+    output = tmp_path / "output.txt"
+    assert sweep(place, "seed=0", "sweep=s", output=output)[0] == 0
+    small_disk("ro")
+    code, text = sweep(place, "seed=0,1", "sweep=s", output=output)
+    assert code == 1
+    assert "cannot write" in text
+    assert "Read-only file system" in text
 
 
 def test_changed_config_is_refused_by_name(tmp_path):

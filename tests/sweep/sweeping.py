@@ -22,16 +22,16 @@ APP = "tests.sweep.toy_app"
 GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "jobs=2", "sweep=s"]
 
 
-def start(folder, *arguments, app=APP, **environment):
+def start(folder, *arguments, app=APP, output=None, **environment):
     """The sweep's process, in a session of its own; all that it starts has its `mark`."""
     mark = uuid.uuid4().hex
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
-    with (folder / "output.txt").open("a") as output:
+    with (output or folder / "output.txt").open("a") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", app, "-m", *arguments],
             cwd=folder,
             env={**env, **environment},
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -39,16 +39,16 @@ def start(folder, *arguments, app=APP, **environment):
     return process
 
 
-def sweep(folder, *arguments, timeout=120, **environment):
+def sweep(folder, *arguments, timeout=120, output=None, **environment):
     """Run a sweep to its end: exit code and what it printed."""
-    before = len(said(folder))
-    process = start(folder, *arguments, **environment)
+    before = len(said(folder, output))
+    process = start(folder, *arguments, output=output, **environment)
     code = process.wait(timeout)
-    return code, said(folder)[before:]
+    return code, said(folder, output)[before:]
 
 
-def said(folder):
-    path = folder / "output.txt"
+def said(folder, path=None):
+    path = path or folder / "output.txt"
     return path.read_text() if path.exists() else ""
 
 
