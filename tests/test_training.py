@@ -140,6 +140,21 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     assert config.model.act == "relu"  # resolved
 
 
+@pytest.mark.parametrize(
+    ("objective", "direction", "pick"),
+    [("val/acc", "maximize", max), ("val/loss", "minimize", min), ("val/loss", "maximize", max)],
+)
+def test_the_best_epoch_is_the_first_with_the_best_objective(
+    config, tmp_path, objective, direction, pick
+):
+    overrides = [f"objective={objective}", f"direction={direction}", "trainer.max_epochs=5"]
+    train(config(*overrides), tmp_path / "run")
+    values = [float(row[objective]) for row in read_history(tmp_path / "run")]
+    metrics = read_metrics(tmp_path / "run")
+    assert metrics["objective"] == pick(values)
+    assert metrics["best_epoch"] == values.index(pick(values)) + 1
+
+
 def test_best_holds_the_tested_weights_only_and_a_trial_keeps_no_last(config, tmp_path):
     training = train(config(), tmp_path / "run", trial=True)
     assert not (tmp_path / "run" / LAST).exists()
