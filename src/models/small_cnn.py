@@ -1,4 +1,4 @@
-"""A quick baseline: four Conv-BatchNorm-act stages of 3x3 kernels, each halved by max pooling."""
+"""A quick baseline: five Conv-BatchNorm-act stages of 3x3 kernels, each halved by max pooling."""
 
 from torch import Tensor, nn
 
@@ -7,9 +7,9 @@ from src.models.resolution import feature_map
 
 
 class SmallCNN(nn.Module):
-    """241k parameters; learns an easy 64-pixel task in seconds on a CPU.
+    """191k parameters; learns the generated shapes (64 pixels, 700 images) in ten epochs.
 
-    Images [N, C, R, R] float32, R >= 16 -> outputs [N, num_outputs].
+    Images [N, C, R, R] float32, R >= 32 -> outputs [N, num_outputs].
     """
 
     def __init__(
@@ -19,11 +19,11 @@ class SmallCNN(nn.Module):
         a = activation(act)
         layers: list[nn.Module] = []
         maps = in_channels
-        for kernels in (32, 64, 128, 128):
+        for kernels in (16, 32, 64, 96, 128):
             conv = nn.Conv2d(maps, kernels, 3, padding=1, bias=False)  # BatchNorm has the bias
             layers += [conv, nn.BatchNorm2d(kernels), a(), nn.MaxPool2d(2)]
             maps = kernels
-        self.features = nn.Sequential(*layers)  # [N, 128, R/16, R/16]
+        self.features = nn.Sequential(*layers)  # [N, 128, R/32, R/32]
         feature_map(self.features, in_channels, resolution)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(maps, num_outputs)

@@ -116,7 +116,7 @@ def test_a_gradient_reaches_every_parameter(net_class, resolution):
 
 
 @pytest.mark.parametrize(
-    ("net_class", "smallest"), [(SmallCNN, 16), (ScoreCNN, 16), (NaiveCNN, 2), (ScoreAlexNet, 1)]
+    ("net_class", "smallest"), [(SmallCNN, 32), (ScoreCNN, 16), (NaiveCNN, 2), (ScoreAlexNet, 1)]
 )
 def test_smallest_resolution(net_class, smallest):
     with torch.device("meta"):
