@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from hydra_plugins._study_ledger import Record, as_floats
 
@@ -113,15 +114,20 @@ class Board:
         results = (record.result for record in self.records.values())
         return [r["wall_s"] for r in results if r.get("status") == "finished" and r.get("wall_s")]
 
-    def ranking(self) -> list[Record]:
+    def ranking(self, among: Iterable[Record] | None = None) -> list[Record]:
         """The finished records, the best first, of a sweep with one objective."""
-        done = [r for r in self.records.values() if r.state == "finished"]
-        sign = -1 if self.directions[0] == "maximize" else 1
-        return sorted(done, key=lambda r: sign * (as_floats(r.result.get("objective")) or [0.0])[0])
+        records = self.records.values() if among is None else among
+        done = [record for record in records if record.state == "finished"]
+        return sorted(done, key=self._badness)
 
     def best(self) -> Record | None:
         """The finished record with the best objective, of a sweep with one objective."""
-        return next(iter(self.ranking()), None) if len(self.directions) == 1 else None
+        done = [record for record in self.records.values() if record.state == "finished"]
+        return min(done, key=self._badness, default=None) if len(self.directions) == 1 else None
+
+    def _badness(self, record: Record) -> float:
+        value = (as_floats(record.result.get("objective")) or [0.0])[0]
+        return -value if self.directions[0] == "maximize" else value
 
     def start(self) -> None:
         """Begin the live table, on a terminal."""
@@ -149,18 +155,19 @@ class Board:
             self._drawn = time.monotonic()
             self._live.update(self._now(to_run), refresh=True)
 
-    def _now(self, to_run: int) -> Table:
+    def _now(self, to_run: int) -> Group:
         counts, walls, best = self.counts(), self._walls(), self.best()
         left = duration(median(walls) * to_run / self.jobs) if walls else "unknown"
         title = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
-        table = Table(title=f"{self.folder}: {title}, time left {left}", title_justify="left")
+        head = Text(f"{self.folder.name}: {title}, time left {left}", overflow="ellipsis")
+        table = Table(box=None, pad_edge=False)
         for column in ("run", "since"):
             table.add_column(column)
         for number, began in sorted(self.began.items())[:SHOWN]:
             table.add_row(self.records[number].folder, duration(time.monotonic() - began))
         if best is not None:
-            table.add_row(f"best so far: {best.folder}", f"{best.result['objective']:.5g}")
-        return table
+            head.append(f"\nbest so far: {best.result['objective']:.5g} of {best.folder}")
+        return Group(head, table)
 
     def summary(self) -> None:
         """The final table: the best, and all that failed."""

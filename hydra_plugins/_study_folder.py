@@ -58,22 +58,28 @@ def holder(folder: Path) -> int | None:
     return int(found[1]) if found and int(found[1]) > 0 else None
 
 
-def outcome(folder: Path, result: Any) -> dict[str, Any]:
+def outcome(folder: Path, result: Any, objectives: int = 1) -> dict[str, Any]:
     """How a run ended: what its metrics.json says, else what its launcher knows (`result`)."""
     metrics = read_metrics(folder)
     if metrics is not None:
-        return checked({key: metrics.get(key) for key in KEPT})
-    error = result if isinstance(result, BaseException) else getattr(result, "_return_value", None)
+        return checked({key: metrics.get(key) for key in KEPT}, objectives)
+    if isinstance(result, BaseException):  # the launcher broke, which is not the run's failure
+        return {"status": "interrupted", "error": in_short(result)}
+    error = getattr(result, "_return_value", None)
     if isinstance(error, BaseException):
         if getattr(error, "exit_code", None) in ASKED_TO_DIE:
             return {"status": "interrupted", "error": str(error)}
         if hasattr(error, "exit_code"):
             return {"status": "failed", "error": ": ".join([str(error), *last_line(folder)])}
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return {"status": "failed", "error": text}
+        return {"status": "failed", "error": in_short(error)}
     if as_floats(error) is not None:  # an app that returns its objective and writes nothing
         return {"status": "finished", "error": None, "objective": error}
     return {"status": "failed", "error": "the run ended without metrics.json"}
+
+
+def in_short(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 def last_line(folder: Path) -> list[str]:
@@ -85,10 +91,12 @@ def last_line(folder: Path) -> list[str]:
     return [line.strip()[:300] for line in lines[-1:] if "rror" in line]
 
 
-def checked(result: dict[str, Any]) -> dict[str, Any]:
-    """`result`, failed when it says finished without a number as its objective."""
-    if result["status"] == "finished" and as_floats(result.get("objective")) is None:
-        error = f"the objective is {result.get('objective')}, not a number"
+def checked(result: dict[str, Any], objectives: int) -> dict[str, Any]:
+    """`result`, failed when it says finished without as many numbers as there are objectives."""
+    values = as_floats(result.get("objective"))
+    if result["status"] == "finished" and (values is None or len(values) != objectives):
+        wanted = "a number" if objectives == 1 else f"{objectives} numbers"
+        error = f"the objective is {result.get('objective')}, not {wanted}"
         return {**result, "status": "failed", "error": error, "objective": None}
     return result
 

@@ -1,7 +1,6 @@
 """One sweeper at work: it claims cells, launches them, and writes down how each ended."""
 
 import os
-import queue
 import shutil
 import signal
 import threading
@@ -11,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
@@ -19,6 +17,8 @@ from optuna.trial import TrialState
 from hydra_plugins import _study_board as boards
 from hydra_plugins import _study_folder as folders
 from hydra_plugins import _study_search as searches
+from hydra_plugins._study_flights import Flights, prepare
+from hydra_plugins._study_judge import Judge
 from hydra_plugins._study_ledger import Ledger, Record
 from hydra_plugins._study_space import Cell, Composer, quoted
 from hydra_plugins._study_start import STATES, rebuild, refuse_what_differs
@@ -62,17 +62,11 @@ class Run:
         make_pruner(settings.prune)
         self.directions = directions(settings.direction)
         self.url = settings.storage or str(folder / "study.journal")
-        self.flying: dict[int, Record] = {}
         self.todo: dict[int, None] = {}  # numbers that wait, in their order
         self.left: set[int] = set()  # ended without a result; the next command goes on with them
-        self.deadlines: dict[int, float] = {}
-        self.late: set[int] = set()  # ran past timeout_s
-        self.ends: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self.blocked: dict[int, Any] = {}  # ended for their launcher, but their folder is locked
-        self.signals, self.stopping, self.refusal = 0, False, ""
-        self.data: dict[tuple[str, ...], tuple[str, str]] = {}
         self.kept: set[int] = set()  # whose best.ckpt is kept
-        self._ticked = 0.0
+        self.flights = Flights(launcher, folder, settings.timeout_s, settings.grace_s)
+        self.signals, self._ticked = 0, 0.0
         self._open(signature)
 
     def _open(self, signature: dict[str, Any]) -> None:
@@ -81,7 +75,9 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = self.folder.name
             self.ledger = Ledger(self.url, name, self.directions, self.folder)
+            self.judge = Judge(self.settings, self.folder, self.composer.groups, self.ledger)
             self.board = boards.Board(self.folder, self.space.keys, self.directions, 1)
+            self.board.began = self.flights.began
             refuse_what_differs(self.folder, signature, self.ledger)
             if not self.ledger.records:
                 lines = rebuild(self.ledger, self.cells, self.composer, self.search)
@@ -93,6 +89,7 @@ class Run:
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
         self._see()
+        self.kept = {r.number for r in self.board.ranking()[: self.settings.keep_best or 0]}
 
     def go(self) -> int:
         """Run what is missing; the exit code."""
@@ -121,7 +118,7 @@ class Run:
         """Make pending what failed, if asked to, and what a dead sweeper left halfway."""
         settings = self.settings
         for record in list(self.ledger.records.values()):
-            if self.search is None and record.identity not in self.wanted:
+            if not self._is_wanted(record):
                 continue
             failures = record.trial.user_attrs.get("failures", 0)
             if record.state == "failed" and (settings.rerun_failed or failures < settings.retries):
@@ -135,7 +132,7 @@ class Run:
     def _to_run(self) -> int:
         """How many runs are still to be started, as far as is known."""
         fresh = 0
-        if self.search is not None and not self.stopping:
+        if self.search is not None and not self.flights.stopping:
             fresh = max(0, self.settings.n_trials - len(self.ledger.records))
         return len(self.todo) + fresh
 
@@ -161,9 +158,9 @@ class Run:
         self.board.start()
         try:
             while True:
-                while len(self.flying) < self.board.jobs and self._start_next():
+                while len(self.flights) < self.board.jobs and self._start_next():
                     pass
-                if not self.flying and not self.blocked and (self.stopping or self._all_done()):
+                if not self.flights and (self.flights.stopping or self._all_done()):
                     return
                 self._wait()
         finally:
@@ -177,26 +174,22 @@ class Run:
             return False
         self.ledger.sync()
         self._see()
-        running = (r for r in self.ledger.records.values() if r.state == "running")
-        return not self.todo and next(running, None) is None
+        records = self.ledger.records.values()
+        return not any(r.state == "running" and self._is_wanted(r) for r in records)
 
     def _start_next(self) -> bool:
         """Claim a cell and launch it; False when there is none to be had now."""
-        if self.stopping:
+        if self.flights.stopping:
             return False
         while self.todo:
             number = next(iter(self.todo))
             del self.todo[number]
             record = self.ledger.records[number]
             if record.trial.state is TrialState.WAITING and self.ledger.claim(record):
-                self._launch(record)
+                self._begin(record)
                 return True
         if self.search is not None and len(self.ledger.records) < self.settings.n_trials:
-            record = self._ask()
-            if (twin := self.ledger.twin(record)) is None:
-                self._launch(record)
-            elif twin.ended:
-                self._finish(record, twin.result)
+            self._begin(self._ask())
             return True
         return False
 
@@ -210,24 +203,21 @@ class Run:
         values = {key: searches.as_override(value) for key, value in trial.params.items()}
         return self.ledger.name_asked(trial, self.composer.cell(values))
 
-    def _launch(self, record: Record) -> None:
-        """Start a run in a thread of its own, which waits for its end."""
-        folder = self.folder / record.folder
-        metrics = folders.read_metrics(folder)
-        if metrics is not None and metrics["status"] in ("finished", "pruned"):
-            self._finish(record, folders.outcome(folder, None))
+    def _begin(self, record: Record) -> None:
+        """Launch a claimed cell, unless its result is known, or will be."""
+        twin = self.ledger.twin(record)
+        if twin is not None:
+            if twin.ended:
+                self._finish(record, twin.result)
+            return  # else it gets the result of the earlier suggestion, when that has one
+        end = self.judge.settled(record)
+        if end is not None and end["status"] != "failed":
+            self._finish(record, end)
             return
-        folders.make_ready(folder, anew=record.trial.user_attrs.get("anew", False))
-        self.flying[record.number] = record
-        self.board.began[record.number] = time.monotonic()
-        if self.settings.timeout_s is not None:
-            self.deadlines[record.number] = time.monotonic() + self.settings.timeout_s
+        anew = record.trial.user_attrs.get("anew", False)
+        folders.make_ready(self.folder / record.folder, anew=anew)
+        self.flights.start(record, self._overrides(record))
         self._see()
-        arguments = (record.number, self._overrides(record))
-        if isinstance(self.launcher, BasicLauncher):  # it runs in this very thread
-            self._wait_for(*arguments)
-        else:
-            threading.Thread(target=self._wait_for, args=arguments, daemon=True).start()
 
     def _overrides(self, record: Record) -> list[str]:
         """The run's command line."""
@@ -242,136 +232,69 @@ class Run:
             place.append(f"++{self.settings.trial_key}={{{told}}}")
         return [*self.space.fixed, *cell, *place]
 
-    def _wait_for(self, number: int, overrides: list[str]) -> None:
-        result: Any
-        try:
-            result = self.launcher.launch([overrides], initial_job_idx=number)[0]
-        except BaseException as error:
-            result = error
-        self.ends.put((number, result))
-
     def _wait(self) -> None:
         """Until a run ends or a while has passed; then see to it."""
-        try:
-            number, result = self.ends.get(timeout=TICK_S)
-            self._ended(number, result)
-        except queue.Empty:
-            pass
+        landed = self.flights.landed(TICK_S)
+        if landed is not None:
+            self._ended(*landed)
         if time.monotonic() - self._ticked > TICK_S:
             self._ticked = time.monotonic()
-            for number, result in list(self.blocked.items()):
-                del self.blocked[number]
-                self._ended(number, result)
             self.ledger.sync()
             self._see()
             self._take_over_the_dead()
-            self._end_the_late()
-        self.board.draw(self._to_run() + len(self.flying))
+            self.flights.watch()
+        self.board.draw(self._to_run() + len(self.flights))
 
     def _see(self) -> None:
         """Take in what this sweeper or another one has changed."""
         changed = self.ledger.changes()
         self.board.update(changed)
         for record in changed:
-            if self._is_open(record) and record.number not in self.left:
+            waits = record.trial.state is TrialState.WAITING and self._is_wanted(record)
+            if waits and record.number not in self.left:
                 self.todo[record.number] = None
 
-    def _is_open(self, record: Record) -> bool:
-        """Whether the record waits for somebody to run it, and belongs to this command."""
-        mine = self.search is not None or record.identity in self.wanted
-        return mine and record.trial.state is TrialState.WAITING
+    def _is_wanted(self, record: Record) -> bool:
+        """Whether the record belongs to this command."""
+        return self.search is not None or record.identity in self.wanted
 
     def _take_over_the_dead(self) -> None:
         """Settle the cells of sweepers that died: told from metrics.json, or pending again."""
         for record in self.ledger.abandoned():
-            folder = self.folder / record.folder
-            if folders.is_locked(folder):
-                continue
-            metrics = folders.read_metrics(folder)
-            if metrics is not None and metrics["status"] in STATES:
-                self._finish(record, folders.outcome(folder, None))
+            if folders.is_locked(self.folder / record.folder):
+                continue  # its run is still saving
+            if (end := self.judge.settled(record)) is not None:
+                self._finish(record, end)
             elif self.ledger.take_over(record):
                 self._see()
 
-    # -- when a run has ended
-
-    def _ended(self, number: int, result: Any) -> None:
+    def _ended(self, record: Record, result: Any, late: bool) -> None:
         """Write down how a run ended, or run it again."""
-        record = self.flying[number]
-        folder = self.folder / record.folder
-        if folders.is_locked(folder):  # its launcher lost sight of it, or it is another's
-            self.blocked[number] = result
-            return
-        del self.flying[number]
-        self.deadlines.pop(number, None)
-        self.board.began.pop(number, None)
-        end = self._checked(record, folders.outcome(folder, result))
+        end = self.judge.judge(record, result, late)
         failures = record.trial.user_attrs.get("failures", 0)
         again = end["status"] in ("failed", "interrupted") and failures < self.settings.retries
-        if again and not self.stopping:
+        if self.judge.other_data:
+            self._stop(self.judge.other_data)
+        if again and not self.flights.stopping:
             self._retry(record, end, failures + 1)
-            return
-        if end["status"] in STATES:
+        elif end["status"] in STATES:
             self._finish(record, end)
         else:
-            self.left.add(number)
-            self.ledger.release(record, end["status"], end.get("error"))
+            for one in (record, *self._twins_of(record)):
+                self.left.add(one.number)
+                self.ledger.release(one, end["status"], end.get("error"))
             self._see()
             self.board.ended(record)
         if end["status"] == "failed" and self.settings.on_error == "stop":
             self._stop("a trial failed, and on_error=stop")
 
-    def _checked(self, record: Record, end: dict[str, Any]) -> dict[str, Any]:
-        """`end`, failed when it ran too long or saw other data than the runs before it."""
-        folder = self.folder / record.folder
-        if record.number in self.late:
-            self.late.discard(record.number)
-            end = {**end, "status": "failed"}
-            end["error"] = f"ran past timeout_s={self.settings.timeout_s:g} and was ended"
-        elif end["status"] == "finished" and (told := self._other_data(record, end)):
-            end = {**end, "status": "failed", "error": told}
-            self._stop(told)
-            self.refusal = told
-        if end["status"] == "failed":
-            folders.record_failure(folder, end["error"])
-        return end
-
-    def _other_data(self, record: Record, end: dict[str, Any]) -> str | None:
-        """What is wrong with the run's data, compared with runs of the same group choices."""
-        found = end.get("data_fingerprint")
-        if found is None:
-            return None
-        if not self.data:
-            self._remember_data()
-        key = self._data_of(record)
-        known, where = self.data.setdefault(key, (found, record.folder))
-        if known == found:
-            return None
-        return f"the data changed: {found} in {record.folder}, {known} in {where}"
-
-    def _remember_data(self) -> None:
-        for record in self.ledger.records.values():
-            found = record.result.get("data_fingerprint")
-            if found is not None and record.state == "finished":
-                self.data.setdefault(self._data_of(record), (found, record.folder))
-
-    def _data_of(self, record: Record) -> tuple[str, ...]:
-        """The values that may decide what a run's data is: group choices, and axes of the data."""
-        below = f"{self.settings.data_key}."
-        return tuple(
-            value
-            for key, value in record.values.items()
-            if key in self.composer.groups or key.lstrip("+").startswith(below)
-        )
-
     def _retry(self, record: Record, end: dict[str, Any], failures: int) -> None:
         """Another attempt at once, from the last checkpoint."""
-        self.board.say(
-            f"again ({failures}/{self.settings.retries}): {record.folder}: {end['error']}"
-        )
+        turn = f"{failures}/{self.settings.retries}"
+        self.board.say(f"again ({turn}): {record.folder}: {end['error']}")
         self.ledger.storage.set_trial_user_attr(record.trial._trial_id, "failures", failures)
         self.ledger.sync()
-        self._launch(record)
+        self._begin(record)
 
     def _finish(self, record: Record, end: dict[str, Any]) -> None:
         """Tell the study."""
@@ -389,19 +312,18 @@ class Run:
             return []
         records = self.ledger.records.values()
         same = (r for r in records if r.identity == record.identity and r is not record)
-        return [r for r in same if r.state == "running" and r.number not in self.flying]
+        return [r for r in same if r.state == "running" and r.number not in self.flights.records]
 
     def _tidy(self, record: Record) -> None:
         """Delete what is no longer needed: `last` here, `best` of all but the best."""
         (self.folder / record.folder / folders.LAST).unlink(missing_ok=True)
         if len(self.directions) == 1:
-            keep = {r.number for r in self.board.ranking()[: self.settings.keep_best]}
-            for other in {record.number, *self.kept} - keep:
-                folder = self.folder / self.ledger.records[other].folder
-                (folder / folders.BEST).unlink(missing_ok=True)
+            rivals = [self.ledger.records[number] for number in {*self.kept, record.number}]
+            keep = {r.number for r in self.board.ranking(rivals)[: self.settings.keep_best]}
+            for other in rivals:
+                if other.number not in keep:
+                    (self.folder / other.folder / folders.BEST).unlink(missing_ok=True)
             self.kept = keep
-
-    # -- when it is told to stop
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Once: runs save and stop, the rest stays pending. Twice: now."""
@@ -409,38 +331,15 @@ class Run:
         if self.signals == 1:
             self._stop("stopping: runs in flight save and stop; once more ends them now")
         elif self.signals == 2:
-            for record in list(self.flying.values()):
-                self._signal(record, signal.SIGKILL)
+            self.flights.kill()
         else:
             os._exit(130)
 
     def _stop(self, why: str) -> None:
         """Start nothing more, and let the runs in flight save and stop."""
-        if not self.stopping:
-            self.stopping = True
+        if not self.flights.stopping:
             self.board.say(why)
-            for record in list(self.flying.values()):
-                self._signal(record, signal.SIGTERM)
-
-    def _signal(self, record: Record, what: signal.Signals) -> None:
-        """Send `what` to a run, through its launcher or to whom its lock names."""
-        through = getattr(self.launcher, "signal", None)
-        if through is not None and through(record.number, what):
-            return
-        process = folders.holder(self.folder / record.folder)
-        if process is not None and process != os.getpid():
-            os.kill(process, what)
-
-    def _end_the_late(self) -> None:
-        """End what runs past timeout_s: politely, and after a while at once."""
-        now = time.monotonic()
-        for number, deadline in self.deadlines.items():
-            if now < deadline:
-                continue
-            again = number in self.late
-            self.late.add(number)
-            self._signal(self.flying[number], signal.SIGKILL if again else signal.SIGTERM)
-            self.deadlines[number] = now + self.settings.grace_s
+            self.flights.stop()
 
     def _close(self) -> int:
         """The final table, a search's plots, and the exit code."""
@@ -448,34 +347,19 @@ class Run:
         self._see()
         self.board.write_csv()
         self.board.summary()
-        if self.refusal:
-            raise ValueError(self.refusal)
-        if self.search is not None and not self.stopping:
+        if self.judge.other_data:
+            raise ValueError(self.judge.other_data)
+        stopped = self.flights.stopping
+        if self.search is not None and not stopped:
             told = boards.plots(self.ledger.study, self.folder / "plots", len(self.directions) > 1)
-            if told:
-                self.board.say(told)
+            self.board.say(told or f"plots: {self.folder / 'plots'}")
         if self.signals:
             return 130
-        counts = self.board.counts()
         if self.left:
             self.board.say(f"{len(self.left)} interrupted: the same command goes on with them")
-        if failed := counts.get("failed", 0):
+        if failed := self.board.counts().get("failed", 0):
             self.board.say(f"{failed} failed: rerun_failed=true runs them again")
-        return 1 if failed or self.left or self.stopping else 0
-
-
-def prepare(launcher: Launcher, jobs: int | None) -> int:
-    """Make `launcher` ready to be called from several threads; how many jobs it shall run."""
-    if isinstance(launcher, BasicLauncher):
-        return 1
-    if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
-        import ray
-
-        if not ray.is_initialized():
-            settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
-            ray.init(**{"object_store_memory": 78_643_200, **settings})
-    own = getattr(launcher, "prepare", None)
-    return int(own(jobs)) if own is not None else jobs or 1
+        return 1 if failed or self.left or stopped else 0
 
 
 def _main() -> bool:

@@ -67,7 +67,7 @@ def rebuild(
             continue
         result: dict[str, Any] = {"status": "interrupted"}
         if folders.read_metrics(folder) is not None:
-            result = folders.outcome(folder, None)
+            result = folders.outcome(folder, None, len(ledger.study.directions))
         state = STATES.get(result["status"], TrialState.WAITING)
         ledger.adopt(cell, folder.name, state, result, search)
         said.append(f"found again: {folder.name} ({result['status']})")

@@ -90,7 +90,7 @@ class ProcessLauncher(Launcher):
         self.start = start or ("forkserver" if sys.platform == "linux" else "spawn")
         self.jobs, self.jobs_per_gpu, self.gpus_per_job = jobs, jobs_per_gpu, gpus_per_job
         self._free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # two threads must not poll one process
+        self._lock = threading.RLock()  # two threads must not poll one process
         self._processes: dict[int, Any] = {}
 
     def setup(

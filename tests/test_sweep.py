@@ -349,6 +349,25 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path, sampler):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "random"])
+def test_several_objectives(tmp_path, sampler):
+    command = ["lr=interval(0.01,1)", "n_trials=6", f"sampler={sampler}", "sweep=s"]
+    command += ["direction=[minimize,maximize]"]
+    code, text = sweep(tmp_path, *command, "two=true")
+    assert code == 0, text
+    assert [float(row["objective_1"]) for row in rows(tmp_path)] == [
+        float(row["lr"]) for row in rows(tmp_path)
+    ]
+    assert [path.name for path in tmp_path.glob("multirun/s/plots/*")] == ["pareto_front.png"]
+
+
+def test_too_few_objectives_are_a_failure(tmp_path):
+    code, _ = sweep(tmp_path, "seed=0,1", "direction=[minimize,maximize]", "sweep=s")
+    assert code == 1
+    assert "not 2 numbers" in rows(tmp_path)[0]["error"]
+
+
+@pytest.mark.slow
 def test_a_repeated_suggestion_reuses_the_result(tmp_path):
     code, text = sweep(
         tmp_path, "seed=int(interval(0,2))", "sampler=random", "n_trials=9", "sweep=s"
@@ -380,7 +399,8 @@ def test_hydras_other_launchers(tmp_path, launcher):
 
 @pytest.mark.slow
 def test_nothing_leaks_from_one_run_to_the_next(tmp_path):
-    process = start(tmp_path, "seed=range(0,4)", "sweep=s", CUDA_VISIBLE_DEVICES="5,7")
+    places = {"CUDA_VISIBLE_DEVICES": "5,7"}
+    process = start(tmp_path, "seed=range(0,4)", "sweep=s", "jobs=null", **places)
     assert process.wait(60) == 0, said(tmp_path)
     found = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/s/*/metrics.json")]
     assert {one["env"] for one in found} == {""}

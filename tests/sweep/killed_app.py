@@ -40,7 +40,7 @@ def half_a_line(point):
 
 for owner, name, point in [
     (_study_ledger.Ledger, "_create", "fill"),
-    (_study_run.Run, "_launch", "claimed"),
+    (_study_run.Run, "_begin", "claimed"),
     (_study_run.Run, "_wait", "launched"),
     (_study_ledger.Ledger, "finish", "tell"),
     (_study_run.boards.Board, "ended", "told"),

@@ -69,7 +69,7 @@ def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
             misbehave(cfg.fault, epoch)
         time.sleep(cfg.epoch_s)
         value = objective(cfg, epoch)
-        metrics.update(objective=value, epochs=epoch + 1)
+        metrics.update(objective=[value, cfg.lr] if cfg.two else value, epochs=epoch + 1)
         with (folder / "steps.txt").open("a") as file:
             file.write(f"{epoch}\n")
         if cfg.padding:
