@@ -18,14 +18,16 @@ def markdown(found: Mapping[str, Any]) -> str:
         "## Files",
         _table(("", "least", "median", "largest"), _sizes(found["size"])),
         f"Formats: {_tally(found['formats'])}. Modes: {_tally(found['modes'])}.",
-        _finding("files whose extension names another format", found["wrong_extension"]),
-        _finding("broken files", [f"{path}: {why}" for path, why in found["broken"].items()]),
-        _finding("files passed over (not images by name)", found["passed_over"]),
+        _finding("Files whose extension names another format", found["wrong_extension"]),
+        _finding("Broken files", [f"{path}: {why}" for path, why in found["broken"].items()]),
+        _finding("Files passed over (not images by name)", found["passed_over"]),
         "## Duplicates",
-        _duplicates("exact", found["exact_groups"]),
-        _duplicates("exact or near", found["twin_groups"]),
-        _finding("exact duplicates under two labels (groups)", _joined(found["two_labels"])),
-        _finding("exact or near duplicates under two labels", _joined(found["two_labels_near"])),
+        _duplicates("Exact duplicates", found["exact_groups"]),
+        _duplicates("Exact or near duplicates", found["twin_groups"]),
+        _finding("Exact duplicates under two labels, groups", _joined(found["two_labels"])),
+        _finding(
+            "Exact or near duplicates under two labels, groups", _joined(found["two_labels_near"])
+        ),
         "## What a split leaks",
         _table(("split", "test images", "with a twin in train", "share"), _leaks(found["leak"])),
     ]
@@ -46,7 +48,8 @@ def _cell(value: object) -> str:
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> str:
     rows = {name: [counts[side][name] for side in SPLITS] for name in counts["train"]}
-    rows["all classes"] = [sum(counts[side].values()) for side in SPLITS]
+    if len(rows) > 1:
+        rows["all classes"] = [sum(counts[side].values()) for side in SPLITS]
     return _table(("class", *SPLITS, "all"), [[k, *row, sum(row)] for k, row in rows.items()])
 
 
@@ -61,7 +64,7 @@ def _tally(counts: Mapping[str, int]) -> str:
 def _finding(what: str, items: Sequence[str]) -> str:
     shown = [f"- {item!r}"[:300] for item in items[:SHOWN]]
     more = [f"- and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
-    head = f"{len(items):,} {what}{':' if items else '.'}"
+    head = f"{what}: {len(items):,}"
     return "\n".join([head, "", *shown, *more]) if items else head
 
 
@@ -69,7 +72,7 @@ def _duplicates(kind: str, groups: Sequence[Sequence[str]]) -> str:
     images, spare = sum(map(len, groups)), sum(len(group) - 1 for group in groups)
     largest = f"; the largest has {len(groups[0])}" if groups else ""
     return (
-        f"{len(groups):,} groups of {kind} duplicates: {images:,} images, {spare:,} more than are"
+        f"{kind}: {len(groups):,} groups, {images:,} images, {spare:,} more than are"
         f" needed{largest}."
     )
 

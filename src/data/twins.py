@@ -1,4 +1,9 @@
-"""Groups exact duplicates (equal content) and near duplicates (equal perceptual hash, nearly)."""
+"""Groups exact and near duplicates: images whose perceptual hashes are equal, or nearly.
+
+The hash is imagehash's `phash`; exact duplicates have the same one. The distance was chosen on
+pokemon's manifest.csv (265 pairs of twins): up to 4 bits of 64 no pair was wrong and, with the
+twins of twins, none was missed; up to 6 bits 20 of 285 pairs were redrawn rather than copied.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,11 +19,9 @@ BLOCK = 64  # hashes compared with all others at once
 def find_twins(facts: Sequence[Facts], distance: int = DISTANCE) -> NDArray[np.int64]:
     """[M] int64, the same number for images that are each other's twin; broken ones are alone."""
     groups = np.arange(len(facts))  # each image points towards the first of its group
-    contents: dict[str, int] = {}
     hashes: dict[int, int] = {}
     for i, fact in enumerate(facts):
         if not fact.error:
-            _join(groups, i, contents.setdefault(fact.sha1, i))
             _join(groups, i, hashes.setdefault(fact.phash, i))
     firsts = list(hashes.values())
     for a, b in _near(np.array(list(hashes), np.uint64), distance):

@@ -126,9 +126,9 @@ def test_a_zip_that_lies_about_its_size(tmp_path, inside):
     made = zip_of(tmp_path / "x", ("a.bmp", bytes(50 * 2**20)), method=zipfile.ZIP_DEFLATED)
     lie = made.read_bytes().replace(struct.pack("<I", 50 * 2**20), struct.pack("<I", 1000))
     made.write_bytes(lie)
-    with pytest.raises(ValueError, match=r"damaged|larger than it says"):
+    with pytest.raises(ValueError, match="damaged"):
         unpack(made, inside)
-    assert sum(path.stat().st_size for path in inside.rglob("*")) <= 1001
+    assert sum(path.stat().st_size for path in inside.rglob("*")) <= 1000
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -95,7 +95,7 @@ def test_the_command_prints_and_writes(messy, tmp_path, capsys):
     printed = capsys.readouterr().out
     written = (tmp_path / "out" / "folder.md").read_text()
     assert written in printed
-    assert "1 broken files:" in written
+    assert "Broken files: 1\n" in written
     assert "5 true pairs of twins, 5 found" in written
     assert json.loads((tmp_path / "out" / "folder.json").read_text())["files"] == 23
 

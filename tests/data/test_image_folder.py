@@ -1,5 +1,6 @@
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,20 @@ def test_batches_are_the_files_with_their_class(make):
     assert seen == 12
 
 
+def test_train_is_shuffled_by_its_seed_and_val_is_not(make):
+    def order(loader):
+        return torch.cat([images.flatten(1)[:, 0] for images, _ in loader]).tolist()
+
+    data, other = make(), make(seed=1)
+    train = data.images[data.rows["train"]].flatten(1)[:, 0].tolist()
+    assert sorted(order(data.train_dataloader())) == sorted(train)
+    assert order(data.train_dataloader()) != train
+    assert order(other.train_dataloader()) != order(data.train_dataloader())
+    assert order(other.val_dataloader()) == order(data.val_dataloader())
+    val = data.images[data.rows["val"]].flatten(1)[:, 0].tolist()
+    assert order(data.val_dataloader()) == val
+
+
 def test_a_batch_becomes_what_the_net_sees(make):
     data = make(load_size=20)
     batch = next(iter(data.val_dataloader()))
@@ -63,6 +78,24 @@ def test_a_batch_becomes_what_the_net_sees(make):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(images, (centre - mean.view(3, 1, 1)) / std.view(3, 1, 1))
     assert targets is batch[1]
+
+
+class Blacken(torch.nn.Module):
+    def forward(self, images, resolution):
+        return torch.zeros(len(images), 3, resolution, resolution)
+
+
+def test_only_training_batches_are_augmented(make):
+    data = make(augment=Blacken())
+    batch = next(iter(data.train_dataloader()))
+    plain, _ = data.on_after_batch_transfer(batch, 0)
+    data.trainer = SimpleNamespace(training=False)
+    evaluated, _ = data.on_after_batch_transfer(batch, 0)
+    torch.testing.assert_close(evaluated, plain)
+    data.trainer = SimpleNamespace(training=True)
+    trained, _ = data.on_after_batch_transfer(batch, 0)
+    assert trained.std((0, 2, 3)).tolist() == [0, 0, 0]
+    assert plain.std() > 0.5
 
 
 def test_the_split_knows_neither_seed_nor_size_nor_batch(make):
@@ -160,7 +193,9 @@ def test_a_decompression_bomb_is_named(make, image_folder, tmp_path):
     Image.new("1", (8000, 8000)).save(root / "red" / "bomb.png")
     with pytest.raises(ValueError, match=r"red/bomb.png.*more than 50 million pixels"):
         make(root)
-    assert make(root, on_broken="skip").counts == make().counts
+    skipping = make(root, on_broken="skip")
+    assert skipping.counts == make().counts
+    assert skipping.fingerprint == make().fingerprint
 
 
 def test_files_that_are_no_images_are_mentioned(make, image_folder, tmp_path):

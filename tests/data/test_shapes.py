@@ -8,10 +8,10 @@ from src.data.shapes import CLASSES, ShapesData, draw
 
 @pytest.fixture
 def make(tmp_path):
-    def make(**settings):
+    def make(root="shapes", **settings):
         options = {"name": "shapes", "resolution": 16, "batch_size": 8, "targets": "class"}
         options |= {"num_images": 60, "draw_seed": 0, "cache_dir": str(tmp_path), **settings}
-        data = ShapesData(str(tmp_path / "shapes"), **options)
+        data = ShapesData(str(tmp_path / root), **options)
         data.prepare()
         return data
 
@@ -27,7 +27,7 @@ def test_five_classes_of_equal_size_and_a_warning(make):
 
 def test_a_seed_draws_the_same_pictures_wherever_it_is(make, tmp_path):
     one, other = make(), make(draw_seed=1)
-    again = make(cache_dir=str(tmp_path / "b"))
+    again = make(root="elsewhere/shapes")
     assert one.fingerprint == again.fingerprint != other.fingerprint
 
 
