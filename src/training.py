@@ -18,6 +18,7 @@ from src.callbacks.history import History
 from src.callbacks.interrupt import Interrupt
 from src.callbacks.progress import EpochLines
 from src.callbacks.seeded_steps import SeededSteps
+from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
 from src.checkpoint_io import DurableCheckpointIO
 from src.models.summary import summarize
@@ -83,6 +84,7 @@ class Training:
             self.history,
             Finite(),
             EpochLines(self.history, headline),
+            Symptoms(self.history),
             self.board,
             self.checkpoints,
             *build.pruning(cfg),

@@ -1,0 +1,59 @@
+"""A net that is ill by construction is said to be, once; a healthy one is not."""
+
+import pytest
+import torch
+from torch import nn
+
+from src.callbacks.history import History
+from src.callbacks.symptoms import Symptoms
+
+
+class Trainer:
+    is_global_zero = True
+
+
+class Module:
+    def __init__(self, scale):
+        self.net = nn.Linear(3, 2)
+        nn.init.constant_(self.net.weight, scale)
+
+
+def watch(tmp_path, scale, losses):
+    symptoms = Symptoms(History(tmp_path / "history.csv"))
+    module = Module(scale)
+    for loss in losses:
+        symptoms.on_validation_start(Trainer, module)
+        module.net(torch.eye(3))  # outputs differ by scale x 0: all equal unless rows differ
+        module.net(torch.tensor([[0.0, 0, 0], [9.0, 9, 9]]))  # a later batch does not count
+        symptoms.history.rows.append({"train/loss": loss})
+        symptoms.on_train_epoch_end(Trainer, module)
+
+
+def test_outputs_that_are_the_same_for_every_image_are_said_once(tmp_path, capsys):
+    watch(tmp_path, 1.0, [2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
+    told = capsys.readouterr().out
+    assert told.count("collapsed") == 1
+    assert "the training loss has moved" not in told
+
+
+def test_a_loss_that_does_not_move_is_said_once(tmp_path, capsys):
+    watch(tmp_path, 1.0, [1.609] * 8)
+    assert capsys.readouterr().out.count("moved by less than 1% in 5 epochs (it is 1.609)") == 1
+
+
+@pytest.mark.parametrize("losses", [[2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.9], [1.6] * 4])
+def test_a_loss_that_moves_or_is_young_is_not(tmp_path, capsys, losses):
+    watch(tmp_path, 1.0, losses)
+    assert "training loss" not in capsys.readouterr().out
+
+
+def test_different_outputs_are_healthy(tmp_path, capsys):
+    symptoms = Symptoms(History(tmp_path / "history.csv"))
+    module = Module(0.0)
+    nn.init.eye_(module.net.weight)
+    for loss in [2.0, 1.5, 1.2, 1.0, 0.8, 0.6, 0.5]:
+        symptoms.on_validation_start(Trainer, module)
+        module.net(torch.eye(3))
+        symptoms.history.rows.append({"train/loss": loss})
+        symptoms.on_train_epoch_end(Trainer, module)
+    assert capsys.readouterr().out == ""
