@@ -59,7 +59,8 @@ def load_strictly(
     faults = [f"{len(k)} {kind} ({', '.join(k[:SHOWN])})" for kind, k in wrong.items() if k]
     if faults:
         raise ValueError(f"weights from {source} are not this net's: {'; '.join(faults)}")
-    backbone.load_state_dict(used)
+    if not any(tensor.is_meta for tensor in own.values()):  # built for its shapes only
+        backbone.load_state_dict(used)
 
 
 def published(url: str) -> Path:

@@ -104,3 +104,14 @@ def test_a_download_is_checked_against_its_published_hash(tmp_path, monkeypatch)
     path = published("https://host.invalid/models/resnet18-f37072fd.pth")
     assert path == tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
     assert asked == [("https://host.invalid/models/resnet18-f37072fd.pth", str(path), "f37072fd")]
+
+
+def test_a_net_built_for_its_shapes_only_still_checks_its_file(tmp_path, recwarn):
+    file = tmp_path / "whole.pth"
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), file)
+    with torch.device("meta"):
+        net = Pretrained(4, name="squeezenet1_1", weights=str(file))
+        assert not recwarn.list
+        with pytest.raises(ValueError, match="are not this net's"):
+            Pretrained(4, name="squeezenet1_0", weights=str(file))
+    assert all(p.is_meta for p in net.parameters())
