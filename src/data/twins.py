@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from src.data.decode import Facts
 
 DISTANCE = 4  # of 64 bits
-BLOCK = 64  # hashes compared with all others at once
+BLOCK = 16  # hashes compared with all others at once
 
 
 def find_twins(facts: Sequence[Facts], distance: int = DISTANCE) -> NDArray[np.int64]:
@@ -33,9 +33,11 @@ def _near(hashes: NDArray[np.uint64], distance: int) -> Iterator[tuple[int, int]
     """Pairs that differ in at most `distance` bits; memory grows with their number only."""
     for start in range(0, len(hashes), BLOCK):
         rest = hashes[start:]
-        close = np.bitwise_count(rest[:BLOCK, None] ^ rest[None]) <= distance
-        for a, b in np.argwhere(np.triu(close, 1)):
-            yield start + int(a), start + int(b)
+        close = np.bitwise_count(rest[:BLOCK, None] ^ rest) <= distance  # [BLOCK, len(rest)]
+        for hit in np.flatnonzero(close).tolist():
+            a, b = divmod(hit, len(rest))
+            if a < b:
+                yield start + a, start + b
 
 
 def _first(groups: NDArray[np.int64], i: int) -> int:
