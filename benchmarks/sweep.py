@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 
@@ -37,15 +38,16 @@ def gap(runs: int) -> None:
     """Trials one after the other: from a trial's metrics.json to the next one's first log line."""
     train = [sys.executable, "-m", "src.train", "-m", f"seed=range(0,{runs})", "jobs=1"]
     train += ["trainer.max_epochs=1", "data.resolution=32", "data.num_images=100"]
+    basic = ["hydra/sweeper=basic", "hydra/launcher=joblib", "hydra.sweep.dir=multirun/s"]
     for turn in range(2):
         for name, more in (
-            ("process", []),
-            ("joblib", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"]),
-            ("joblib, 2 workers", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+            ("ours, forked", []),
+            ("ours, joblib", ["hydra/launcher=joblib"]),
+            ("Hydra's, joblib", [*basic, "hydra.launcher.n_jobs=1"]),
         ):
             with tempfile.TemporaryDirectory() as folder:
                 whole = command([*train, *more, "sweep=s"], Path(folder))
-                print(f"{name:<18} turn {turn}: {summary(gaps(Path(folder)))}; all {whole:.1f} s")
+                print(f"{name:<16} turn {turn}: {summary(gaps(Path(folder)))}; all {whole:.1f} s")
 
 
 def gaps(folder: Path) -> list[float]:
@@ -56,7 +58,7 @@ def gaps(folder: Path) -> list[float]:
         seconds = json.loads(path.read_text())["wall_s"]
         spans.append((end - seconds, end))
     spans.sort()
-    return [start - end for (_, end), (start, _) in zip(spans, spans[1:], strict=False)]
+    return [start - end for (_, end), (start, _) in pairwise(spans)]
 
 
 def summary(values: Sequence[float]) -> str:

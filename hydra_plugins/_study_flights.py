@@ -1,4 +1,4 @@
-"""The runs in flight: a thread each, which waits for its launcher; told to stop, ended when late."""
+"""The runs in flight: a thread each that waits for its launcher; told to stop, ended when late."""
 
 import os
 import queue
@@ -27,6 +27,8 @@ def prepare(launcher: Launcher, jobs: int | None) -> int:
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
             ray.init(**{"object_store_memory": 78_643_200, **settings})
+    if (pool := getattr(launcher, "joblib", None)) is not None:  # of one, it would be this process
+        pool["n_jobs"] = max(2, jobs or 1)
     own = getattr(launcher, "prepare", None)
     return int(own(jobs)) if own is not None else jobs or 1
 

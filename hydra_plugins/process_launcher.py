@@ -24,11 +24,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035
 
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 LOG = "train.log"
@@ -109,7 +110,7 @@ class ProcessLauncher(Launcher):
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
         self._method: Any = multiprocessing.get_context(self.start)
         if self.start == "forkserver":
-            self._method.set_forkserver_preload(["hydra_plugins._warm", *self.preload])
+            self._method.set_forkserver_preload([*self.preload, "hydra_plugins._warm"])
         return self.jobs
 
     def launch(
@@ -235,6 +236,7 @@ def run_job(main: str, job: Job) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(job.threads)
     sys.argv = [main, *job.argv]
+    Hydra.get_mode = lambda *args, **more: RunMode.RUN  # else it composes to find out  # type: ignore[method-assign]
     try:
         if main.endswith(".py") or os.sep in main:
             runpy.run_path(main, run_name="__main__")

@@ -128,11 +128,11 @@ def test_a_run_whose_sweeper_died_saves_and_stops(tmp_path):
         ("segfault", "SIGSEGV"),
         ("exit0", "without metrics.json"),
         ("no_number", "not a number"),
-        ("hang", "timeout_s=2"),
+        ("hang", "timeout_s=8"),
     ],
 )
 def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
-    more = ["timeout_s=2", "hydra.sweeper.grace_s=1"] if fault == "hang" else []
+    more = ["timeout_s=8", "hydra.sweeper.grace_s=1"] if fault == "hang" else []
     command = ["seed=0,1,2", "sweep=s", "jobs=2", f"fault={fault}", "fault_seed=1", *more]
     code, _ = sweep(tmp_path, *command)
     assert code == 1
