@@ -236,7 +236,7 @@ def run_job(main: str, job: Job) -> None:
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(job.threads)
     sys.argv = [main, *job.argv]
-    Hydra.get_mode = lambda *args, **more: RunMode.RUN  # else it composes to find out  # type: ignore[method-assign]
+    Hydra.get_mode = _run_mode  # type: ignore[method-assign]
     try:
         if main.endswith(".py") or os.sep in main:
             runpy.run_path(main, run_name="__main__")
@@ -244,6 +244,11 @@ def run_job(main: str, job: Job) -> None:
             runpy.run_module(main, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+def _run_mode(*args: Any, **more: Any) -> RunMode:
+    """The mode of a job, for which Hydra would compose the whole config."""
+    return RunMode.RUN
 
 
 def _follow(sentinel: int, grace_s: float) -> None:
