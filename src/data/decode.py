@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 50_000_000  # Pillow itself only warns from 89 million on
+MAX_PIXELS = 50_000_000
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, from 89 million on
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # not EPS: it would run Ghostscript
 WHITE = (255, 255, 255, 255)
 FITS = ("crop", "squash")

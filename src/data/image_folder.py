@@ -87,7 +87,8 @@ class ImageFolderData(L.LightningDataModule):
         self.name: str = name
         self.resolution, self.load_size = resolution, load_size or resolution
         self.batch_size, self.seed, self.fraction = batch_size, seed, fraction
-        self.wanted = [classes] if isinstance(classes, str) else classes
+        one = isinstance(classes, str)
+        self.wanted = None if classes is None else [classes] if one else [str(c) for c in classes]
         self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
         self.grouped = choose("data.split", split, {"grouped": True, "random": False})
         self.skip_broken = choose("data.on_broken", on_broken, {"error": False, "skip": True})
