@@ -87,8 +87,9 @@ class ImageFolderData(L.LightningDataModule):
         self.name: str = name
         self.resolution, self.load_size = resolution, load_size or resolution
         self.batch_size, self.seed, self.fraction = batch_size, seed, fraction
-        one = isinstance(classes, str)
-        self.wanted = None if classes is None else [classes] if one else [str(c) for c in classes]
+        self.wanted = None
+        if classes is not None:  # on the command line a name may look like a number
+            self.wanted = [str(c) for c in ([classes] if isinstance(classes, str) else classes)]
         self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
         self.grouped = choose("data.split", split, {"grouped": True, "random": False})
         self.skip_broken = choose("data.on_broken", on_broken, {"error": False, "skip": True})

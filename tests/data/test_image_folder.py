@@ -123,6 +123,12 @@ def test_some_classes_keep_their_images_where_they_were(make):
     assert some.fingerprint != whole.fingerprint
 
 
+def test_names_that_look_like_numbers(make, image_folder, tmp_path):
+    for name, digit in zip(("blue", "green", "red"), "012", strict=True):
+        shutil.copytree(image_folder / name, tmp_path / "digits" / digit)
+    assert make(tmp_path / "digits", classes=[0, 2]).classes == ["0", "2"]
+
+
 def test_fraction_cuts_train_only(make):
     whole, half = make(), make(fraction=0.5)
     assert half.counts["train"] == {"blue": 2, "green": 2, "red": 2}
