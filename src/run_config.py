@@ -14,6 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from src.run_folder import CONFIG, write_atomically
 
 CONF = Path(__file__).parents[1] / "conf"
+COMPARED = (
+    *("act", "seed", "ema_decay", "patience", "trainer.max_epochs", "trainer.precision"),
+    *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches"),
+    *("model.", "data.", "task.", "optim.", "sched.", "augment."),
+)
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
 
 
@@ -97,3 +102,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             plain = isinstance(value, bool | int | float | str)
             out[f"{prefix}{key}"] = value if plain else str(value)
     return out
+
+
+def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that can change a result, flat: what a table of runs compares."""
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if key.startswith(COMPARED)
+        and not key.endswith(("_target_", "_partial_", "data.root", "data.cache_dir", "data.seed"))
+    }

@@ -8,13 +8,14 @@ dies, however it dies, and forked children close their copy of it.
 import csv
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any, Self
+
+from src.tee import Tee, writes_to
 
 try:
     import fcntl
@@ -29,8 +30,6 @@ LOCK, CONFIG, METRICS, HISTORY, LOG = (
     "train.log",
 )
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
-
-COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Stopped(BaseException):
@@ -115,31 +114,6 @@ def is_locked(folder: Path) -> bool:
     return held is None
 
 
-class Tee:
-    """A text stream that also writes to a log, without the lines that a progress bar redraws."""
-
-    def __init__(self, stream: TextIO, log: TextIO) -> None:
-        self.stream, self.log = stream, log
-
-    def write(self, text: str) -> int:
-        """Write to both; text that redraws a line is for the eye only."""
-        if "\r" not in text and not self.log.closed:
-            self.log.write(COLOUR.sub("", text))
-            self.log.flush()
-        return self.stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: D105
-        return getattr(self.stream, name)
-
-
-def _writes_to(stream: TextIO, log: TextIO) -> bool:
-    """Whether `stream` goes to the log already, as in a run that a sweep has launched."""
-    try:
-        return os.path.sameopenfile(stream.fileno(), log.fileno())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
 class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
@@ -165,7 +139,7 @@ class RunFolder:
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = (
-            stream if _writes_to(stream, self.log) else Tee(stream, self.log)
+            stream if writes_to(stream, self.log) else Tee(stream, self.log)
             for stream in self.streams
         )
         return self

@@ -1,8 +1,5 @@
 """One training, from a composed config to its results in the run's folder."""
 
-import logging
-import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +19,8 @@ from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
 from src.checkpoint_io import DurableCheckpointIO
 from src.models.summary import summarize
+from src.quiet import quieten_libraries
 from src.run_folder import HISTORY, LAST
-
-NOT_HPARAMS = (
-    "trainer.", "hydra", "data_dir", "cache_dir", "data.root", "resume", "save_every_s", "sweep",
-    "jobs", "on_error", "retries", "rerun_failed", "timeout_s", "keep_best", "dry_run", "n_trials",
-    "sampler", "prune", "trial",
-)  # fmt: skip
 
 
 class Training:
@@ -47,7 +39,7 @@ class Training:
     def __init__(
         self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool
     ) -> None:
-        _quieten()
+        quieten_libraries()
         keep_big_blocks()
         torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
         self.cfg, self.folder, self.record = cfg, folder, record
@@ -75,7 +67,7 @@ class Training:
     def _trainer(self) -> L.Trainer:
         cfg = self.cfg
         config: Any = OmegaConf.to_container(cfg, resolve=True)
-        settings = {k: v for k, v in run_config.flat(config).items() if not _is_infra(k)}
+        settings = run_config.hparams(config)
         self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), settings, self.history)
         headline = cfg.objective.split("/")[-1]
         callbacks = [
@@ -157,16 +149,3 @@ class Training:
             "data_fingerprint": self.data.fingerprint,
             **provenance.of_run(),
         }
-
-
-def _is_infra(key: str) -> bool:
-    return key.startswith(NOT_HPARAMS) or key.endswith("_target_") or key.endswith("_partial_")
-
-
-def _quieten() -> None:
-    """Keep Lightning's hints out of the way of what the run says."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*sync_dist=True.*"):
-        warnings.filterwarnings("ignore", message)
