@@ -147,12 +147,18 @@ def _locked(path: Path, name: str) -> Iterator[None]:
 def _whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name when all of it is on the disk. Its writer holds the lock."""
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is said with its place
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _cores() -> int:

@@ -101,6 +101,28 @@ def test_an_array_in_memory_never_changes_the_file(cache):
     assert cache.images(16).max() > 0
 
 
+def test_a_full_disk_is_said_and_leaves_nothing(image_folder, tmp_path):
+    """A limit on the size of files stands for the disk: the array of 96 px would be 498 kB."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from src.data.cache import ImageCache
+from src.data.files import find_class_images
+from src.errors import in_short
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+files = find_class_images(Path({str(image_folder)!r}))
+try:
+    ImageCache(files, "x", folder=Path({str(tmp_path)!r}), fit="crop").images(96)
+except OSError as error:
+    print(in_short(error))
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1].endswith("images-96-crop.npy: File too large"), said
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+
+
 BUILDER = """
 import os, sys, time
 from pathlib import Path
