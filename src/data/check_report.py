@@ -43,6 +43,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _cell(value: object) -> str:
     text = f"{value:,}" if isinstance(value, int) else str(value)
+    text = text.encode(errors="backslashreplace").decode()  # a name need not be Unicode
     return text.replace("|", "\\|").replace("\n", " ")
 
 

@@ -60,7 +60,7 @@ def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
             width, height = image.size
             if width * height > MAX_PIXELS:  # known from the header, nothing is decoded yet
                 raise Image.DecompressionBombError
-            format, mode = image.format or "", image.mode
+            format, mode = "JPEG" if image.format == "MPO" else str(image.format), image.mode
             return _opaque(ImageOps.exif_transpose(image)), format, mode
     except Image.DecompressionBombError:
         limit = MAX_PIXELS // 1_000_000

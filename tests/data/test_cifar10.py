@@ -95,3 +95,22 @@ def test_folders_serve_as_well(tmp_path):
     assert data.counts["test"] == {"cat": 3, "dog": 3}
     assert all(data.files.paths[row].startswith("test/") for row in data.rows["test"])
     assert sum(data.counts["val"].values()) == 6  # a fifth of all 13, rounded, in each class
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(
+    not os.path.isdir(os.path.join(os.environ.get("DATA_DIR", "."), "cifar10", "train")),
+    reason="DATA_DIR/cifar10/train is not there",
+)
+def test_the_real_one_is_dealt_48000_2000_10000(tmp_path, compose):
+    root = os.path.join(os.environ["DATA_DIR"], "cifar10")
+    val_fraction = compose("data=cifar10").data.val_fraction
+    data = Cifar10Data(
+        root, **{**SETTINGS, "val_fraction": val_fraction}, split="random", cache_dir=str(tmp_path)
+    )
+    data.prepare()
+    assert {side: list(c.values()) for side, c in data.counts.items()} == {
+        "train": [4800] * 10,
+        "val": [200] * 10,
+        "test": [1000] * 10,
+    }

@@ -80,6 +80,13 @@ def test_exif_rotation_is_applied():
     assert image.getpixel((1, 0)) == (255, 0, 0)
 
 
+def test_a_camera_s_two_pictures_in_one_jpeg_are_a_jpeg():
+    first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
+    image, format, _ = to_rgb(encoded(first, "MPO", save_all=True, append_images=[second]))
+    assert format == "JPEG"
+    assert image.getpixel((0, 0))[0] > 240
+
+
 def png(width, height, data=b"", depth=8):
     def chunk(kind, body):
         crc = zlib.crc32(kind + body)
