@@ -138,6 +138,8 @@ class Composer:
         return self._composed[chosen]
 
     def _value(self, key: str, text: str) -> Any:
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):  # as Hydra's parser, which takes milliseconds
+            return int(text)
         if (line := f"{key}={text}") not in self._parsed:
             override: Override = OverridesParser.create().parse_override(line)
             self._parsed[line] = override.value()
