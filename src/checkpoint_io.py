@@ -26,14 +26,18 @@ def save(content: Mapping[str, Any], path: Path) -> None:
     sync_folder(path.parent)
 
 
-def load(path: Path, device: Any = "cpu") -> dict[str, Any]:
+def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint's plain containers and tensors onto `device`; nothing in it is executed.
+
+    With `mmap` a tensor is read from disk when it is used.
 
     Raises:
         ValueError: The file is cut short, corrupted, or holds anything but plain data.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = torch.load(
+            path, map_location=device, weights_only=True, mmap=mmap
+        )
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -17,7 +17,7 @@ from src.callbacks.progress import EpochLines
 from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
-from src.checkpoint_io import DurableCheckpointIO
+from src.checkpoint_io import DurableCheckpointIO, load
 from src.models.summary import summarize
 from src.quiet import quieten_libraries
 from src.run_folder import HISTORY, LAST
@@ -104,6 +104,8 @@ class Training:
         last = self.folder / LAST
         try:
             resumed = last if last.exists() else None
+            if resumed:  # Lightning asks the data module only after it has loaded the weights
+                self.data.load_state_dict(load(last, mmap=True)[type(self.data).__qualname__])
             self.trainer.fit(self.learner, self.data, ckpt_path=resumed, weights_only=True)
             self.checkpoints.finish(self.trainer)
             self.learner.net.load_state_dict(self.checkpoints.best_net())

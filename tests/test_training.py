@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 
 import pytest
@@ -161,6 +162,20 @@ def test_best_holds_the_tested_weights_only_and_a_trial_keeps_no_last(config, tm
     best = load(tmp_path / "run/checkpoints/best.ckpt")
     assert same(best["net"], weights(training))
     assert set(best) == {"format", "classes", "fingerprint", "epoch", "score", "metrics", "net"}
+
+
+def test_a_resume_on_other_classes_or_other_images_is_refused(
+    config, tmp_path, image_folder, compose
+):
+    train(config("sched=constant"), tmp_path / "run")
+    longer = ["sched=constant", "trainer.max_epochs=3"]
+    with pytest.raises(ValueError, match=r"classes was \['blue', 'green', 'red'\], and is now"):
+        train(config(*longer, "data.classes=[blue,red]"), tmp_path / "run")
+    other = tmp_path / "images"
+    shutil.copytree(image_folder, other)
+    (other / "red/0.png").unlink()
+    with pytest.raises(ValueError, match="fingerprint was"):
+        train(config(*longer, f"data.root={other}"), tmp_path / "run")
 
 
 def test_a_finished_run_can_be_trained_longer(config, tmp_path):

@@ -1,6 +1,7 @@
 """Images in class folders, decoded once and dealt into train, val and test."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -211,3 +212,20 @@ class ImageFolderData(L.LightningDataModule):
         images, targets = batch
         training = self.trainer is not None and self.trainer.training
         return self.view(images, training=training), targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: the classes and the hash of their contents."""
+        return {"classes": self.classes, "fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing is loaded, but other data than the checkpoint was trained on is refused.
+
+        Raises:
+            ValueError: Other classes, or other images.
+        """
+        for what, was in state_dict.items():
+            if was != (now := getattr(self, what)):
+                raise ValueError(
+                    f"the checkpoint was trained on other data: its {what} was {was}, and is now"
+                    f" {now}; put the data={self.name} back, or start another run"
+                )
