@@ -8,9 +8,9 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from omegaconf import DictConfig
 
 from src.callbacks.pruning import Pruning
+from src.choices import choose
 from src.data.image_folder import ImageFolderData
 from src.learner import Learner
-from src.models.choices import choose
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:

@@ -1,21 +1,14 @@
 """Errors for people: what was wrong, where, what is allowed; in one or two lines."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
 from hydra.errors import HydraException, InstantiationException
 
+from src.choices import near
+
 # said as they are; the name of any other type is part of what it says
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: near matches, and all that is known if few."""
-    options = sorted(known)
-    matches = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
-    return hint + (f" (known: {', '.join(options)})" if 0 < len(options) <= 20 else "")
 
 
 def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:

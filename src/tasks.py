@@ -13,8 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchvision.transforms import v2
 
+from src.choices import choose
 from src.metrics import ClassificationMetrics, RegressionMetrics
-from src.models.choices import choose
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,

@@ -21,12 +21,14 @@ def error_of(compose):
 
 def test_an_unknown_setting_has_near_matches(error_of):
     told = in_short(error_of("optim.lrr=3"), ["optim.lr", "act"])
-    assert told == "there is no setting 'optim.lrr'; did you mean optim.lr? (known: act, optim.lr)"
+    assert (
+        told == "there is no setting 'optim.lrr'; did you mean optim.lr? (choices: optim.lr, act)"
+    )
 
 
 def test_an_unknown_option_has_near_matches_and_all_that_is_known(error_of):
     told = in_short(error_of("optim=sdg"))
-    assert told == "optim=sdg is unknown; did you mean sgd? (known: adam, adamw, rmsprop, sgd)"
+    assert told == "optim=sdg is unknown; did you mean sgd? (choices: adam, adamw, rmsprop, sgd)"
 
 
 def test_an_error_in_a_constructor_is_told_without_hydra_around_it():

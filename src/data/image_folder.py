@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.choices import choose
 from src.data.augment import Augment
 from src.data.cache import ImageCache
 from src.data.files import ImageFiles, find_class_images, select_classes
@@ -16,7 +17,6 @@ from src.data.loader import BatchLoader, Fetch, gather
 from src.data.selection import check_broken, check_counts, notes_on, select
 from src.data.split import kept_split
 from src.data.views import View
-from src.models.choices import choose
 
 EVAL_BATCH = 64  # images at least; no gradients are kept, so that memory is no concern
 GPU_SHARE = 0.25  # of the free memory, for all images

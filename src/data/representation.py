@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.choices import choose
+from src.choices import choose
 
 # Plane (Y, Cb, Cr), frequency down and across. Chroma is kept coarser, as JPEG does.
 FREQUENCIES = [

@@ -16,10 +16,10 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image, ImageDraw
 
+from src.choices import choose
 from src.data.files import ImageFiles
 from src.data.image_folder import ImageFolderData
 from src.data.scores import find_scored_images
-from src.models.choices import choose
 
 SIDE = 64  # pixels
 CLASSES = {"circle": 40, "cross": 0, "square": 4, "star": 10, "triangle": 3}

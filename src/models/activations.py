@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from src.models.choices import choose
+from src.choices import choose
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from src.choices import choose
 from src.models.activations import activation
 from src.models.blocks import DROPOUT_AT, Stages
-from src.models.choices import choose
 from src.models.resolution import feature_map
 
 # First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel

@@ -11,7 +11,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from src.models.choices import choose
+from src.choices import choose
 from src.models.weights import load_strictly, published, read_weights
 
 TORCHVISION = (

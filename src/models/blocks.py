@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from src.models.choices import choose
+from src.choices import choose
 from src.models.lrn import LocalResponseNorm
 
 NORMS = dict.fromkeys(("none", "lrn", "batch"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from src.models.choices import choose
+from src.choices import choose
 
 FREEZE = dict.fromkeys(("all", "none", "all_but_last_k"))
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from src.choices import choose
 from src.models.backbones import HALF, IMAGENET, Statistics, build_backbone
-from src.models.choices import choose
 from src.models.freezing import freeze_layers
 from src.models.resolution import feature_map
 

@@ -6,9 +6,9 @@ At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet
 
 from torch import Tensor, nn
 
+from src.choices import choose
 from src.models.activations import activation
 from src.models.blocks import DROPOUT_AT, DROPOUTS
-from src.models.choices import choose
 from src.models.keras import glorot
 from src.models.resolution import feature_map
 
