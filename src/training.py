@@ -105,7 +105,8 @@ class Training:
         try:
             resumed = last if last.exists() else None
             if resumed:  # Lightning asks the data module only after it has loaded the weights
-                self.data.load_state_dict(load(last, mmap=True)[type(self.data).__qualname__])
+                saved = load(last, mmap=True).get(type(self.data).__qualname__, {})
+                self.data.load_state_dict(saved)
             self.trainer.fit(self.learner, self.data, ckpt_path=resumed, weights_only=True)
             self.checkpoints.finish(self.trainer)
             self.learner.net.load_state_dict(self.checkpoints.best_net())
