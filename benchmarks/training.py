@@ -33,12 +33,15 @@ LIMITS = {"c  ours": "d  limit, bare loop", "c' ours, bf16": "d' limit, bf16"}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-def speed(contestant: str, root: Path, resolution: int, images: int, epochs: int) -> float:
+def speed(
+    contestant: str, root: Path, resolution: int, images: int, args: argparse.Namespace
+) -> float:
     """Images/s of one contestant."""
-    size = [f"--resolution={resolution}", f"--images={images}", f"--epochs={epochs}"]
+    size = [f"--resolution={resolution}", f"--images={images}", f"--epochs={args.epochs}"]
     bf16 = contestant.endswith("bf16")
     if contestant.startswith("ours"):
-        return ours(root, resolution, epochs, "bf16-mixed" if bf16 else "32-true")
+        precision = "bf16-mixed" if bf16 else "32-true"
+        return ours(root, resolution, args.epochs, precision, args.fraction)
     if contestant.startswith("limit"):
         command = ["benchmarks.limit", *size, *["--bf16"] * bf16]
     else:
@@ -50,7 +53,7 @@ def speed(contestant: str, root: Path, resolution: int, images: int, epochs: int
     return float(result.stdout.split()[-1])
 
 
-def ours(root: Path, resolution: int, epochs: int, precision: str) -> float:
+def ours(root: Path, resolution: int, epochs: int, precision: str, fraction: float) -> float:
     """Images/s of `python -m src.train`."""
     with tempfile.TemporaryDirectory() as folder:
         overrides = [
@@ -61,6 +64,7 @@ def ours(root: Path, resolution: int, epochs: int, precision: str) -> float:
             "data.batch_size=16",
             f"trainer.max_epochs={epochs}",
             f"trainer.precision={precision}",
+            f"data.fraction={fraction}",
             f"hydra.run.dir={folder}/run",
         ]
         command = [sys.executable, "-m", "src.train", *overrides]
@@ -75,32 +79,28 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--fraction", type=float, default=1.0, help="of the training images")
     args = parser.parse_args()
     if "DATA_DIR" not in os.environ:
         sys.exit("set DATA_DIR to the folder that holds pokemon/<class>/*")
     root = Path(os.environ["DATA_DIR"]) / "pokemon"
-    images = round(0.7 * len(find_class_images(root).paths))  # what ours trains on
-    ours(root, min(args.resolution), 1, "32-true")  # decodes, once, so that no round pays for it
+    images = round(0.7 * args.fraction * len(find_class_images(root).paths))  # as ours trains on
     lines = heading(images, args)
     for resolution in args.resolution:
+        ours(root, resolution, 1, "32-true", 0.1)  # decodes, once, so that no round pays for it
         rounds = [
-            {
-                name: speed(key, root, resolution, images, args.epochs)
-                for name, key in CONTESTANTS.items()
-            }
+            {name: speed(key, root, resolution, images, args) for name, key in CONTESTANTS.items()}
             for _ in range(args.rounds)
         ]
         lines += table(resolution, rounds)
         print("\n".join(lines), flush=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+        RESULTS.write_text("# Training speed\n\n" + "\n".join(lines) + "\n")
 
 
 def heading(images: int, args: argparse.Namespace) -> list[str]:
     """What was run, on what."""
     device = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return [
-        "# Training speed",
-        "",
         "Written by `python -m benchmarks.training`: torchvision's AlexNet, batch 16, SGD with",
         f"momentum, {images} Pokémon images; images/s of training in epochs 2 to {args.epochs}.",
         f"{args.rounds} rounds, the contestants in turn, each in its own process; medians, and",
