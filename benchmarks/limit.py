@@ -1,10 +1,7 @@
 """The limit: a bare loop over tensors that lie in memory, with the settings that are fastest."""
 
 import argparse
-import os
 import time
-
-os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # before torch allocates
 
 import torch
 from torch import nn

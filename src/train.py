@@ -22,9 +22,6 @@ from src.run_folder import RunFolder, Stopped
 TRACES = "CONVLAB_TRACES"  # whether the user has asked for tracebacks, with HYDRA_FULL_ERROR=1
 RANK_0_FOLDER = "CONVLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
 
-# torch asks Linux for huge pages for big blocks; it looks before its first allocation
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 
 
