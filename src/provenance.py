@@ -44,10 +44,20 @@ def peak_gpu_mb() -> float | None:
 
 
 def hardware(device: torch.device) -> str:
-    """The device in words, such as "cpu, 2 threads"."""
+    """The device in words, such as "cpu (AMD EPYC), 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    name = f" ({model})" if device.type == "cpu" and (model := _processor()) else ""
+    return f"{device.type}{name}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
 def of_run() -> dict[str, Any]:

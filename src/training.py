@@ -149,6 +149,8 @@ class Training:
             "params": self.summary.params,
             "neurons": self.summary.neurons,
             "seed": self.cfg.seed,
+            "images": {side: sum(n.values()) for side, n in self.data.counts.items()},
+            "hardware": provenance.hardware(self.trainer.strategy.root_device),
             "data_fingerprint": self.data.fingerprint,
             **provenance.of_run(),
         }
