@@ -100,6 +100,9 @@ class Run:
             self.board.jobs = prepare(self.launcher, self.settings.jobs)
         disk = self._disk(to_run)
         self.board.say(self.board.plan(to_run, disk))
+        if self.settings.dry_run:
+            self.board.say("not started")
+            return 0
         if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
             raise ValueError(
                 f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
@@ -221,7 +224,6 @@ class Run:
 
     def _overrides(self, record: Record) -> list[str]:
         """The run's command line."""
-        cell = [f"{key}={value}" for key, value in record.values.items()]
         place = [
             f"hydra.sweep.dir={quoted(str(self.folder))}",
             f"hydra.sweep.subdir={quoted(record.folder)}",
@@ -230,7 +232,7 @@ class Run:
             told = f"storage:{quoted(self.url)},study:{quoted(self.folder.name)}"
             told += f",number:{record.trial.number},prune:{self.settings.prune}"
             place.append(f"++{self.settings.trial_key}={{{told}}}")
-        return [*self.space.fixed, *cell, *place]
+        return [*self.space.overrides(record.values), *place]
 
     def _wait(self) -> None:
         """Until a run ends or a while has passed; then see to it."""

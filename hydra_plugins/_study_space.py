@@ -20,6 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+RECIPE = "recipe"  # an axis of named sets of overrides
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -28,24 +30,28 @@ class Cell:
     values: Mapping[str, str]
     identity: str
 
-    @property
-    def overrides(self) -> list[str]:
-        """The cell's part of a command line."""
-        return [f"{key}={value}" for key, value in self.values.items()]
-
 
 @dataclass
 class Space:
-    """What a command line sweeps over, and what it fixes."""
+    """What a command line sweeps over, and what it fixes.
+
+    A value of the axis `recipe` stands for several overrides, those in `recipes`.
+    """
 
     fixed: list[str] = field(default_factory=list)
     choices: dict[str, list[str]] = field(default_factory=dict)
     intervals: dict[str, IntervalSweep] = field(default_factory=dict)
+    recipes: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
         """The axes, without Hydra's `+`."""
         return [key.lstrip("+") for key in (*self.choices, *self.intervals)]
+
+    def overrides(self, values: Mapping[str, str]) -> list[str]:
+        """The command line of the cell at `values`."""
+        recipe = self.recipes[values[RECIPE]] if self.recipes and RECIPE in values else []
+        return [*self.fixed, *recipe, *(f"{key}={value}" for key, value in values.items())]
 
     def grid(self) -> Iterator[dict[str, str]]:
         """Every combination of the choices, in Hydra's order: the last axis changes fastest."""
@@ -54,12 +60,25 @@ class Space:
 
 
 def read_space(
-    axes: Mapping[str, Any] | None, arguments: Sequence[str], loader: ConfigLoader
+    axes: Mapping[str, Any] | None,
+    arguments: Sequence[str],
+    loader: ConfigLoader,
+    *,
+    scaled: Mapping[str, Any] | None = None,
+    recipes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Space:
-    """Read a study's `axes` and then the command line, which narrows, replaces or adds axes."""
-    lines = [f"{key}={_as_text(value)}" for key, value in (axes or {}).items()]
+    """Read a study's `axes`, then what `scaled` makes of them, then the command line.
+
+    Each narrows, replaces or adds to what is before it; what the command line fixes, no recipe
+    changes.
+    """
+    axes = axes or {}
+    lines = [f"{key}={_as_text(value)}" for key, value in axes.items()]
+    for key, value in (scaled or {}).items():
+        lines.append(f"{key}={_as_text(value) if key in axes else as_value(value)}")
     parser = OverridesParser.create(config_loader=loader)
-    parsed = {o.get_key_element(): o for o in parser.parse_overrides([*lines, *arguments])}
+    typed = {o.get_key_element(): o for o in parser.parse_overrides(list(arguments))}
+    parsed = {o.get_key_element(): o for o in parser.parse_overrides(lines)} | typed
     space = Space()
     for key, override in parsed.items():
         if isinstance(value := override.value(), IntervalSweep):
@@ -68,10 +87,17 @@ def read_space(
             space.choices[key] = list(dict.fromkeys(override.sweep_string_iterator()))
             if not space.choices[key]:
                 raise ValueError(f"the axis {override.input_line} has no value")
-        elif key in (axes or {}):
+        elif key in axes:
             space.choices[key] = [override.get_value_element_as_str()]
         else:
             space.fixed.append(str(override.input_line))
+    if recipes and RECIPE in space.choices:
+        for name in space.choices[RECIPE]:
+            if name not in recipes:
+                known = ", ".join(recipes)
+                raise ValueError(f"{RECIPE}={name} is none of this study's; known: {known}")
+            items = recipes[name].items()
+            space.recipes[name] = [f"{k}={as_value(v)}" for k, v in items if k not in typed]
     return space
 
 
@@ -79,6 +105,15 @@ def _as_text(value: Any) -> str:
     """An axis of a study file as on the command line: "a,b", [a, b] or a single value."""
     if OmegaConf.is_list(value) or isinstance(value, list | tuple):
         return ",".join(str(v) for v in value)
+    return str(value)
+
+
+def as_value(value: Any) -> str:
+    """A setting of a study file as on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if OmegaConf.is_list(value) or isinstance(value, list | tuple):
+        return f"[{','.join(as_value(v) for v in value)}]"
     return str(value)
 
 
@@ -92,7 +127,8 @@ class Composer:
         self.groups = [
             key
             for key in (*space.choices, *space.intervals)
-            if loader.get_group_options(key.lstrip("+").split("@")[0], ObjectType.CONFIG)
+            if (space.recipes and key == RECIPE)
+            or loader.get_group_options(key.lstrip("+").split("@")[0], ObjectType.CONFIG)
         ]
         self.axes = [*space.choices, *space.intervals]
         self._composed: dict[tuple[str, ...], DictConfig] = {}
@@ -129,8 +165,7 @@ class Composer:
         """The config composed for the group choices among `values`; its other values are free."""
         chosen = tuple(values[key] for key in self.groups)
         if chosen not in self._composed:
-            lines = [f"{key}={value}" for key, value in values.items()]
-            cfg = self.loader.load_sweep_config(self.config, [*self.space.fixed, *lines])
+            cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
             OmegaConf.set_readonly(cfg, False)
             with open_dict(cfg):
                 del cfg["hydra"]

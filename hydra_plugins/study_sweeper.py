@@ -31,6 +31,9 @@ class StudySweeperConf:
     _target_: str = "hydra_plugins.study_sweeper.StudySweeper"
     params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
     axes: Any = None  # axes of a study file
+    recipes: Any = None  # {name: overrides}, for its axis `recipe`
+    scaled: Any = None  # overrides of the study at this scale, before those of the command line
+    about: Any = None  # whatever sweep.yaml should say of the study
     group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
     name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
     suffix: str = ""  # goes behind a study's name
@@ -52,6 +55,7 @@ class StudySweeperConf:
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     estimate: Optional[str] = None  # function(config) -> bytes of a run (under way, ended)  # noqa: UP045
+    on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
     dry_run: bool = False
 
 
@@ -85,7 +89,9 @@ class StudySweeper(Sweeper):
         """
         settings = self.settings
         axes = {**(settings.params or {}), **(settings.axes or {})}
-        space = spaces.read_space(axes, arguments, self.loader)
+        space = spaces.read_space(
+            axes, arguments, self.loader, scaled=settings.scaled, recipes=settings.recipes
+        )
         self._check(space)
         ignore = [*settings.ignore, settings.trial_key]
         composer = spaces.Composer(self.loader, self.composed, space, ignore)
@@ -101,7 +107,10 @@ class StudySweeper(Sweeper):
 
         signature = self._signature(space, shared, composer.full(next(space.grid())))
         run = Run(settings, folder, composer, cells, self.through, signature)
-        if code := run.go():
+        code = run.go()
+        if settings.on_end and not settings.dry_run:
+            load(settings.on_end)(folder)
+        if code:
             raise SystemExit(code)
 
     def _check(self, space: spaces.Space) -> None:
@@ -158,8 +167,15 @@ class StudySweeper(Sweeper):
             "axes": axes,
             "search": bool(space.intervals),
             "fingerprint": probe(config),
+            "scale": self.settings.suffix.lstrip("-") or "full",
+            "about": plain(self.settings.about),
             "config": shared,
         }
+
+
+def plain(value: Any) -> Any:
+    """`value` in plain containers, interpolations as written."""
+    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
 
 
 def _program() -> Sequence[str]:
