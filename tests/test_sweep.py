@@ -31,11 +31,11 @@ CONF = str(ROOT / "tests/sweep/conf")
 def composer():
     """composer("lr=1,2", ...) -> Space and Composer of the toy app."""
 
-    def make(*arguments, axes=None, ignore=("jobs",)):
+    def make(*arguments, axes=None, ignore=("jobs",), **study):
         with initialize_config_dir(CONF, version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
             config = loader.load_configuration("toy", list(arguments), RunMode.MULTIRUN)
-            space = read_space(axes, arguments, loader)
+            space = read_space(axes, arguments, loader, **study)
             return space, Composer(loader, config, space, ignore)
 
     return make
@@ -55,7 +55,8 @@ def test_a_grid_is_hydras_own_in_its_order(composer, arguments):
     parsed = OverridesParser.create(config_loader=made.loader).parse_overrides(arguments)
     (theirs,) = BasicSweeper.split_arguments(parsed, None)
     swept = [[line for line in job if line.split("=")[0] in space.choices] for job in theirs]
-    assert [made.cell(values).overrides for values in space.grid()] == swept
+    fixed = len(space.fixed)
+    assert [space.overrides(values)[fixed:] for values in space.grid()] == swept
 
 
 def test_a_cell_is_composed_as_hydra_would(composer):
@@ -84,6 +85,26 @@ def test_the_command_line_narrows_and_adds_to_a_studys_axes(composer):
     space, _ = composer("act=elu", "lr=1,2", axes=axes)
     assert space.choices == {"act": ["elu"], "seed": ["0", "1"], "lr": ["1", "2"]}
     assert space.fixed == []
+
+
+def test_a_scale_changes_a_study_and_the_command_line_both(composer):
+    axes = {"act": "relu,tanh", "seed": [0, 1]}
+    scaled = {"seed": 5, "epochs": 2, "lr": 0.3}
+    space, _ = composer("lr=0.4", axes=axes, scaled=scaled)
+    assert space.choices == {"act": ["relu", "tanh"], "seed": ["5"]}
+    assert sorted(space.fixed) == ["epochs=2", "lr=0.4"]
+
+
+def test_a_recipe_is_a_set_of_overrides_under_those_of_the_command_line(composer):
+    recipes = {"slow": {"lr": 0.01, "model": "wide"}, "fast": {"lr": 1.0, "epochs": 7}}
+    axes = {"recipe": "slow,fast"}
+    space, made = composer("epochs=4", axes=axes, recipes=recipes)
+    slow, fast = (made.full(values) for values in space.grid())
+    assert [slow["recipe"], slow["lr"], slow["model"]["bias"]] == ["slow", 0.01, 0.5]
+    assert [fast["recipe"], fast["lr"], fast["model"]["bias"]] == ["fast", 1.0, 0.0]
+    assert slow["epochs"] == fast["epochs"] == 4
+    with pytest.raises(ValueError, match="recipe=quick is none of this study's; known: slow, fast"):
+        composer("recipe=quick", axes=axes, recipes=recipes)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +337,14 @@ def test_dry_run_touches_nothing(tmp_path):
     assert code == 0
     assert "4 cells" in text
     assert not (tmp_path / "multirun").exists()
+
+
+def test_dry_run_of_a_sweep_that_exists_runs_nothing(tmp_path):
+    sweep(tmp_path, "seed=0", "sweep=s")
+    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "dry_run=true")
+    assert code == 0
+    assert "1 to run" in text
+    assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 1
 
 
 def test_a_study_sweeps_its_axes(tmp_path):
