@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all check bench board clean
+SCALE ?= quick
+
+.PHONY: train test test-all check studies bench board clean
 
 train: .venv/done           ## trains on the built-in data, in under two minutes
 	$(BIN)/python -m src.train
@@ -17,6 +19,11 @@ check: .venv/done           ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+studies: .venv/done         ## every study, or what is missing of it (SCALE=full for a GPU), and their reports
+	@failed=0; for file in $$(grep -l '^study:' conf/study/*.yaml); do \
+	  $(BIN)/python -m src.train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
+	done; $(BIN)/python -m src.report multirun && exit $$failed
 
 bench: .venv/done           ## speed against what one would write by hand; needs DATA_DIR
 	$(BIN)/python -m benchmarks.training
