@@ -11,12 +11,13 @@ from torchmetrics import MeanMetric, Metric
 
 
 class Task(Protocol):
-    """What the learner asks of a task (src/tasks.py)."""
+    """What is asked of a task (src/tasks.py)."""
 
     num_outputs: int
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...  # noqa: D102
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # noqa: D102
+    def predict(self, outputs: Tensor) -> Tensor: ...  # noqa: D102
     def metrics(self) -> Metric: ...  # noqa: D102
 
 

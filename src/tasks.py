@@ -1,8 +1,9 @@
 """A task is a loss and the metrics that judge it; it knows no net, no data set and no Lightning.
 
-The learner needs four things of a task: `num_outputs` (of the net), `mix(images, targets)` (for
-training batches only), `loss(outputs, targets)`, and `metrics()`, a fresh `Metric` for one split,
-which takes `update(outputs, targets)` and returns {name: scalar} from `compute()`.
+Five things are asked of a task: `num_outputs` (of the net), `mix(images, targets)` (for training
+batches only), `loss(outputs, targets)`, `predict(outputs)` (what people read), and `metrics()`, a
+fresh `Metric` for one split, which takes `update(outputs, targets)` and returns {name: scalar} from
+`compute()`.
 """
 
 from collections.abc import Callable
@@ -87,6 +88,13 @@ class Classification:
         smooth = second * (1 - self.label_smoothing) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(outputs[:, 0], smooth)
 
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Probabilities [N, num_classes] from outputs [N, num_outputs]."""
+        if self.num_outputs > 1:
+            return outputs.softmax(1)
+        second = outputs.sigmoid()
+        return torch.cat([1 - second, second], 1)
+
     def metrics(self) -> Metric:
         """Metrics of one split: acc, top1_error, top5_error, f1."""
         return ClassificationMetrics(self.num_classes)
@@ -122,6 +130,10 @@ class Regression:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of outputs [N, 1], not clipped, against scores [N] float32."""
         return self._loss(outputs[:, 0], targets)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Scores [N, 1], on the scale."""
+        return outputs.clamp(self.low, self.high)
 
     def metrics(self) -> Metric:
         """Metrics of one split: mae, rmse, spearman."""

@@ -78,9 +78,12 @@ class ImageCache:
     def read(self, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
         """[N, 3, size, size] decoded now, past the cache."""
         decode = partial(read_image, size=size, fit=self.fit)
-        paths = [self.files.root / self.files.paths[row] for row in rows]
-        with ThreadPoolExecutor(_cores()) as pool:
-            return np.stack([p for _, p in pool.map(decode, paths) if p is not None])
+        with ThreadPoolExecutor(cores()) as pool:
+            return np.stack([p for _, p in pool.map(decode, self.paths(rows)) if p is not None])
+
+    def paths(self, rows: NDArray[np.int64]) -> list[Path]:
+        """The files of these rows."""
+        return [self.files.root / self.files.paths[row] for row in rows]
 
     def _path(self, size: int) -> Path:
         return self.folder / f"images-{size}-{self.fit}.npy"
@@ -118,7 +121,7 @@ class ImageCache:
 
     def _read_all(self, size: int | None) -> Iterator[tuple[Facts, NDArray[np.uint8] | None]]:
         read = partial(read_image, size=size, fit=self.fit)
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for first in range(0, len(self.files.paths), CHUNK):
                 chunk = self.files.paths[first : first + CHUNK]
                 yield from pool.map(read, [self.files.root / path for path in chunk])
@@ -161,5 +164,6 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,184 @@
+"""A run's net as it came out, rebuilt from its folder alone: for those who evaluate, predict, look.
+
+Nothing but the folder is needed: no data set, and no published weights where the net started from
+some, since best.ckpt has them all.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from src import build, run_config
+from src.checkpoint_io import load as load_checkpoint
+from src.data.image_folder import ImageFolderData
+from src.data.views import View
+from src.evaluation.views import Crops
+from src.learner import Task
+from src.quiet import quieten_libraries
+from src.run_folder import BEST, is_locked, read_metrics
+
+BEST_OF = "best:"  # best:SWEEP stands for its best run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run's net, with the weights of its best epoch.
+
+    Attributes:
+        folder: The run's.
+        cfg: The run's config.
+        net: Standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode, on `device`.
+        task: Outputs -> probabilities or scores, and their metrics.
+        view: uint8 [N, 3, S, S] -> what the net takes.
+        classes: Their names in the order of the outputs; empty for scores.
+        checkpoint: What best.ckpt says beside the weights: epoch, score, metrics, fingerprint.
+        device: Where the net is.
+    """
+
+    folder: Path
+    cfg: DictConfig
+    net: nn.Module
+    task: Task
+    view: View
+    classes: list[str]
+    checkpoint: dict[str, Any]
+    device: torch.device
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels of the images that the net sees."""
+        return self.view.resolution
+
+    def crops(self, number: int = 1) -> Crops:
+        """The views of an image file: 1 is what validation sees."""
+        data = self.cfg.data
+        return Crops(number, self.resolution, data.load_size or self.resolution, data.fit)
+
+    @torch.inference_mode()
+    def predict(self, views: Tensor) -> Tensor:
+        """Views uint8 [N, 3, R, R] -> probabilities [N, classes], or scores [N, 1], on the CPU."""
+        outputs = self.net(self.view(views.to(self.device), training=False))
+        return self.task.predict(outputs.float()).cpu()
+
+    def data(self, settings: Sequence[str] = ()) -> ImageFolderData:
+        """The run's data set; `settings` such as `root=FOLDER` make it another one.
+
+        Raises:
+            ValueError: It has other classes; the message says which.
+            FileNotFoundError: It is not there.
+        """
+        cfg = self.cfg.copy()
+        cfg.data.batch_size = 1  # nothing is trained: no data set is too small
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            key = key.removeprefix("data.")
+            if key not in cfg.data or key in FIXED:
+                known = ", ".join(name for name in cfg.data if name not in FIXED)
+                raise ValueError(f"there is no data setting {key!r} to change; choices: {known}")
+            OmegaConf.update(cfg, f"data.{key}", OmegaConf.create(f"v: {value}").v)
+        data = build.data_module(cfg)
+        if data.classes != self.classes:
+            raise ValueError(f"{data.name} has {_differs(self.classes, data.classes)}")
+        return data
+
+
+# what the net was built for, and what is no setting of the data
+FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
+
+
+def _differs(own: Sequence[str], others: Sequence[str]) -> str:
+    """What is wrong with the classes of other data, in words."""
+    if not own or not others:
+        now, before = ("classes", "scores") if others else ("scores", "classes")
+        return f"{now}, the run was trained on {before}"
+    missing = [name for name in own if name not in others]
+    foreign = [name for name in others if name not in own]
+    parts = [f"not the run's {', '.join(missing)}"] if missing else []
+    parts += [f"{', '.join(foreign)}, which the run does not know"] if foreign else []
+    return "other classes: " + ("; ".join(parts) or f"another order, {', '.join(others)}")
+
+
+def load(run: str | Path, device: torch.device | None = None) -> Trained:
+    """The net of `run`, a run's folder or `best:SWEEP`; on the accelerator, if there is one.
+
+    Raises:
+        FileNotFoundError: No such folder, or its best.ckpt was not kept.
+        ValueError: The run has not finished, or its folder is not to be trusted.
+    """
+    quieten_libraries()
+    folder = find(str(run))
+    cfg = run_config.read(folder)
+    _check_finished(folder)
+    device = device or torch.accelerator.current_accelerator(True) or torch.device("cpu")
+    checkpoint = load_checkpoint(folder / BEST)
+    classes: list[str] = checkpoint["classes"]
+    task = instantiate(cfg.task, num_outputs=len(classes) or 1, _convert_="all")
+    view = View(cfg.data.resolution, representation=cfg.data.representation)
+    for key in {"weights", "freeze"} & set(cfg.model):  # where the net started from concerns no one
+        cfg.model[key] = "none"
+    net = instantiate(
+        cfg.model,
+        num_outputs=task.num_outputs,
+        in_channels=view.num_channels,
+        resolution=view.resolution,
+        _convert_="all",
+    )
+    net.load_state_dict(checkpoint.pop("net"))
+    net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Trained(folder, cfg, net, task, view, classes, checkpoint, device)
+
+
+def _check_finished(folder: Path) -> None:
+    metrics = read_metrics(folder)
+    status = metrics["status"] if metrics else "running" if is_locked(folder) else "interrupted"
+    if status in ("stopped", "interrupted"):
+        raise ValueError(
+            f"{folder} has not finished: it was {status}; to go on:"
+            f" python -m src.train resume={folder}"
+        )
+    if status != "finished":
+        raise ValueError(f"{folder} has not finished: it is {status}")
+    if not (folder / BEST).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {BEST}: its sweep kept those of its best runs only;"
+            " keep_best=null keeps all, best:SWEEP is the best that is kept"
+        )
+
+
+def find(run: str) -> Path:
+    """The folder that `run` names: itself, or the best run of a sweep as in `best:SWEEP`.
+
+    Raises:
+        FileNotFoundError: No such folder, no sweep, or no run of it that can be used.
+        ValueError: It is a sweep, not a run.
+    """
+    folder = Path(run.removeprefix(BEST_OF))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    table = folder / "trials.csv"
+    if run.startswith(BEST_OF):
+        return _best(folder, table)
+    if table.is_file():
+        raise ValueError(f"{folder} is a sweep, not a run; {BEST_OF}{folder} is its best run")
+    return folder
+
+
+def _best(sweep: Path, table: Path) -> Path:
+    if not table.is_file():
+        raise FileNotFoundError(f"{sweep} is no sweep: it has no trials.csv")
+    with table.open(newline="", encoding="utf-8") as file:
+        ended = [row for row in csv.DictReader(file) if row["state"] == "finished"]
+    about = OmegaConf.load(sweep / "sweep.yaml")
+    sign = 1 if list(about.directions)[0] == "maximize" else -1  # type: ignore[union-attr]
+    order = sorted(ended, key=lambda row: -sign * float(row["objective"]))
+    for row in order:
+        if (sweep / row["folder"] / BEST).is_file():
+            return sweep / row["folder"]
+    raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept")
