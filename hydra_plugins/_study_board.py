@@ -104,7 +104,7 @@ class Board:
         took = f"about {duration(seconds)}" if seconds is not None else "unknown until one has run"
         space = f"about {disk / 1e9:.2g} GB" if disk is not None else "unknown until one has run"
         cells = f"{len(self.rows)} cells ({states}), {to_run} to run, {self.jobs} at a time"
-        return f"{self.folder}: {cells}\ntime: {took}, disk: {space}"
+        return f"{os.path.relpath(self.folder)}: {cells}\ntime: {took}, disk: {space}"
 
     def counts(self) -> dict[str, int]:
         """How many records are in each state."""

@@ -7,6 +7,7 @@ and `objective`, and that holds a `flock` on `.lock` meanwhile.
 """
 
 import importlib
+import os
 import re
 import shlex
 import sys
@@ -100,7 +101,8 @@ class StudySweeper(Sweeper):
         folder = Path(str(self.composed.hydra.sweep.dir)).absolute() / name
         cells = [] if space.intervals else [composer.cell(values) for values in space.grid()]
         if settings.dry_run and not folder.exists():
-            print(f"{folder}: {len(cells) or settings.n_trials} cells, all to run; not started")
+            cells_in_all = len(cells) or settings.n_trials
+            print(f"{os.path.relpath(folder)}: {cells_in_all} cells, all to run; not started")
             return
 
         from hydra_plugins._study_run import Run  # Optuna is slow to import, and not always needed
