@@ -34,7 +34,7 @@ class Trained:
     Attributes:
         folder: The run's.
         cfg: The run's config.
-        net: Standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode, on `device`.
+        net: Standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode.
         task: Outputs -> probabilities or scores, and their metrics.
         view: uint8 [N, 3, S, S] -> what the net takes.
         classes: Their names in the order of the outputs; empty for scores.
@@ -176,7 +176,7 @@ def _best(sweep: Path, table: Path) -> Path:
     with table.open(newline="", encoding="utf-8") as file:
         ended = [row for row in csv.DictReader(file) if row["state"] == "finished"]
     about = OmegaConf.load(sweep / "sweep.yaml")
-    sign = 1 if list(about.directions)[0] == "maximize" else -1  # type: ignore[union-attr]
+    sign = 1 if next(iter(about.directions)) == "maximize" else -1  # type: ignore[union-attr]
     order = sorted(ended, key=lambda row: -sign * float(row["objective"]))
     for row in order:
         if (sweep / row["folder"] / BEST).is_file():

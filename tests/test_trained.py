@@ -111,7 +111,10 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
         (lambda run: (run / METRICS).write_text('{"status": "failed"}'), "it is failed"),
         (lambda run: (run / METRICS).write_text('{"status": "stopped"}'), "stopped; to go on"),
         (lambda run: (run / BEST).unlink(), "keep_best=null"),
-        (lambda run: (run / BEST).write_bytes(b"PK"), "damaged"),
+        (
+            lambda run: (run / BEST).write_bytes((run / BEST).read_bytes()[:5000]),
+            "cut short|damaged",
+        ),
         (lambda run: (run / "trials.csv").write_text("number\n"), "is a sweep.*best:"),
         (
             lambda run: (run / CONFIG).write_text("model: {_target_: os.system}"),
@@ -151,5 +154,5 @@ def test_other_classes_are_refused_with_what_differs_and_the_same_are_taken(
     (other / "red").rename(other / "pink")
     with pytest.raises(ValueError, match="not the run's red; pink, which the run does not know"):
         net.data([f"data.root={other}"])
-    with pytest.raises(ValueError, match="no data setting 'resolution'.*root"):
+    with pytest.raises(ValueError, match=r"no data setting 'resolution'.*root"):
         net.data(["resolution=64"])

@@ -63,9 +63,9 @@ class ManyCrops(L.Callback):
         for crops in self.crops if trainer.is_global_zero else []:
             end = f"_{crops.number}_crops"
             seconds = found[f"test/seconds{end}"]
-            names = [n for n in found if n.endswith(end) and not n.startswith("test/seconds")]
             changes = [
-                f"{name[5:].removesuffix(end)} {found[name.removesuffix(end)]:.3f} -> {found[name]:.3f}"
-                for name in names
+                f"{name.split('/')[1]} {found[name]:.3f} -> {found[name + end]:.3f}"
+                for name in found
+                if name + end in found
             ]
             print(f"{crops}: test {', '.join(changes)}  ({seconds:.1f} s)")

@@ -5,10 +5,10 @@
   (Krizhevsky et al. 2012, section 4.1: 224 of 256). Where `load_size` leaves nothing to crop, the
   square has the paper's ratio to what the net sees, 8:7.
 - 144: four scales (256, 288, 320 and 352 for a net that sees 224, here in that ratio), of each the
-  left, middle and right (or upper, middle and lower) square, of each square its corners, its centre
+  left, middle and right (or upper, middle and lower) square, of each square its corners, centre
   and the whole, and their mirrors (Szegedy et al. 2014, "Going deeper with convolutions", s. 7).
-  An image that is square, or squashed to one, has one square a scale: 48 different views, whose mean
-  is that of the 144.
+  An image that is square, or squashed to one, has one square a scale: 48 different views, whose
+  mean is that of the 144.
 
 Every view is scaled from the file, as training's images are (src/data/decode.py).
 """
@@ -135,9 +135,7 @@ def predicted(
     yield from _averaged(batch, predict)
 
 
-def predict_all(
-    paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]
-) -> Tensor:
+def predict_all(paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]) -> Tensor:
     """The predictions [N, K] of N images, as in `predicted`.
 
     Raises:
