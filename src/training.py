@@ -17,6 +17,7 @@ from src.callbacks.progress import EpochLines
 from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
+from src.callbacks.test_crops import ManyCrops
 from src.checkpoint_io import DurableCheckpointIO, load
 from src.models.summary import summarize
 from src.quiet import quieten_libraries
@@ -82,6 +83,7 @@ class Training:
             *build.pruning(cfg),
             Interrupt(self.checkpoints),
             SeededSteps(cfg.seed),
+            ManyCrops(cfg.test_crops, self.data),
         ]
         return L.Trainer(
             **build.trainer_options(cfg),
