@@ -122,6 +122,25 @@ def test_two_ranks_train_one_model_in_one_folder(start, tmp_path):
     assert alone["data_fingerprint"] == two["data_fingerprint"]
 
 
+def test_in_a_sweep_all_ranks_of_a_trial_train_with_its_values_in_its_folder(start, tmp_path):
+    """Rank 1 with another rate than rank 0 would drift, and give rank 0 other gradients."""
+    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    ddp += ["trainer.max_epochs=2"]
+    with start(*ddp, "optim.lr=0.001,0.01", "sweep=s", "-m") as sweep:
+        print(sweep.stdout.read())
+    with start(*ddp, "optim.lr=0.01", "hydra.run.dir=alone") as process:
+        print(process.stdout.read())
+    assert sweep.returncode == process.returncode == 0
+    assert sorted(p.name for p in tmp_path.glob("multirun/s/*/")) == ["0-lr-0.001", "1-lr-0.01"]
+    assert not (tmp_path / "multirun/single").exists()
+    slow, fast, alone = (
+        read_metrics(tmp_path / name)["metrics"]
+        for name in ("multirun/s/0-lr-0.001", "multirun/s/1-lr-0.01", "alone")
+    )
+    assert fast["train/loss"] == pytest.approx(alone["train/loss"], rel=1e-4)
+    assert slow["train/loss"] != pytest.approx(alone["train/loss"], rel=1e-2)
+
+
 def test_two_ranks_count_each_image_once_whatever_the_split(start, tmp_path):
     """With a rate that changes nothing, two ranks must see in test what one process sees."""
     still = ["optim.lr=1e-30", "trainer.max_epochs=1", "model=alexnet", "model.head=[8]"]
