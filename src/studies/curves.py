@@ -1,0 +1,109 @@
+"""Learning curves, and what went on inside the layers, over epochs."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from src.studies.cells import Cell
+from src.studies.figures import figure, looks, parts
+from src.studies.metrics import is_fraction
+from src.studies.statistics import Sample
+from src.studies.sweep import Sweep
+from src.studies.tables import title
+
+LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
+QUANTITIES = {
+    "grad_norm": "norm of the gradient",
+    "update_ratio": "size of an update, relative to the weights",
+    "act_mean": "mean activation",
+    "act_std": "standard deviation of activations",
+    "dead": "share of dead units",
+    "saturated": "share of saturated units",
+    "sparse": "share of zeros",
+}
+MOST_PANELS = 6
+
+
+def learning_curves(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple[str, str]]:
+    """Loss and metric on train and val; [(file, what it shows)]."""
+    drawn = []
+    shown = [cell for cell in cells if cell.runs]
+    for name, group in parts(sweep, shown).items():
+        stem = "-".join(["curves", *name.replace(",", "").split()])
+        path = folder / f"{stem.replace('/', '-')}.png"
+        with figure(path, 4.8) as page:
+            axes = page.subplots(2, 2, sharex=True, sharey="row")
+            for row, metric in zip(axes, ("loss", sweep.metric), strict=True):
+                for ax, split in zip(row, ("train", "val"), strict=True):
+                    for cell, look in zip(group, looks(sweep, group), strict=True):
+                        _band(ax, cell.curve(f"{split}/{metric}"), metric, cell.label, look)
+                    ax.set_title(f"{split} {metric}", loc="left")
+                row[0].set_ylabel(title(metric))
+                _stretch(row[0])
+            for ax in axes[1]:
+                ax.set_xlabel("epoch")
+                ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            handles, labels = axes[0, 0].get_legend_handles_labels()
+            page.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+        which = f"Learning curves, {name}" if name else "Learning curves"
+        caption = f"{which}: mean over seeds, and the band from lowest to highest."
+        drawn.append((path.name, caption))
+    return drawn
+
+
+def _band(ax: Axes, runs: Sample, metric: str, label: str, look: Mapping[str, Any]) -> None:
+    if not runs.size:
+        return
+    runs = runs * (100 if is_fraction(metric) else 1)
+    epochs = np.arange(1, runs.shape[1] + 1)
+    with warnings.catch_warnings(action="ignore"):  # an epoch that no run has
+        mean, low, high = np.nanmean(runs, 0), np.nanmin(runs, 0), np.nanmax(runs, 0)
+    ax.plot(epochs, mean, label=label, marker="o" if len(epochs) == 1 else "", **look)
+    ax.fill_between(epochs, low, high, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def _stretch(ax: Axes) -> None:
+    """A log axis for positive values over a wide range."""
+    lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
+    values = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.ones(1)])
+    if len(values) and values.min() > 0 and values.max() / values.min() > LOGARITHMIC:
+        ax.set_yscale("log")
+
+
+def diagnostics(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple[str, str]]:
+    """One figure a quantity of `diag/<layer>/<quantity>`, one panel a cell, one line a layer."""
+    shown = [cell for cell in cells if cell.runs][:MOST_PANELS]
+    columns = dict.fromkeys(c for cell in shown for run in cell.runs for c in run.history)
+    layers: dict[str, list[str]] = {}
+    for column in columns:
+        if column.startswith("diag/"):
+            _, layer, quantity = column.rsplit("/", 2)[-3:]
+            layers.setdefault(quantity, []).append(layer)
+    drawn = []
+    for quantity, names in layers.items():
+        wide = min(3, len(shown))
+        high = -(-len(shown) // wide)
+        path = folder / f"diag-{quantity}.png"
+        with figure(path, 0.6 + 2.0 * high) as page:
+            axes = page.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
+            for ax, cell in zip(axes, shown, strict=False):
+                for i, layer in enumerate(names):
+                    look = {"color": mpl.colormaps["viridis"](0.9 * i / max(1, len(names) - 1))}
+                    _band(ax, cell.curve(f"diag/{layer}/{quantity}"), "", layer, look)
+                ax.set_title(cell.label, loc="left")
+                ax.set_xlabel("epoch")
+                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+                _stretch(ax)
+            for ax in axes[len(shown) :]:
+                ax.set_visible(False)
+            axes[0].set_ylabel(QUANTITIES.get(quantity, quantity))
+            handles, labels = axes[0].get_legend_handles_labels()
+            page.legend(handles, labels, loc="outside upper left", ncols=min(5, len(labels)))
+        drawn.append((path.name, f"{QUANTITIES.get(quantity, quantity)}, by layer.".capitalize()))
+    return drawn

@@ -1,0 +1,75 @@
+"""Charts of what came out: cells with their seeds, and claims with their intervals."""
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.studies.cells import Cell, spread
+from src.studies.figures import COLOURS, figure
+from src.studies.metrics import is_fraction
+from src.studies.sweep import Sweep
+from src.studies.tables import title
+from src.studies.verdicts import CONFIRMED, INCONCLUSIVE, REFUTED, Judged, margin
+
+TONES = {CONFIRMED: COLOURS[2], REFUTED: COLOURS[1], INCONCLUSIVE: "#777777"}
+
+
+def cells_chart(sweep: Sweep, cells: Sequence[Cell], word: str, level: float, folder: Path) -> str:
+    """Every seed a dot, every cell a mean with its interval; the file's name."""
+    shown = [cell for cell in cells if len(cell.numbers(word))]
+    path = folder / f"cells-{re.sub(r'[^a-z0-9]+', '-', word.lower())}.png"
+    scale = 100 if is_fraction(word) else 1
+    with figure(path, 0.75 + 0.27 * len(shown)) as page:
+        ax = page.subplots()
+        for y, cell in enumerate(shown):
+            values = cell.numbers(word) * scale
+            found = spread(values, level)
+            if found.n > 1:
+                ax.plot([found.low, found.high], [y, y], color=COLOURS[0], linewidth=1.6, zorder=2)
+            ax.plot(found.mean, y, "D", color=COLOURS[0], markersize=5, zorder=3)
+            ax.plot(values, [y + 0.22] * len(values), "o", color="#555555", markersize=3, alpha=0.7)
+        asked = sweep.about.get("reference") or {}
+        limit = asked.get("at_least", asked.get("at_most"))
+        if asked.get("metric") == word and limit is not None:
+            ax.axvline(limit * scale, color="#999999", linestyle=":", linewidth=1.2)
+        ax.set_yticks(range(len(shown)), [textwrap.fill(cell.label, 34) for cell in shown])
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.grid(visible=False, axis="y")
+        ax.set_xlabel(title(word))
+    return path.name
+
+
+def claims_chart(judged: Sequence[Judged], folder: Path) -> str | None:
+    """Every effect with its interval in units of its claim's margin; None when there is none."""
+    tested = [(i, j) for i, j in enumerate(judged, 1) if j.pairs]
+    if not tested:
+        return None
+    path = folder / "claims.png"
+    with figure(path, 0.85 + 0.42 * len(tested)) as page:
+        ax = page.subplots()
+        for y, (_, one) in enumerate(tested):
+            unit = margin(one.claim)
+            tone = TONES[one.verdict]
+            ax.plot([one.low / unit, one.high / unit], [y, y], color=tone, linewidth=2)
+            ax.plot(one.effect / unit, y, "D", color=tone, markersize=6)
+            ends = [-1, 1] if one.claim.two_sided else [0, 1]
+            for end in ends:
+                ax.plot([end, end], [y - 0.42, y + 0.42], color="#222222", linewidth=1.1, zorder=1)
+            ax.axhspan(y - 0.42, y + 0.42, color="#f5f5f5", zorder=0)
+        names = [
+            textwrap.shorten(f"{i}. {one.claim.says}", 62, placeholder="...") for i, one in tested
+        ]
+        ax.set_yticks(range(len(tested)), [textwrap.fill(name, 32) for name in names])
+        ax.set_ylim(len(tested) - 0.4, -0.6)
+        ax.grid(visible=False)
+        reach = max(abs(v / margin(j.claim)) for _, j in tested for v in (j.low, j.high))
+        if math.isfinite(reach) and reach > 20:
+            ax.set_xscale("symlog", linthresh=2, linscale=1.5)
+        ax.set_xlabel("effect, in margins of its claim")
+        for name, tone in TONES.items():
+            if any(one.verdict == name for _, one in tested):
+                ax.plot([], [], "D-", color=tone, label=name)
+        page.legend(loc="outside upper left", ncols=3)
+    return path.name

@@ -1,0 +1,183 @@
+"""A sweep as its folder tells it: the question, the axes, the runs, and whether they compare."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from src.run_config import hparams
+from src.run_folder import CONFIG, read_history, read_metrics
+
+SEED = "seed"  # the axis over which cells are repeated, and their differences paired
+QUICK = "-quick"
+# data.* settings that choose among the same images, or change how they are shown
+VIEWS = {"batch_size", "resolution", "load_size", "fit", "cache", "representation", "fraction"}
+SPLITS = {"split", "split_seed", "val_fraction", "test_fraction"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial. `record` is its metrics.json, `config` its settings, flat; empty without them."""
+
+    number: int
+    state: str
+    values: Mapping[str, str]  # of the axes, as on the command line
+    error: str = ""
+    objective: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value an epoch
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it may enter a statistic."""
+        return self.state == "finished" and self.record.get("status") == "finished"
+
+    @property
+    def seed(self) -> str:
+        """What the run is paired by."""
+        return str(self.values.get(SEED, self.record.get("seed", "")))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What sweep.yaml, trials.csv and the run folders of `folder` say."""
+
+    folder: Path
+    facts: Mapping[str, Any]  # sweep.yaml
+    axes: list[str]  # with several values or not, without the seed
+    runs: list[Run]
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The study; empty for a free sweep."""
+        return self.facts.get("about") or {}
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self.folder.name.removesuffix(QUICK)
+
+    @property
+    def quick(self) -> bool:
+        """Whether it ran at quick scale."""
+        return self.facts.get("scale") == "quick"
+
+    @property
+    def metric(self) -> str:
+        """What the runs were chosen by: "acc" for an objective val/acc."""
+        return str((self.facts.get("config") or {}).get("objective", "val/acc")).split("/")[-1]
+
+    @property
+    def done(self) -> list[Run]:
+        """The runs that finished."""
+        return [run for run in self.runs if run.finished]
+
+    @property
+    def varied(self) -> list[str]:
+        """The axes, but the seed, that take more than one value."""
+        return [axis for axis in self.axes if len({run.values[axis] for run in self.runs}) > 1]
+
+    def label(self, values: Mapping[str, Any]) -> str:
+        """`values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
+        shown = {axis: v for axis, v in values.items() if axis in self.varied} or values
+        short = Counter(axis.split(".")[-1] for axis in self.axes)
+        names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
+        words = [(names[axis], plain(value)) for axis, value in shown.items()]
+        if len(words) == 1 and not re.fullmatch(r"[\d.e+-]+|true|false|null|none", words[0][1]):
+            return words[0][1]
+        return ", ".join(" ".join(pair) for pair in words) or "all runs"
+
+
+def plain(value: Any) -> str:
+    """A value without quotes and, when it is a path, without its folders."""
+    return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of an axis are one: 0.01 and "1e-2", true and "True"."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(value: Any) -> str:
+    text = re.sub(r"[\s'\"]", "", str(value)).lower()
+    try:
+        return repr(float(text))
+    except ValueError:
+        return {"none": "null"}.get(text, text)
+
+
+def load(folder: Path) -> Sweep:
+    """Read the sweep in `folder`.
+
+    Raises:
+        FileNotFoundError: It is no sweep.
+        ValueError: Its runs cannot be compared.
+    """
+    for name in ("sweep.yaml", "trials.csv"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no sweep: it has no {name}")
+    facts = yaml.safe_load((folder / "sweep.yaml").read_text("utf-8"))
+    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    keys = [key for key in facts["axes"] if rows and key in rows[0]]
+    runs = [_read_run(folder, row, keys) for row in rows]
+    _check_comparable(runs)
+    return Sweep(folder.absolute(), facts, [key for key in keys if key != SEED], runs)
+
+
+def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
+    place = folder / row["folder"]
+    ended = (read_metrics(place) if row["folder"] else None) or {}
+    config = place / CONFIG
+    table = read_history(place) if ended else []
+    columns = {key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]}
+    settings = yaml.load(config.read_text("utf-8"), yaml.CSafeLoader) if config.is_file() else {}
+    classes = {key: part["_target_"] for key, part in settings.items() if has_class(part)}
+    return Run(
+        int(row["number"]),
+        row["state"],
+        {key: row[key] for key in keys},
+        error=row.get("error") or str(ended.get("error") or ""),
+        objective=row.get("objective") or row.get("objective_0") or "",
+        record=ended,
+        history=columns,
+        config=hparams(settings) | classes,
+    )
+
+
+def has_class(part: Any) -> bool:
+    """Whether a part of a config says what it is made by."""
+    return isinstance(part, Mapping) and "_target_" in part
+
+
+def _check_comparable(runs: list[Run]) -> None:
+    """ValueError when runs of the same data settings saw other data, or another major torch."""
+    seen: dict[str, tuple[str, int]] = {}
+    for run in runs:
+        if not run.finished:
+            continue
+        images = {
+            key: value
+            for key, value in run.config.items()
+            if key.startswith("data.") and key[5:] not in VIEWS | SPLITS
+        }
+        torch = str(run.record.get("versions", {}).get("torch", "?")).split(".")[0]
+        data = str(run.record.get("data_fingerprint"))
+        name = f"the fingerprint of {images.get('data.name', 'the data')}"
+        for what, key, value in (
+            ("torch's major version", "", torch),
+            (name, json.dumps(images, sort_keys=True, default=str), data),
+        ):
+            first, number = seen.setdefault(what + key, (value, run.number))
+            if value != first:
+                raise ValueError(
+                    f"runs that do not compare: {what} is {first} in trial {number}, {value} in"
+                    f" trial {run.number}; put the runs of one kind into a sweep of their own"
+                )

@@ -1,0 +1,116 @@
+"""Claims judged: confirmed, refuted, inconclusive, or not tested, and why."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from src.studies import statistics as st
+from src.studies.claims import Claim, read_claims
+from src.studies.metrics import number, shown
+from src.studies.pairs import NotTestedError, Pairs, chosen, comparisons
+from src.studies.sweep import Sweep
+
+CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim and what became of it. Effects are in the metric's unit; logs for variability."""
+
+    claim: Claim
+    verdict: str = NOT_TESTED
+    why: str = ""  # when not tested
+    pairs: Pairs | None = None  # the comparison that decides
+    low: float = math.nan
+    high: float = math.nan
+    p_confirm: float = math.nan  # both corrected
+    p_refute: float = math.nan
+    seeds_needed: int | None = None  # when inconclusive
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def effect(self) -> float:
+        """The mean difference."""
+        return float(self.pairs.d.mean()) if self.pairs else math.nan
+
+
+def judge(sweep: Sweep) -> list[Judged]:
+    """The study's claims with their verdicts, in the study's order."""
+    level = float(sweep.about.get("level", 0.05))
+    tested: dict[int, list[Pairs]] = {}
+    judged = []
+    fails = reference_fails(sweep)
+    for index, claim in enumerate(read_claims(sweep.about)):
+        why = fails or ("it needs full scale" if sweep.quick and claim.needs == "full" else "")
+        if not why:
+            try:
+                tested[index] = comparisons(sweep, claim)
+            except NotTestedError as error:
+                why = str(error)
+        judged.append(Judged(claim, why=why))
+    evidence = {index: _evidence(judged[index].claim, pairs) for index, pairs in tested.items()}
+    method = str(sweep.about.get("correction", "holm"))
+    confirm = st.corrected([e.p_confirm for e in evidence.values()], level, method)
+    refute = st.corrected([e.p_refute for e in evidence.values()], level, method)
+    for (index, found), p_confirm, p_refute in zip(evidence.items(), confirm, refute, strict=True):
+        found = replace(found, p_confirm=p_confirm, p_refute=p_refute)
+        judged[index] = _verdict(judged[index].claim, tested[index], found, level, len(tested))
+    return judged
+
+
+def margin(claim: Claim) -> float:
+    """The claim's margin, on the scale of its differences."""
+    return math.log(claim.margin) if claim.kind == "variability" else claim.margin
+
+
+def _evidence(claim: Claim, pairs: Iterable[Pairs]) -> st.Evidence:
+    test = st.equivalent if claim.two_sided else st.superior
+    return st.all_of([test(pair.d, margin(claim)) for pair in pairs])
+
+
+def _verdict(
+    claim: Claim, pairs: list[Pairs], found: st.Evidence, level: float, family: int
+) -> Judged:
+    """`found` has corrected p-values; `family` is the number of claims they are corrected for."""
+    verdict = INCONCLUSIVE
+    if found.p_confirm <= level and found.enough:
+        verdict = CONFIRMED
+    elif found.p_refute <= level:
+        verdict = REFUTED
+    deciding = min(pairs, key=lambda pair: float(pair.d.mean()))
+    low, high = st.interval(deciding.d, level)
+    needed = _seeds_needed(claim, pairs, level / family) if verdict == INCONCLUSIVE else None
+    notes = list(dict.fromkeys(note for pair in pairs for note in pair.notes))
+    return Judged(
+        claim, verdict, "", deciding, low, high, found.p_confirm, found.p_refute, needed, notes
+    )
+
+
+def _seeds_needed(claim: Claim, pairs: list[Pairs], level: float) -> int:
+    """Seeds to decide, at the level that the strictest correction would leave."""
+    least = margin(claim)
+    short = [] if claim.two_sided else [pair for pair in pairs if pair.d.mean() < least]
+    level /= len(short and pairs) or 1  # any one of `short` may refute
+    counts = [
+        st.seeds_to_confirm_or_refute(pair.d, least, level, two_sided=claim.two_sided)
+        for pair in short or pairs
+    ]
+    return min(counts) if short else max(counts)
+
+
+def reference_fails(sweep: Sweep) -> str:
+    """Why no claim of the study can be tested; "" when its reference cell is good enough."""
+    asked = sweep.about.get("reference")
+    if not asked:
+        return ""
+    word, name = asked["metric"], f"the reference cell, {sweep.label(asked['cell'])},"
+    values = [number(run, word) for run in sweep.done if chosen(run, asked["cell"])]
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return f"{name} has no finished run"
+    mean = sum(values) / len(values)
+    low, high = asked.get("at_least", -math.inf), asked.get("at_most", math.inf)
+    if low <= mean <= high:
+        return ""
+    limit = f"at least {shown(word, low)}" if mean < low else f"at most {shown(word, high)}"
+    return f"{name} came to {word} {shown(word, mean)}; {limit} was asked"

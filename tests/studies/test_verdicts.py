@@ -1,0 +1,209 @@
+"""Each kind of claim on sweeps whose verdict is plain to see."""
+
+import pytest
+
+from src.studies.sweep import load
+from src.studies.verdicts import judge
+
+FAR = [0.30, 0.32, 0.31, 0.33, 0.30]  # well above a margin of 0.02
+NONE = [0.001, -0.002, 0.002, 0.0, -0.001]  # well within it
+NOISE = [0.10, -0.06, 0.12, -0.05, 0.04]  # says nothing
+SMALL = [0.018, 0.022, 0.017, 0.021, 0.019]  # above 0, and neither above nor below the margin
+MINUS = [-d for d in FAR]
+
+
+def claim(kind="greater", margin=0.02, **more):
+    than = {} if kind in ("within", "extreme") else {"than": {"act": "tanh"}}
+    base = {"says": "it is so", "kind": kind, "margin": margin, "metric": "test/acc"}
+    return {**base, "of": {"act": "relu"}, **than, **more}
+
+
+def judged(make_sweep, claims, results, *, acts=("relu", "tanh"), seeds=range(5), **about):
+    place = {key: about.pop(key) for key in ("scale", "name") if key in about}
+    about = {"question": "?", "claims": claims, **about}
+    return judge(load(make_sweep({"act": acts, "seed": seeds}, results, about, **place)))
+
+
+def shifted(d, metric="test/acc"):
+    """relu is ahead of tanh by d[seed], on top of what a seed does to both."""
+
+    def results(values):
+        seed = int(values["seed"])
+        return {metric: 0.5 + 0.03 * seed + (d[seed] if values["act"] == "relu" else 0.0)}
+
+    return results
+
+
+@pytest.mark.parametrize(
+    ("kind", "d", "expected"),
+    [
+        ("greater", FAR, "confirmed"),
+        ("greater", MINUS, "refuted"),
+        ("greater", NONE, "refuted"),
+        ("greater", NOISE, "inconclusive"),
+        ("greater", SMALL, "inconclusive"),
+        ("equivalent", NONE, "confirmed"),
+        ("equivalent", FAR, "refuted"),
+        ("equivalent", MINUS, "refuted"),
+        ("equivalent", NOISE, "inconclusive"),
+        ("equivalent", SMALL, "inconclusive"),
+    ],
+)
+def test_differences(make_sweep, kind, d, expected):
+    (one,) = judged(make_sweep, [claim(kind)], shifted(d))
+    assert one.verdict == expected
+    assert one.effect == pytest.approx(sum(d) / 5)
+    assert (one.seeds_needed is not None) == (expected == "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("d", "expected"), [(NONE, "confirmed"), (FAR, "refuted"), (NOISE, "inconclusive")]
+)
+def test_within_a_margin_of_a_target(make_sweep, d, expected):
+    def results(values):
+        return {"test/acc": 0.41 + d[int(values["seed"])]}
+
+    (one,) = judged(make_sweep, [claim("within", target=0.41)], results, acts=["relu"])
+    assert one.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("tanh", "sigmoid", "expected"),
+    [
+        (FAR, FAR, "confirmed"),
+        (FAR, MINUS, "refuted"),  # one is enough
+        (FAR, NOISE, "inconclusive"),
+    ],
+)
+@pytest.mark.parametrize("end", ["highest", "lowest"])
+def test_the_highest_of_all(make_sweep, tanh, sigmoid, expected, end):
+    ahead = {"tanh": tanh, "sigmoid": sigmoid, "relu": [0.0] * 5}
+    sign = 1 if end == "highest" else -1
+
+    def results(values):
+        return {"test/acc": 0.5 - sign * ahead[values["act"]][int(values["seed"])]}
+
+    acts = ["relu", "tanh", "sigmoid"]
+    (one,) = judged(make_sweep, [claim("extreme", end=end)], results, acts=acts)
+    assert one.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [([2.0, 2.2, 1.9, 2.1, 2.0], "confirmed"), ([1.0, 0.99, 1.01, 1.0, 1.02], "refuted"),
+     ([2.5, 0.5, 3.0, 0.6, 1.5], "inconclusive")],
+)  # fmt: skip
+def test_one_wobbles_more(make_sweep, factor, expected):
+    def results(values):
+        size = 0.01 * (factor[int(values["seed"])] if values["act"] == "relu" else 1)
+        return {"history": {"train/loss": [1.0, 1.0, 1.0, 1.0 + size, 1.0 - size, 1.0 + 2 * size]}}
+
+    kind = claim("variability", margin=1.2, metric="train/loss")
+    (one,) = judged(make_sweep, [kind], results)
+    assert one.verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("d", "expected"), [(MINUS, "confirmed"), (NONE, "refuted"), (NOISE, "inconclusive")]
+)
+def test_one_overfits_less(make_sweep, d, expected):
+    (one,) = judged(make_sweep, [claim("gap", metric="acc")], shifted(d, "train/acc"))
+    assert one.verdict == expected
+
+
+def test_two_numbers_of_the_same_runs(make_sweep):
+    gains = [0.012, 0.013, 0.011, 0.014, 0.012]
+
+    def results(values):
+        seed = int(values["seed"])
+        return {"test/acc": 0.6 + 0.05 * seed, "test/acc_10_crops": 0.6 + 0.05 * seed + gains[seed]}
+
+    crops = {"says": "10 crops gain", "kind": "greater", "margin": 0.01,
+             "of_metric": "test/acc_10_crops", "than_metric": "test/acc"}  # fmt: skip
+    (one,) = judged(make_sweep, [crops], results, acts=["relu"])
+    assert one.verdict == "confirmed"
+    assert one.effect == pytest.approx(0.0124)
+
+
+def test_seeds_are_paired_and_other_axes_averaged_within_them(make_sweep):
+    def results(values):
+        ahead = {"true": 0.1, "false": 0.2}[values["pool"]] if values["act"] == "relu" else 0.0
+        return {"test/acc": 0.2 + 0.1 * int(values["seed"]) + ahead}
+
+    about = {"claims": [claim()]}
+    axes = {"act": ["relu", "tanh"], "pool": ["true", "false"], "seed": range(3)}
+    (one,) = judge(load(make_sweep(axes, results, about)))
+    assert one.pairs.d == pytest.approx([0.15] * 3)
+    assert one.verdict == "confirmed"  # no spread at all must not divide by zero
+
+
+def test_a_cell_that_failed_in_one_seed_leaves_the_pairs_even(make_sweep):
+    def results(values):
+        if values == {"act": "tanh", "pool": "avg", "seed": "2"}:
+            return "FloatingPointError: train/loss is nan"
+        return {"test/acc": 0.2 + 0.5 * (values["pool"] == "avg") + 0.1 * (values["act"] == "relu")}
+
+    axes = {"act": ["relu", "tanh"], "pool": ["max", "avg"], "seed": range(3)}
+    (one,) = judge(load(make_sweep(axes, results, {"claims": [claim()]})))
+    assert one.pairs.d == pytest.approx([0.1] * 3)  # else seed 2 would compare max+avg with max
+    assert "tanh: 5 of 6 runs have a number" in one.notes
+
+
+@pytest.mark.parametrize(
+    ("results", "more", "why"),
+    [
+        (lambda v: "RuntimeError: no" if v["act"] == "tanh" and v["seed"] != "0" else {}, {},
+         "tanh has 1 of 5 runs"),
+        (lambda v: {"test/acc": float("nan")} if v["act"] == "relu" else {}, {}, "relu has 0 of 5"),
+        (lambda v: {"state": "pruned"} if v["act"] == "tanh" else {}, {}, "tanh has 0 of 5 runs"),
+        (lambda v: {} if (v["act"] == "relu") == (int(v["seed"]) < 3) else None, {},
+         "relu and tanh have 0 seeds in common"),
+        (lambda v: {"test/acc": 0.25},
+         {"reference": {"cell": {"act": "relu"}, "metric": "test/acc", "at_least": 0.4}},
+         "came to test/acc 25.0%; at least 40.0% was asked"),
+        (lambda v: {}, {"claims": [claim(of={"pool": "max"})]}, "pool is no axis"),
+        (lambda v: {}, {"claims": [claim(needs="full")], "scale": "quick"}, "it needs full scale"),
+    ],
+)  # fmt: skip
+def test_not_tested(make_sweep, results, more, why):
+    claims = more.pop("claims", [claim()])
+    (one,) = judged(make_sweep, claims, results, **more)
+    assert one.verdict == "not tested"
+    assert why in one.why
+
+
+def test_claims_are_corrected_together(make_sweep):
+    d = [0.10, -0.004, 0.07, 0.02, 0.06]  # p = 0.03 by itself
+    twice = [claim(), claim(margin=0.01)]
+    (alone,) = judged(make_sweep, [claim()], shifted(d), name="alone")
+    found = judged(make_sweep, twice, shifted(d), name="holm")
+    plain = judged(make_sweep, twice, shifted(d), name="none", correction="none")
+    assert alone.verdict == "confirmed"
+    assert [one.p_confirm for one in found] == pytest.approx([2 * alone.p_confirm] * 2)
+    assert [one.verdict for one in found] == ["inconclusive"] * 2
+    assert [one.verdict for one in plain] == ["confirmed"] * 2
+
+
+def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
+    def results(values):
+        return {"test/acc": 0.5 + (0.3 if values["optim.lr"] == "1e-2" else 0.0)}
+
+    one = claim(of={"optim.lr": 0.01}, than={"optim.lr": "0.10"})
+    axes = {"optim.lr": ["1e-2", "0.1"], "seed": range(3)}
+    assert judge(load(make_sweep(axes, results, {"claims": [one]})))[0].verdict == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "better"}, "kind 'better' is unknown; known: greater"),
+        ({"margin": 0}, "must be above 0"),
+        ({"target": 0.5}, "`within` needs a target"),
+        ({"marginn": 0.1}, "marginn is unknown"),
+        ({"metric": "latest train/loss"}, "'latest' is unknown; known: epochs to, wobble"),
+        ({"than": None}, "greater needs `than`"),
+    ],
+)
+def test_claims_that_make_no_sense_are_refused(make_sweep, change, said):
+    with pytest.raises(ValueError, match=said):
+        judged(make_sweep, [claim(**change)], lambda values: {})
