@@ -1,7 +1,10 @@
 """Errors for people: what was wrong, where, what is allowed; in one or two lines."""
 
+import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
 
@@ -27,3 +30,20 @@ def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
     prefix = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
     return prefix + "\n".join(lines or [type(error).__name__])
+
+
+@contextmanager
+def said_in_short() -> Iterator[None]:
+    """For command lines: an error is printed in short, exit code 1; with a traceback if asked for.
+
+    (HYDRA_FULL_ERROR=1 asks for it, as in `src.train`.)
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {in_short(error)}", file=sys.stderr)
+        sys.exit(1)

@@ -62,10 +62,6 @@ class ManyCrops(L.Callback):
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for crops in self.crops if trainer.is_global_zero else []:
             end = f"_{crops.number}_crops"
-            seconds = found[f"test/seconds{end}"]
-            changes = [
-                f"{name.split('/')[1]} {found[name]:.3f} -> {found[name + end]:.3f}"
-                for name in found
-                if name + end in found
-            ]
-            print(f"{crops}: test {', '.join(changes)}  ({seconds:.1f} s)")
+            name = next(name for name in found if name + end in found)  # acc, or mae
+            change = f"{name} {found[name]:.3f} -> {found[name + end]:.3f}"
+            print(f"{crops}: {change}  ({found[f'test/seconds{end}']:.1f} s)")

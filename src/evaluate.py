@@ -1,0 +1,99 @@
+"""How good a trained net is: `python -m src.evaluate RUN_DIR --crops 1 10 144`.
+
+Writes RUN_DIR/evaluation/: evaluation.md, evaluation.json, plots/*.png, and evaluation.html, a page
+that needs nothing else. RUN_DIR may be best:SWEEP_DIR, the best run of a sweep whose weights were
+kept. Another data set is taken if it has the same classes: --data root=FOLDER.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import said_in_short
+
+if TYPE_CHECKING:  # torch is imported when there is something to do
+    from src.data.image_folder import ImageFolderData
+    from src.trained import Trained
+
+SPLITS = ("test", "val", "all")
+
+
+def evaluate(
+    run: str, *, settings: Sequence[str] = (), crops: Sequence[int] = (1,), split: str = "test"
+) -> Path:
+    """Evaluate `run` and write what came out; the folder that holds it.
+
+    Args:
+        run: A run's folder, or best:SWEEP.
+        settings: Of the data, such as `root=FOLDER`; its classes must be the run's.
+        crops: Numbers of views, 1, 10, 144; 1 is always among them.
+        split: `test`, `val`, or `all` images.
+
+    Raises:
+        ValueError: Not a finished run, other classes, another setting that cannot work.
+        FileNotFoundError: A folder or a checkpoint that is not there.
+    """
+    import numpy as np
+
+    from src import provenance, trained
+    from src.evaluation import galleries, scores
+    from src.evaluation.report import write
+
+    net = trained.load(run)
+    views = [net.crops(number) for number in sorted({1, *crops})]
+    data = net.data(settings)
+    rows = np.sort(np.concatenate(list(data.rows.values()))) if split == "all" else data.rows[split]
+    paths, targets = data.store.paths(rows), data.targets[rows]
+    compared = scores.compare(net.predict, views, paths, targets)
+    predictions = compared[0].pop("predictions")
+    judge = scores.classification if net.classes else scores.regression
+    found: dict[str, Any] = {
+        "run": str(net.folder),
+        "model": net.cfg.model["_target_"].rsplit(".", 1)[-1],
+        "data": data.name,
+        "root": str(data.files.root),
+        "split": split,
+        "images": len(rows),
+        "epoch": net.checkpoint["epoch"],
+        "device": provenance.hardware(net.device),
+        "notes": [*_notes(net, data, split), *(str(v) for v in views[1:])],
+        **judge(predictions, targets, net.classes),
+        "crops": compared,
+    }
+    seen = galleries.Seen(paths, targets, predictions, net.classes, net.cfg.data.fit)
+    return write(found, seen, net.folder / "evaluation")
+
+
+def _notes(net: "Trained", data: "ImageFolderData", split: str) -> list[str]:
+    notes = list(data.notes)
+    if data.fingerprint != net.checkpoint["fingerprint"]:
+        notes.append(
+            "these are not the images that the run was trained and tested on: by what they hold,"
+            " or by their names"
+        )
+    elif split == "all":
+        notes.append("with the images that the run was trained on")
+    return notes
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser.add_argument("--data", nargs="+", default=[], metavar="KEY=VALUE", help="root=FOLDER")
+    parser.add_argument(
+        "--crops", nargs="+", type=int, default=[1], metavar="N", help="views an image: 1 10 144"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    options = parser.parse_args(arguments)
+    with said_in_short():
+        evaluate(options.run, settings=options.data, crops=options.crops, split=options.split)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The pictures of an evaluation: confusion, reliability, residuals, crops, and galleries."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from src.data.decode import to_rgb, to_square
+from src.studies.figures import COLOURS, STYLE
+
+BLUE, RED, GREY = COLOURS[0], COLOURS[1], "#8a8a8a"
+mpl.rcParams.update(STYLE)
+THUMBNAIL = 112  # pixels of a gallery's images
+WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
+
+
+def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Rows are what the images show, in shares of the row; columns what was predicted."""
+    counts = np.array(matrix)
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    side = min(12.0, 2.2 + 0.55 * len(classes))
+    figure = Figure((side + 0.6, side))
+    axes = figure.add_subplot()
+    axes.grid(False)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes)) if len(classes) <= 60 else []
+    axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=45, ha="right")
+    axes.set_yticks(ticks, [classes[i] for i in ticks])
+    axes.set(xlabel="predicted", ylabel="shown", title="Confusion (share of each row; images)")
+    for row, column in np.ndindex(*counts.shape) if len(classes) <= WRITTEN else ():
+        if counts[row, column]:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+    figure.colorbar(picture, shrink=0.75)
+    return figure
+
+
+def reliability(found: Mapping[str, Any]) -> Figure:
+    """Accuracy against confidence, and how many images each bin has."""
+    bins = len(found["accuracy"])
+    middles = (np.arange(bins) + 0.5) / bins
+    accuracy, confidence = (np.array(found[k], float) for k in ("accuracy", "confidence"))
+    figure = Figure((4.6, 4.8))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.bar(middles, accuracy, 0.9 / bins, color=BLUE, label="accuracy")
+    upper.plot(confidence, confidence, "_", color=RED, markersize=12, label="mean confidence")
+    upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
+    upper.set(ylabel="accuracy", ylim=(0, 1), title=f"Reliability (ECE {found['ece']:.3f})")
+    upper.legend(loc="upper left", frameon=False)
+    lower.bar(middles, found["images"], 0.9 / bins, color=GREY)
+    lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
+    return figure
+
+
+def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
+    """Predicted against true scores, and the distribution of their differences."""
+    truth, predicted = np.array(targets), np.array(scores)
+    figure = Figure((8.6, 4))
+    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+    left.plot(ends, ends, "--", color=GREY, linewidth=1)
+    left.plot(truth, predicted, "o", color=BLUE, alpha=0.5, markersize=4, markeredgewidth=0)
+    left.set(xlabel="true score", ylabel="predicted score", title="Scores", aspect="equal")
+    right.hist(predicted - truth, 25, color=BLUE)
+    right.axvline(0, color=GREY, linestyle="--", linewidth=1)
+    right.set(xlabel="predicted - true", ylabel="images", title="Residuals")
+    return figure
+
+
+def crops(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """What each number of views reaches, with its interval, against what it costs."""
+    figure = Figure((5, 3.4))
+    axes = figure.add_subplot()
+    seconds = [row["seconds"] for row in rows]
+    values = [row[metric]["value"] for row in rows]
+    ends = np.array([row[metric]["interval"] for row in rows]).T
+    axes.errorbar(seconds, values, abs(ends - values), fmt="o-", color=BLUE, capsize=3)
+    for row, x, y in zip(rows, seconds, values, strict=True):
+        axes.annotate(f" {row['crops']}", (x, y), textcoords="offset points", xytext=(4, 4))
+    axes.set_xscale("log")
+    axes.set(xlabel="seconds for all images", ylabel=metric, title="Test-time crops: gain and cost")
+    return figure
+
+
+def gallery(
+    rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str
+) -> Figure | None:
+    """Rows of images with a line of text under each; the row's name stands at its left.
+
+    Args:
+        rows: {name: (image file, text)}, no more than `columns` each.
+        columns: How many there is room for.
+        fit: How an image becomes square.
+    """
+    rows = {name: images for name, images in rows.items() if images}
+    if not rows:
+        return None
+    figure = Figure((1.25 * columns + 0.4, 1.5 * len(rows)))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        for axes, (path, text) in zip(line, images, strict=False):
+            _thumbnail(axes, path, text, fit)
+        line[0].text(-0.06, 0.5, name, rotation=90, transform=line[0].transAxes, ha="right",
+                     va="center", weight="bold")  # fmt: skip
+    figure.subplots_adjust(wspace=0.06, hspace=0.3)
+    return figure
+
+
+def _thumbnail(axes: Axes, path: Path, text: str, fit: str) -> None:
+    image: Image.Image = to_rgb(path.read_bytes())[0]
+    axes.imshow(to_square(image, THUMBNAIL, fit).transpose(1, 2, 0))
+    axes.set_title(text, fontsize=7, weight="normal", y=-0.2)

@@ -1,0 +1,161 @@
+"""What an evaluation found, as Markdown, JSON, plots and a page."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.evaluation import plots as draw
+from src.evaluation.galleries import COLUMNS, Seen
+from src.run_folder import write_atomically, write_json_atomically
+from src.studies.html import page
+from src.studies.tables import markdown as table
+
+FRACTIONS = ("acc", "top1_error", "top5_error", "f1")
+NAMES = {
+    "acc": "accuracy",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+    "f1": "macro F1",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "spearman": "Spearman's rho",
+    "bias": "mean of predicted - true",
+}
+CAPTIONS = {
+    "crops": "Gain and cost of test-time crops",
+    "confusion": "Confusion matrix",
+    "reliability": "Reliability diagram",
+    "residuals": "Predicted and true scores",
+    "mistakes": "Most confident mistakes",
+    "mistakes_by_class": "Most confident mistakes of each class",
+    "errors": "Largest errors",
+}
+
+
+def write(found: Mapping[str, Any], seen: Seen, folder: Path) -> Path:
+    """Write evaluation.{md,json,html} and plots/ into `folder`, and print the numbers."""
+    shutil.rmtree(folder / "plots", ignore_errors=True)
+    (folder / "plots").mkdir(parents=True)
+    figures = {
+        name: draw.gallery(rows, COLUMNS, seen.fit) for name, rows in seen.galleries().items()
+    }
+    if len(found["crops"]) > 1:
+        figures["crops"] = draw.crops(found["crops"], "acc" if seen.classes else "mae")
+    if seen.classes:
+        figures["confusion"] = draw.confusion(found["confusion_matrix"], seen.classes)
+        figures["reliability"] = draw.reliability(found["calibration"])
+    else:
+        figures["residuals"] = draw.residuals(
+            seen.predictions[:, 0].tolist(), seen.targets.tolist()
+        )
+    there = {name: figure for name, figure in figures.items() if figure is not None}
+    for name, figure in there.items():
+        figure.savefig(folder / "plots" / f"{name}.png")
+    text = markdown(found, list(there))
+    write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
+    write_atomically(folder / "evaluation.md", text)
+    write_atomically(folder / "evaluation.html", page(text, folder))
+    print(summary(found), folder / "evaluation.html", sep="\n")
+    return folder
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """The numbers, for a terminal."""
+    lines = [f"{found['model']} on {found['data']}, {found['split']}: {found['images']:,} images"]
+    for name, value in found["metrics"].items():
+        value, interval = with_interval(name, value)
+        lines.append(f"{NAMES[name]:<24}{value:>8}  ({interval})")
+    if "calibration" in found:
+        lines.append(f"{'calibration error':<24}{found['calibration']['ece']:8.3f}")
+    for row in found["crops"][1:]:
+        name = "acc" if "acc" in row else "mae"
+        gain, interval = with_interval(name, row["gain"])
+        words = f"{row['crops']} views: {NAMES[name]} {shown(name, row[name]['value'])},"
+        lines.append(f"{words} {gain} ({interval}) more, {row['ratio']:.1f} times the time")
+    return "\n".join(lines)
+
+
+def shown(name: str, value: float) -> str:
+    """A metric for people: fractions in percent."""
+    return f"{100 * value:.1f}%" if name in FRACTIONS else f"{value:.3f}"
+
+
+def with_interval(name: str, found: Mapping[str, Any]) -> list[str]:
+    """A value, and its interval."""
+    low, high = found["interval"]
+    return [shown(name, found["value"]), f"{shown(name, low)} to {shown(name, high)}"]
+
+
+def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """The page of what `src.evaluate.evaluate` found, with those plots that there are."""
+    parts = [
+        f"# Evaluation: {found['model']} on {found['data']}, {found['split']}",
+        "\n".join(f"- {line}" for line in [_about(found), *found["notes"]]),
+        "## Numbers",
+        table(
+            ["", "value", "95% interval"],
+            [[NAMES[k], *with_interval(k, v)] for k, v in found["metrics"].items()],
+        ),
+        "The intervals are bootstraps over these images (2,000 resamples): what other images like"
+        " these would give, not another training.",
+    ]
+    if len(found["crops"]) > 1:
+        parts += ["## Test-time crops", crops_table(found["crops"]), *_plots(plots, "crops")]
+    if "per_class" in found:
+        parts += _of_classes(found, plots)
+    else:
+        parts += ["## Scores", *_plots(plots, "residuals")]
+        parts += ["## Largest errors", *_plots(plots, "errors")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    return (
+        f"`{found['run']}`, weights of epoch {found['epoch']};"
+        f" {found['images']:,} images of `{found['root']}`; {found['device']}"
+    )
+
+
+def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One row a number of views: what it reaches, its gain over one view, and its cost."""
+    name = next(k for k in ("acc", "mae") if k in rows[0])
+    others = [k for k in ("top5_error",) if k in rows[0]]
+    head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in others)]
+    return table(
+        [*head, "change from 1 view", "95% interval", "seconds", "times 1 view"],
+        [
+            [
+                str(row["crops"]),
+                *with_interval(name, row[name]),
+                *(shown(k, row[k]["value"]) for k in others),
+                *(with_interval(name, row["gain"]) if row["gain"] else ["", ""]),
+                f"{row['seconds']:.1f}",
+                f"{row['ratio']:.1f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _of_classes(found: Mapping[str, Any], plots: Sequence[str]) -> list[str]:
+    keys = ("precision", "recall", "f1")
+    rows = [
+        [row["class"], f"{row['images']:,}", *(shown("f1", row[k]) for k in keys)]
+        for row in found["per_class"]
+    ]
+    parts = ["## Classes", table(["class", "images", *keys], rows), *_plots(plots, "confusion")]
+    parts += [
+        "## Calibration",
+        f"Expected calibration error {found['calibration']['ece']:.3f}: how far confidence is from"
+        " accuracy, on average over 15 bins.",
+        *_plots(plots, "reliability"),
+        "## Most confident mistakes",
+        "Under each: what it shows, what was predicted, how confidently.",
+    ]
+    pictures = _plots(plots, "mistakes", "mistakes_by_class")
+    return [*parts, *(pictures or ["There are none."])]
+
+
+def _plots(there: Sequence[str], *names: str) -> list[str]:
+    return [f"![{CAPTIONS[n]}](plots/{n}.png)\n\n*{CAPTIONS[n]}*" for n in names if n in there]

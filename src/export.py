@@ -1,0 +1,171 @@
+"""A trained net for other programs: `python -m src.export RUN_DIR --format onnx|torch_export`.
+
+What is written takes `images`, float32 [N, 3, S, S], RGB in [0, 1], any N, S the run's
+data.resolution; it standardises them itself, and gives `probabilities` [N, classes], or `scores`
+[N, 1]. Its metadata has the classes, the task, S, and how training made images square. It is read
+back, by ONNX Runtime or torch, and must give what the run's own net gives for real test images.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import said_in_short
+
+if TYPE_CHECKING:  # torch is imported when there is something to do
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+    from src.trained import Trained
+
+    Reader = Callable[[Path], Callable[[Tensor], Tensor]]
+    Writer = Callable[[ExportedProgram, dict[str, str], Path], None]
+
+TOLERANCE = 1e-4  # largest difference of a probability or a score
+IMAGES = 64  # on which the two are compared
+METADATA = "convlab.json"  # in a .pt2
+
+
+def export(
+    run: str, format: str, *, output: Path | None = None, settings: Sequence[str] = ()
+) -> tuple[Path, float]:
+    """Write the net of `run`; the file, and the largest difference to the run's own outputs.
+
+    Raises:
+        ValueError: They differ by more than `TOLERANCE`; nothing is written.
+        RuntimeError: ONNX is asked for and not installed.
+    """
+    import torch
+
+    from src import trained
+
+    suffix, write, read = FORMATS[format]
+    net = trained.load(run, torch.device("cpu"))
+    data = net.data(settings)
+    pixels = torch.from_numpy(data.store.read(data.rows["test"][:IMAGES], data.load_size))
+    images, expected = net.view.pixels(pixels, training=False), net.predict(pixels)
+    path = output or net.folder / f"model{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{suffix}")
+    try:
+        write(program(net), about(net), temporary)
+        again = read(temporary)
+        found = torch.cat([again(images[:1]), again(images[1:])])  # batches of any size
+        difference = (found - expected).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"the exported net's outputs differ from the run's by {difference:.2g}, more than"
+                f" {TOLERANCE:g}: {path} is not written"
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path, difference
+
+
+def program(net: "Trained") -> "ExportedProgram":
+    """From pixels to probabilities or scores, as one graph for batches of any size."""
+    import torch
+    from torch import nn
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.represent, self.net = net.view.represent, net.net
+
+        def forward(self, images: Tensor) -> Tensor:
+            return net.task.predict(self.net(self.represent(images)))
+
+    whole = Whole().eval().to(memory_format=torch.contiguous_format)
+    example = torch.rand(2, 3, net.resolution, net.resolution)
+    with torch.no_grad():
+        return torch.export.export(
+            whole, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
+        )
+
+
+def about(net: "Trained") -> dict[str, str]:
+    """What a user of the file has to know, as texts."""
+    crops = net.crops()
+    return {
+        "task": "classification" if net.classes else "regression",
+        "classes": json.dumps(net.classes, ensure_ascii=False),
+        "input": f"images: float32 [N, 3, {crops.resolution}, {crops.resolution}], RGB in [0, 1]",
+        "output": f"{_output(net)}: float32 [N, {len(net.classes) or 1}]",
+        "preparation": f"{crops.fit} to {crops.load_size} pixels, bilinear with antialiasing, then"
+        f" the central {crops.resolution}",
+        "run": str(net.folder),
+    }
+
+
+def _output(net: "Trained") -> str:
+    return "probabilities" if net.classes else "scores"
+
+
+def _write_onnx(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(f"{error.name} is not installed: pip install 'convlab[onnx]'") from None
+    import torch
+
+    name = facts["output"].partition(":")[0]
+    exported: Any = torch.onnx.export(
+        graph, input_names=["images"], output_names=[name], dynamo=True, verbose=False
+    )
+    exported.model.metadata_props.update(facts)
+    exported.save(path)
+
+
+def _read_onnx(path: Path) -> "Callable[[Tensor], Tensor]":
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _write_torch(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> None:
+    import torch
+
+    torch.export.save(graph, path, extra_files={METADATA: json.dumps(facts, ensure_ascii=False)})
+
+
+def _read_torch(path: Path) -> "Callable[[Tensor], Tensor]":
+    import torch
+
+    module: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    return module
+
+
+FORMATS: "dict[str, tuple[str, Writer, Reader]]" = {
+    "onnx": (".onnx", _write_onnx, _read_onnx),
+    "torch_export": (".pt2", _write_torch, _read_torch),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="RUN_DIR/model.onnx or .pt2")
+    parser.add_argument("--data", nargs="+", default=[], metavar="KEY=VALUE", help="root=FOLDER")
+    options = parser.parse_args(arguments)
+    with said_in_short():
+        path, difference = export(
+            options.run, options.format, output=options.output, settings=options.data
+        )
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        print(f"largest difference on {IMAGES} test images: {difference:.2g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""What a trained net sees in images: `python -m src.predict RUN_DIR IMAGE|FOLDER|-`.
+
+A folder, of any size, is taken with all that is below it; `-` reads paths from standard input, one
+a line. RUN_DIR may be best:SWEEP_DIR. An image that cannot be read is named on standard error and
+in the output, the rest goes on, and the exit code is 1 in the end.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import said_in_short
+
+if TYPE_CHECKING:  # torch is imported when there is something to do
+    from src.trained import Trained
+
+Record = dict[str, Any]  # path; predictions [{class, probability}], or score, or error
+
+
+def predict(net: "Trained", paths: Iterable[Path], *, top: int, crops: int) -> Iterator[Record]:
+    """One record an image, in order, as they are known."""
+    from src.data.decode import BrokenImage
+    from src.evaluation.views import predicted
+
+    for path, found in predicted(paths, net.crops(crops), net.predict):
+        if isinstance(found, BrokenImage):
+            yield {"path": str(path), "error": str(found)}
+        elif not net.classes:
+            yield {"path": str(path), "score": found.item()}
+        else:
+            probs, order = found.sort(descending=True, stable=True)
+            pairs = zip(order[:top].tolist(), probs[:top].tolist(), strict=True)
+            predictions = [{"class": net.classes[k], "probability": p} for k, p in pairs]
+            yield {"path": str(path), "predictions": predictions}
+
+
+def images_in(folder: Path) -> Iterator[Path]:
+    """Every visible image by name below `folder`, in order; the names of one folder are held."""
+    from src.data.files import EXTENSIONS
+
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.rpartition(".")[2].lower() in EXTENSIONS:
+                yield Path(place, name)
+
+
+def find(what: str) -> tuple[Iterable[Path], int | None]:
+    """The images that `what` stands for, and how many there are, where that is known.
+
+    Raises:
+        FileNotFoundError: No such file or folder, or a folder without images.
+    """
+    if what == "-":
+        return (Path(line) for line in map(str.strip, sys.stdin) if line), None
+    path = Path(what)
+    if not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        return [path], 1
+    count = sum(1 for _ in images_in(path))
+    if not count:
+        raise FileNotFoundError(f"{path}: no image in it")
+    return images_in(path), count
+
+
+def printer(format: str, net: "Trained", top: int) -> Callable[[Record], None]:
+    """What prints a record; in a table the path comes last: nobody knows how long it is."""
+    numbers = range(1, min(top, len(net.classes)) + 1)
+    names = [f"{k}_{i}" for i in numbers for k in ("class", "probability")] or ["score"]
+    width = max(map(len, net.classes), default=0)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if format == "csv":
+        rows.writerow(["path", *names, "error"])
+
+    def write(record: Record) -> None:
+        path, error = record["path"], record.get("error", "")
+        if format == "jsonl":
+            print(json.dumps(record, ensure_ascii=False))
+        elif format == "csv":
+            rows.writerow([path, *(_values(record) or [""] * len(names)), error])
+        else:
+            padded = [f"{value:<{width}}" for value in _values(record)]
+            print(*(padded or [f"broken: {error}"]), path, sep="  ")
+
+    return write
+
+
+def _values(record: Record) -> list[str]:
+    if "score" in record:
+        return [f"{record['score']:.3f}"]
+    found = record.get("predictions", [])
+    return [value for p in found for value in (p["class"], f"{p['probability']:.4f}")]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict and print; how many images were broken."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from src import trained
+
+    net = trained.load(options.run)
+    paths, count = find(options.images)
+    write = printer(options.format, net, options.top)
+    console = Console(stderr=True)
+    bar = Progress(
+        *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        **{"console": console, "transient": True, "redirect_stdout": False},
+        disable=not console.is_terminal,
+    )
+    broken = 0
+    with bar:
+        row = bar.add_task("", total=count)
+        for record in predict(net, paths, top=options.top, crops=options.crops):
+            if "error" in record:
+                broken += 1
+                print(f"broken: {record['path']}: {record['error']}", file=sys.stderr)
+            write(record)
+            bar.advance(row)
+    return broken
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser.add_argument("images", metavar="IMAGE|FOLDER|-", help="an image, a folder, or stdin")
+    parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
+    parser.add_argument("--top", type=int, default=3, metavar="K", help="classes an image (3)")
+    parser.add_argument("--crops", type=int, default=1, metavar="N", help="views: 1, 10, 144 (1)")
+    options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be Unicode
+    if options.top < 1:
+        parser.error("--top must be at least 1")
+    with said_in_short():
+        try:
+            sys.exit(1 if run(options) else 0)
+        except BrokenPipeError:  # the reader, head for one, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
