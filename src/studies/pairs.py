@@ -131,7 +131,8 @@ def _side(
     used = sum(map(len, groups.values()))
     if len({seed for seed, _ in groups}) < 2:
         why = f"{used} of {len(runs)} runs" + f" with {word}" * (used < len(found))
-        raise NotTestedError(f"{name} has {why}, and two seeds are the least")
+        error = next((f" ({run.error.split(':', 1)[-1].strip()})" for run in runs if run.error), "")
+        raise NotTestedError(f"{name} has {why}{error}, and two seeds are the least")
     notes = [f"{name}: {used} of {len(runs)} runs have a number"] * (used < len(runs))
     if never := sum(never_reached(run, word) for run, _ in found):
         notes.append(f"{name}: {never} of {used} runs never got there, and count as one epoch more")

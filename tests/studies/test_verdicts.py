@@ -1,10 +1,15 @@
 """Each kind of claim on sweeps whose verdict is plain to see."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from omegaconf import OmegaConf
+
+from src.studies.claims import read_claims
 from src.studies.sweep import load
 from src.studies.verdicts import judge
 
+STUDIES = sorted((Path(__file__).parents[2] / "conf" / "study").glob("*.yaml"))
 FAR = [0.30, 0.32, 0.31, 0.33, 0.30]  # well above a margin of 0.02
 NONE = [0.001, -0.002, 0.002, 0.0, -0.001]  # well within it
 NOISE = [0.10, -0.06, 0.12, -0.05, 0.04]  # says nothing
@@ -207,3 +212,13 @@ def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
 def test_claims_that_make_no_sense_are_refused(make_sweep, change, said):
     with pytest.raises(ValueError, match=said):
         judged(make_sweep, [claim(**change)], lambda values: {})
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_claims_of_every_study_make_sense(path):
+    about = OmegaConf.to_container(OmegaConf.load(path)).get("study", {})
+    for one in read_claims(about):
+        assert one.quote, one.says
+        axes = {*about["axes"], *about.get("quick", {})}
+        than = one.than if isinstance(one.than, list) else [one.than or {}]
+        assert {key for values in (one.of, *than) for key in values} <= axes
