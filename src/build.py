@@ -7,7 +7,10 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from omegaconf import DictConfig
 
+from src.callbacks.board_pictures import Pictures
+from src.callbacks.diagnostics import Diagnostics
 from src.callbacks.pruning import Pruning
+from src.callbacks.tensorboard import TensorBoard
 from src.choices import choose
 from src.data.image_folder import ImageFolderData
 from src.learner import Learner
@@ -76,6 +79,18 @@ def early_stopping(cfg: DictConfig) -> list[Callback]:
 def pruning(cfg: DictConfig) -> list[Callback]:
     """In a sweep that prunes, the run's line to its study."""
     return [Pruning(cfg.objective, **cfg.trial)] if cfg.trial is not None else []
+
+
+def diagnostics(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
+    """A look into each layer, if asked for.
+
+    Raises:
+        ValueError: The net is compiled, which hides its layers.
+    """
+    wanted = choose("diagnostics", cfg.diagnostics, {"on": True, "off": False})
+    if wanted and cfg.compile:
+        raise ValueError("diagnostics=on looks into layers that compile=true hides: choose one")
+    return [Diagnostics(board.history), Pictures(board)] if wanted else []
 
 
 def maximizes(cfg: DictConfig) -> bool:

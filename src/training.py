@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import announce, build, provenance, run_config
 from src.allocator import keep_big_blocks
+from src.callbacks.board_pictures import PRCurves
 from src.callbacks.checkpoints import Checkpoints
 from src.callbacks.finite import Finite
 from src.callbacks.history import History
@@ -74,6 +75,8 @@ class Training:
         callbacks = [
             *build.weight_averaging(cfg),
             *build.early_stopping(cfg),
+            *build.diagnostics(cfg, self.board),
+            PRCurves(self.board, self.data.classes),
             self.history,
             Finite(),
             EpochLines(self.history, headline),

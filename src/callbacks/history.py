@@ -13,14 +13,16 @@ from src.run_folder import write_atomically
 
 
 class History(Checkpoint):
-    """Keeps one row an epoch: epoch (from 1), lr, train/*, val/*, seconds (training only).
+    """Keeps one row an epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
 
+    Callbacks that are no `Checkpoint` may put columns of their own for the epoch into `extra`.
     A `Checkpoint` by class only because Lightning calls those after the learner has logged train/*.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.extra: dict[str, float] = {}
         self._images = self._started = self._seconds = self._lr = 0.0
         self.rates: list[float] = []  # images/s of each epoch of this process
         self._wall_before, self._created = 0.0, time.perf_counter()
@@ -65,7 +67,8 @@ class History(Checkpoint):
         values = sorted(trainer.callback_metrics.items(), key=lambda item: item[0].split("/")[0])
         metrics = {name: float(v) for name, v in values}  # train/* before val/*
         row = {"epoch": float(trainer.current_epoch + 1), "lr": self._lr, **metrics}
-        self.rows.append({**row, "seconds": round(self._seconds, 3)})
+        self.rows.append({**row, "seconds": round(self._seconds, 3), **self.extra})
+        self.extra = {}
         self.rates.append(self._images / max(self._seconds, 1e-9))
         if trainer.is_global_zero:
             write_atomically(self.path, self._as_csv())

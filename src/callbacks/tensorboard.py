@@ -13,6 +13,9 @@ from torchvision.utils import make_grid
 
 from src.callbacks.history import History
 
+Layout = dict[str, dict[str, list[Any]]]
+"""Of the tab Custom Scalars: {category: {chart: ["Multiline", [patterns of names]]}}."""
+
 
 class TensorBoard(Checkpoint):
     """Writes events.out.* into the run's folder; the horizontal axis is the epoch, from 1.
@@ -25,6 +28,9 @@ class TensorBoard(Checkpoint):
         config: The run's config, as nested plain containers; shown as text.
         hparams: The flat settings shown in the HParams table.
         history: Whose rows are written.
+
+    Attributes:
+        layout: Charts of several curves each, for the tab Custom Scalars.
     """
 
     def __init__(
@@ -32,6 +38,8 @@ class TensorBoard(Checkpoint):
     ) -> None:
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
         self.writer: SummaryWriter | None = None
+        both = {name: ["Multiline", [f"^(train|val)/{name}$"]] for name in ("loss", "acc", "mae")}
+        self.layout: Layout = {"train and val": both}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file; after a resume, hide what the interrupted process wrote too far."""
@@ -41,6 +49,7 @@ class TensorBoard(Checkpoint):
         self.writer = SummaryWriter(str(self.folder), purge_step=done + 1 if done else None)
         if not done:
             self.writer.add_text("config", f"```yaml\n{self.config}\n```")
+            self.writer.add_custom_scalars(self.layout)
 
     def on_train_batch_start(
         self,

@@ -7,6 +7,7 @@ which leaves small images' nets at chance for long), and `stem` adapts to small 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -51,6 +52,13 @@ class AlexNet(nn.Module):
         init: torch (default), or paper: N(0, 0.01), biases 1 in convolutions 2, 4, 5 and the
             wide layers, else 0 (section 5).
     """
+
+    published: ClassVar[dict[str, str]] = {
+        "parameters": "60M",
+        "neurons": "650K",
+        "weight layers": "8",
+        "where": "Krizhevsky, Sutskever and Hinton 2012, abstract: 224x224 images, 1000 classes",
+    }
 
     def __init__(
         self,

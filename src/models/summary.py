@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from src.models.receptive_field import Field, ReceptiveFields
 from src.models.resolution import meta_forward
 
 Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -28,6 +29,7 @@ class Row:
     neurons: int  # outputs of a convolution or linear layer, else 0
     macs: int  # multiply-adds of a convolution or linear layer, else 0
     step: bool  # convolution or pooling: gives a new feature map
+    field: Field | None  # receptive field of a value, and distance of neighbours, in pixels
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,13 @@ def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
     """
     rows: list[Row] = []
     counted: set[nn.Module] = set()
+    fields = ReceptiveFields()
 
     def record(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
-                rows.append(_row(name, layer, inputs[0], output, first=layer not in counted))
+                field = fields.after(layer, inputs[0], output)
+                rows.append(_row(name, layer, inputs[0], output, field, layer not in counted))
                 counted.add(layer)
 
         return hook
@@ -138,7 +142,9 @@ def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
     )
 
 
-def _row(name: str, layer: nn.Module, image: Tensor, output: Tensor, *, first: bool) -> Row:
+def _row(
+    name: str, layer: nn.Module, image: Tensor, output: Tensor, field: Field | None, first: bool
+) -> Row:
     weight = layer.weight if isinstance(layer, (*Conv, nn.Linear)) else None
     neurons = output[0].numel() if weight is not None else 0
     return Row(
@@ -150,4 +156,5 @@ def _row(name: str, layer: nn.Module, image: Tensor, output: Tensor, *, first: b
         neurons=neurons,
         macs=neurons * weight[0].numel() if weight is not None else 0,
         step=isinstance(layer, Conv + Pool),
+        field=field,
     )

@@ -1,0 +1,135 @@
+"""Looks into each layer while it trains: does its gradient arrive, does it move, do its units live?
+
+These are the articles' own explanations (saturation, vanishing gradients, dead ReLUs), measured.
+Gradients and updates are those of a few training steps, spread over the epoch; activations are
+those of the first images of val after it, as Glorot and Bengio (2010, "Understanding the difficulty
+of training deep feedforward neural networks", section 3.2) looked at 300 images that were not
+trained on. Nothing is drawn at random and nothing is changed: the weights come out the same.
+"""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from src.callbacks.activations import Activations
+from src.callbacks.history import History
+from src.models.summary import Conv
+
+STEPS = 4  # training steps looked at, an epoch
+IMAGES = 300  # of val, at least, if there are so many
+WEIGHTS = 1 << 18  # of a layer that its update is measured on, about: those of every k-th unit
+QUANTITIES = (
+    *("grad_norm", "update_ratio"),
+    *("act_mean", "act_std", "dead", "saturated", "sparse"),
+)
+
+
+class Diagnostics(L.Callback):
+    """Adds `diag/<layer>/<quantity>` to the epoch's row, for each convolution and linear layer.
+
+    grad_norm: L2 norm of the weights' gradient, before clipping; the mean of the steps looked at.
+    update_ratio: L2 norm of a step's change of the weights over that of the weights; mean again.
+    act_mean, act_std: of the outputs of the activation that follows the layer.
+    dead: share of ReLU units that are 0 for every image; a convolution's unit is one kernel, at
+        all its positions.
+    saturated: share of the outputs of sigmoid or tanh in their flat parts (src/callbacks/
+        activations.py says where these begin).
+    sparse: share of outputs that are exactly 0.
+
+    What does not apply is left out: gradients of frozen layers, activations of a layer that is
+    followed by none. The steps of an epoch that is interrupted are in the checkpoint.
+
+    Args:
+        history: Whose rows the values go to.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.steps: list[dict[str, float]] = []  # of this epoch
+        self._before: dict[str, Tensor] = {}
+        self._watched: Activations | None = None
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """At the steps in the middle of each `STEPS`-th part of an epoch, look at the gradients."""
+        batch, batches = trainer.fit_loop.epoch_loop.batch_idx, int(trainer.num_training_batches)
+        due = sum((2 * part + 1) * batches // (2 * STEPS) <= batch for part in range(STEPS))
+        if len(self.steps) >= due:
+            return
+        layers = [(n, w) for n, w in _weights(pl_module) if w.grad is not None]
+        norms = torch.stack([w.grad.norm() for _, w in layers if w.grad is not None]).tolist()
+        self.steps.append({f"{n}/grad_norm": v for (n, _), v in zip(layers, norms, strict=True)})
+        self._before = {name: _some(weight).clone() for name, weight in layers}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
+    ) -> None:
+        """After such a step, look at what it has changed."""
+        if self._before:
+            weights = dict(_weights(pl_module))
+            for name, before in self._before.items():
+                change = (_some(weights[name]) - before).norm() / before.norm()
+                self.steps[-1][f"{name}/update_ratio"] = float(change)
+            self._before = {}
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Watch the first batches."""
+        if batch_idx == 0:
+            self._watched = Activations(pl_module.net)  # type: ignore[arg-type]
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        *_: Any,
+    ) -> None:
+        """Until there are enough."""
+        if self._watched and self._watched.handles:
+            self._watched.images += len(batch[1])
+            if self._watched.images >= IMAGES:
+                self._watched.stop()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Or no more."""
+        if self._watched:
+            self._watched.stop()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Hand the epoch's values to the history."""
+        values = self._watched.values() if self._watched else {}
+        for name in {name for step in self.steps for name in step}:
+            found = [step[name] for step in self.steps if name in step]
+            values[name] = sum(found) / len(found)
+        columns = [f"{layer}/{what}" for layer, _ in _weights(pl_module) for what in QUANTITIES]
+        self.history.extra |= {f"diag/{name}": values[name] for name in columns if name in values}
+        self.steps, self._watched = [], None
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave no hooks, after an exception either."""
+        self.on_validation_end(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps of an epoch under way."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them."""
+        self.steps = state_dict["steps"]
+
+
+def _weights(learner: L.LightningModule) -> list[tuple[str, Tensor]]:
+    modules = learner.net.named_modules()  # type: ignore[union-attr]
+    return [(name, m.weight) for name, m in modules if isinstance(m, (*Conv, nn.Linear))]
+
+
+def _some(weight: Tensor) -> Tensor:
+    """The weights of every k-th unit, so that no more than about `WEIGHTS` are copied."""
+    return weight.detach()[:: max(1, weight.numel() // WEIGHTS)]
