@@ -38,3 +38,35 @@ def image_folder(tmp_path_factory):
             pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{i}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def train_shapes(tmp_path_factory):
+    """train_shapes("model=alexnet", ...) -> the folder of a short run on a few generated shapes."""
+    from src.run_folder import RunFolder
+    from src.training import Training
+
+    cache = tmp_path_factory.mktemp("shapes")
+    few = ["data.num_images=100", "trainer.max_epochs=1", f"cache_dir={cache}"]
+
+    def train(*overrides):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra_compose("train", [*few, *overrides])
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        with RunFolder(folder, keep=True) as run:
+            Training(cfg, run.path, run.record, trial=False).run()
+        return folder
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def class_run(train_shapes):
+    """A run of a small net on shapes, of 32 pixels from 36."""
+    return train_shapes("data.resolution=32", "data.load_size=36")
+
+
+@pytest.fixture(scope="session")
+def score_run(train_shapes):
+    """The same for scores."""
+    return train_shapes("data.resolution=32", "data.targets=score", "task=regression")
