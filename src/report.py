@@ -31,17 +31,17 @@ def write(folder: Path) -> "Sweep":
     judged = verdicts.judge(read)
     plots = folder / "plots"
     found = [] if read.facts.get("search") else cells(read)
-    figures = []
     words = all_words(read, [word for one in judged for word in one.claim.words])
+    figures: dict[str, list[tuple[str, str]]] = {}
     if any(cell.runs for cell in found):
-        if chart := dots.claims_chart(judged, plots):
-            figures.append((chart, "Effects with their 95% intervals. Lines: the margins."))
-        charted = [words[0], *[w for w in words[1:] if any(w in j.claim.words for j in judged)]]
-        for word in charted:
-            name = dots.cells_chart(read, found, word, level, plots)
-            figures.append((name, f"{tables.title(word)}: seeds, their mean and its interval."))
-        figures += curves.learning_curves(read, found, plots)
-        figures += curves.diagnostics(read, found, plots)
+        figures["Verdicts"] = dots.claims_chart(judged, plots)
+        figures["Results"] = [
+            dots.cells_chart(read, found, word, level, plots)
+            for word in words
+            if word == words[0] or any(word in one.claim.words for one in judged)
+        ]
+        figures["Learning curves"] = curves.learning_curves(read, found, plots)
+        figures["Inside the layers"] = curves.diagnostics(read, found, plots)
     text = page.report(read, found, judged, figures, level)
     write_atomically(folder / "report.md", text)
     write_atomically(folder / "report.html", html.page(text, folder))

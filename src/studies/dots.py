@@ -16,8 +16,10 @@ from src.studies.verdicts import CONFIRMED, INCONCLUSIVE, REFUTED, Judged, margi
 TONES = {CONFIRMED: COLOURS[2], REFUTED: COLOURS[1], INCONCLUSIVE: "#777777"}
 
 
-def cells_chart(sweep: Sweep, cells: Sequence[Cell], word: str, level: float, folder: Path) -> str:
-    """Every seed a dot, every cell a mean with its interval; the file's name."""
+def cells_chart(
+    sweep: Sweep, cells: Sequence[Cell], word: str, level: float, folder: Path
+) -> tuple[str, str]:
+    """Every seed a dot, every cell a mean with its interval; the file and what it shows."""
     shown = [cell for cell in cells if len(cell.numbers(word))]
     path = folder / f"cells-{re.sub(r'[^a-z0-9]+', '-', word.lower())}.png"
     scale = 100 if is_fraction(word) else 1
@@ -38,16 +40,17 @@ def cells_chart(sweep: Sweep, cells: Sequence[Cell], word: str, level: float, fo
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(title(word))
-    return path.name
+    dotted = "; dotted: what the reference must reach" * (asked.get("metric") == word)
+    return path.name, f"{title(word)}: every seed, their mean and its interval{dotted}."
 
 
-def claims_chart(judged: Sequence[Judged], folder: Path) -> str | None:
-    """Every effect with its interval in units of its claim's margin; None when there is none."""
+def claims_chart(judged: Sequence[Judged], folder: Path) -> list[tuple[str, str]]:
+    """Every effect with its interval in units of its claim's margin; none when none is tested."""
     tested = [(i, j) for i, j in enumerate(judged, 1) if j.pairs]
     if not tested:
-        return None
+        return []
     path = folder / "claims.png"
-    with figure(path, 0.85 + 0.42 * len(tested)) as page:
+    with figure(path, 0.85 + 0.52 * len(tested)) as page:
         ax = page.subplots()
         for y, (_, one) in enumerate(tested):
             unit = margin(one.claim)
@@ -59,9 +62,9 @@ def claims_chart(judged: Sequence[Judged], folder: Path) -> str | None:
                 ax.plot([end, end], [y - 0.42, y + 0.42], color="#222222", linewidth=1.1, zorder=1)
             ax.axhspan(y - 0.42, y + 0.42, color="#f5f5f5", zorder=0)
         names = [
-            textwrap.shorten(f"{i}. {one.claim.says}", 62, placeholder="...") for i, one in tested
+            textwrap.shorten(f"{i}. {one.claim.says}", 96, placeholder="...") for i, one in tested
         ]
-        ax.set_yticks(range(len(tested)), [textwrap.fill(name, 32) for name in names])
+        ax.set_yticks(range(len(tested)), [textwrap.fill(name, 34) for name in names])
         ax.set_ylim(len(tested) - 0.4, -0.6)
         ax.grid(visible=False)
         reach = max(abs(v / margin(j.claim)) for _, j in tested for v in (j.low, j.high))
@@ -72,4 +75,5 @@ def claims_chart(judged: Sequence[Judged], folder: Path) -> str | None:
             if any(one.verdict == name for _, one in tested):
                 ax.plot([], [], "D-", color=tone, label=name)
         page.legend(loc="outside upper left", ncols=3)
-    return path.name
+    text = "Effects with their intervals, in margins. Lines: no effect and the smallest of interest"
+    return [(path.name, f"{text}; both margins for what should be near.")]

@@ -25,6 +25,7 @@ pre { background: #f4f6f9; padding: .7rem .9rem; border-radius: 6px; font-size: 
 code { background: #f4f6f9; padding: .1em .3em; border-radius: 4px; font-size: .88em }
 pre code { padding: 0 }
 td, p { overflow-wrap: anywhere }
+td:first-child { min-width: 7.5em }
 img { display: block; width: 100%; max-width: 720px; margin: 1.6rem auto 0 }
 p > em:only-child { display: block; text-align: center; color: #5c6978; font-size: .86rem }
 a { color: #0b62a4 }

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from src.studies.cells import Cell, spread
@@ -16,98 +17,88 @@ COSTS = {
     "peak_rss_mb": "peak memory, MB",
     "peak_gpu_mb": "peak GPU memory, MB",
 }
+NUMBER = re.compile(r"[-+]?[\d.,]+%?( .*)?|-|")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are numbers when the second cell is."""
+    """A Markdown table; columns of numbers, other than the first, are to the right."""
     lines = [list(head), *map(list, rows)]
-    numeric = [all(_numeric(line[i]) for line in lines[1:]) for i in range(len(head))]
-    rule = ["---:" if right else "---" for right in numeric]
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [escaped[0], rule, *escaped[1:]])
-
-
-def _numeric(cell: str) -> bool:
-    return cell[:1].isdigit() or cell[:1] in "-+"
+    right = [i and all(NUMBER.fullmatch(row[i]) for row in lines[1:]) for i in range(len(head))]
+    lines.insert(1, ["---:" if numbers else "---" for numbers in right])
+    texts = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in texts)
 
 
 def title(word: str) -> str:
     """A metric's name with its unit, for the head of a column or an axis."""
-    if word in COSTS:
-        return COSTS[word]
-    points = word.startswith(("wobble", "gap"))
-    return f"{word.replace('/', ' ')}" + (", points" if points else ", %") * is_fraction(word)
+    unit = "points" if word.startswith(("wobble", "gap")) else "%"
+    return COSTS.get(word) or word.replace("/", " ") + f", {unit}" * is_fraction(word)
 
 
 def results(cells: Sequence[Cell], words: Sequence[str], level: float) -> str:
     """Mean ± standard deviation and the interval of each word; n is what finished."""
-    head = ["", "n", *map(title, words)]
     rows = []
     for cell in cells:
-        n = (
-            str(len(cell.runs))
-            if len(cell.runs) == cell.planned
-            else f"{len(cell.runs)} of {cell.planned}"
-        )
-        rows.append([cell.label, n, *(_mean(cell, word, level) for word in words)])
-    return markdown(head, rows)
+        missing = f" of {cell.planned}" * (len(cell.runs) < cell.planned)
+        means = (_mean(cell, word, level) for word in words)
+        rows.append([cell.label, f"{len(cell.runs)}{missing}", *means])
+    return markdown(["", "n", *map(title, words)], rows)
 
 
 def _mean(cell: Cell, word: str, level: float) -> str:
     found = spread(cell.numbers(word), level)
-    texts = [shown(word, v, unit=False) for v in (found.mean, found.sd, found.low, found.high)]
-    if math.isnan(found.sd):
-        return texts[0]
-    return f"{texts[0]} ± {texts[1]} ({texts[2]} to {texts[3]})"
+    mean, sd, low, high = (
+        shown(word, v, unit=False) for v in (found.mean, found.sd, found.low, found.high)
+    )
+    return mean if math.isnan(found.sd) else f"{mean} ± {sd} ({low} to {high})"
 
 
 def costs(cells: Sequence[Cell]) -> str:
-    """Means of what the cells took."""
-    used = [word for word in COSTS if any(len(cell.numbers(word)) for cell in cells)]
-    rows = []
-    for cell in cells:
-        means = (spread(cell.numbers(word), 0.05).mean for word in used)
-        rows.append(
-            [cell.label, *(shown(w, m, unit=False) for w, m in zip(used, means, strict=True))]
-        )
-    return markdown(["", *map(title, used)], rows)
+    """Means of what the cells took, test-time crops included."""
+    names = dict.fromkeys(n for cell in cells for run in cell.runs for n in run.record["metrics"])
+    words = [*COSTS, *(name for name in names if name.startswith("test/seconds"))]
+    words = [word for word in words if any(len(cell.numbers(word)) for cell in cells)]
+    rows = [
+        [c.label, *(shown(w, spread(c.numbers(w), 0.05).mean, unit=False) for w in words)]
+        for c in cells
+    ]
+    return markdown(["", *map(title, words)], rows)
 
 
 def summary_csv(sweep: Sweep, cells: Sequence[Cell], words: Sequence[str], level: float) -> str:
     """One row a cell: its axes, runs finished and planned, and five numbers a metric."""
     text = io.StringIO()
-    words = [*words, *COSTS]
-    parts = ["n", "mean", "sd", "low", "high"]
+    words, parts = [*words, *COSTS], ["n", "mean", "sd", "low", "high"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [*sweep.axes, "finished", "planned", *(f"{w} {p}" for w in words for p in parts)]
-    )
+    names = (f"{word} {part}" for word in words for part in parts)
+    writer.writerow([*sweep.axes, "finished", "planned", *names])
     for cell in cells:
         found = [spread(cell.numbers(word), level) for word in words]
-        numbers = [getattr(f, part) for f in found for part in parts]
-        shown_ = ["" if math.isnan(v) else f"{v:.6g}" for v in numbers]
-        writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *shown_])
+        numbers = (getattr(one, part) for one in found for part in parts)
+        values = ("" if math.isnan(value) else f"{value:.6g}" for value in numbers)
+        writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *values])
     return text.getvalue()
 
 
 def best_trials(sweep: Sweep, count: int = 10) -> str:
     """The best finished trials of a search, with their settings."""
     sign = -1 if sweep.facts["directions"][0] == "maximize" else 1
-    ranked = sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))[:count]
-    objective = str(sweep.facts["config"]["objective"])
-    head = ["trial", title(objective), f"test {sweep.metric}", *sweep.axes]
+    ranked = sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))
+    objective, test = f"val/{sweep.metric}", f"test/{sweep.metric}"
     rows = [
         [
             str(run.number),
             shown(objective, float(run.objective), unit=False),
-            shown(
-                objective, run.record["metrics"].get(f"test/{sweep.metric}", math.nan), unit=False
-            ),
-            *(
-                f"{float(v):.3g}" if _numeric(v) else v
-                for v in map(str, (run.values[a] for a in sweep.axes))
-            ),
+            shown(test, run.record["metrics"].get(test, math.nan), unit=False),
+            *(_rounded(run.values[axis]) for axis in sweep.axes),
         ]
-        for run in ranked
+        for run in ranked[:count]
     ]
-    return markdown(head, rows)
+    return markdown(["trial", title(objective), title(test), *sweep.axes], rows)
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value
