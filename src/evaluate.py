@@ -14,6 +14,7 @@ from src.errors import said_in_short
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.data.image_folder import ImageFolderData
+    from src.evaluation.views import Crops
     from src.trained import Trained
 
 SPLITS = ("test", "val", "all")
@@ -45,7 +46,8 @@ def evaluate(
     data = net.data(settings)
     rows = np.sort(np.concatenate(list(data.rows.values()))) if split == "all" else data.rows[split]
     paths, targets = data.store.paths(rows), data.targets[rows]
-    compared = scores.compare(net.predict, views, paths, targets)
+    resampled = scores.Resampled(data.store.index().twins[rows])
+    compared = scores.compare(net.predict, views, paths, targets, resampled)
     predictions = compared[0].pop("predictions")
     judge = scores.classification if net.classes else scores.regression
     found: dict[str, Any] = {
@@ -57,15 +59,17 @@ def evaluate(
         "images": len(rows),
         "epoch": net.checkpoint["epoch"],
         "device": provenance.hardware(net.device),
-        "notes": [*_notes(net, data, split), *(str(v) for v in views[1:])],
-        **judge(predictions, targets, net.classes),
+        "notes": [*_notes(net, data, split, views), *map(str, views[1:])],
+        **judge(predictions, targets, net.classes, resampled),
         "crops": compared,
     }
     seen = galleries.Seen(paths, targets, predictions, net.classes, net.cfg.data.fit)
     return write(found, seen, net.folder / "evaluation")
 
 
-def _notes(net: "Trained", data: "ImageFolderData", split: str) -> list[str]:
+def _notes(
+    net: "Trained", data: "ImageFolderData", split: str, views: Sequence["Crops"]
+) -> list[str]:
     notes = list(data.notes)
     if data.fingerprint != net.checkpoint["fingerprint"]:
         notes.append(
@@ -74,6 +78,8 @@ def _notes(net: "Trained", data: "ImageFolderData", split: str) -> list[str]:
         )
     elif split == "all":
         notes.append("with the images that the run was trained on")
+    if len(views) > 1 and not net.cfg.augment.get("crop"):
+        notes.append("the net was trained without augment.crop: crops show it what it has not met")
     return notes
 
 

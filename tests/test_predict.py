@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -58,9 +59,7 @@ def test_csv_has_a_row_an_image_in_order_and_names_the_broken_one(run, images, c
     assert rows[1]["error"] == ""
     net = trained.load(class_run)
     square = Image.new("RGB", (36, 36), (200, 0, 40))
-    probs = net.predict(
-        torch.tensor(list(square.getdata()), dtype=torch.uint8).T.view(1, 3, 36, 36)
-    )
+    probs = net.predict(torch.from_numpy(np.array(square)).permute(2, 0, 1)[None])
     best = probs[0].topk(2)
     assert [rows[1]["class_1"], rows[1]["class_2"]] == [net.classes[i] for i in best.indices]
     assert float(rows[1]["probability_1"]) == pytest.approx(best.values[0].item(), abs=1e-4)

@@ -6,14 +6,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.ticker import PercentFormatter
 
 from src.data.decode import to_rgb, to_square
 from src.studies.figures import COLOURS, STYLE
 
-BLUE, RED, GREY = COLOURS[0], COLOURS[1], "#8a8a8a"
+BLUE, RED, GREY, PALE = COLOURS[0], COLOURS[1], "#8a8a8a", "#a9cbe3"
+FEW = 10  # images, of which an accuracy says little
 mpl.rcParams.update(STYLE)
 THUMBNAIL = 112  # pixels of a gallery's images
 WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
@@ -24,19 +24,21 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     side = min(12.0, 2.2 + 0.55 * len(classes))
-    figure = Figure((side + 0.6, side))
+    figure = Figure((side + 0.6, side), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(False)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes)) if len(classes) <= 60 else []
     axes.set_xticks(ticks, [classes[i] for i in ticks], rotation=45, ha="right")
     axes.set_yticks(ticks, [classes[i] for i in ticks])
-    axes.set(xlabel="predicted", ylabel="shown", title="Confusion (share of each row; images)")
+    axes.set(
+        xlabel="predicted", ylabel="shown", title="Images of each class, by what was predicted"
+    )
     for row, column in np.ndindex(*counts.shape) if len(classes) <= WRITTEN else ():
         if counts[row, column]:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
-    figure.colorbar(picture, shrink=0.75)
+    figure.colorbar(picture, shrink=0.75, label="share of the row")
     return figure
 
 
@@ -45,9 +47,11 @@ def reliability(found: Mapping[str, Any]) -> Figure:
     bins = len(found["accuracy"])
     middles = (np.arange(bins) + 0.5) / bins
     accuracy, confidence = (np.array(found[k], float) for k in ("accuracy", "confidence"))
-    figure = Figure((4.6, 4.8))
+    figure = Figure((5, 4.8), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.bar(middles, accuracy, 0.9 / bins, color=BLUE, label="accuracy")
+    colours = [BLUE if n >= FEW else PALE for n in found["images"]]
+    upper.bar(middles, accuracy, 0.9 / bins, color=colours, label="accuracy")
+    upper.bar([0], [0], color=PALE, label=f"of fewer than {FEW} images")
     upper.plot(confidence, confidence, "_", color=RED, markersize=12, label="mean confidence")
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     upper.set(ylabel="accuracy", ylim=(0, 1), title=f"Reliability (ECE {found['ece']:.3f})")
@@ -60,7 +64,7 @@ def reliability(found: Mapping[str, Any]) -> Figure:
 def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
     """Predicted against true scores, and the distribution of their differences."""
     truth, predicted = np.array(targets), np.array(scores)
-    figure = Figure((8.6, 4))
+    figure = Figure((8.6, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     left.plot(ends, ends, "--", color=GREY, linewidth=1)
@@ -72,18 +76,21 @@ def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
     return figure
 
 
-def crops(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     """What each number of views reaches, with its interval, against what it costs."""
-    figure = Figure((5, 3.4))
+    figure = Figure((5, 3.2), layout="constrained")
     axes = figure.add_subplot()
     seconds = [row["seconds"] for row in rows]
     values = [row[metric]["value"] for row in rows]
     ends = np.array([row[metric]["interval"] for row in rows]).T
     axes.errorbar(seconds, values, abs(ends - values), fmt="o-", color=BLUE, capsize=3)
     for row, x, y in zip(rows, seconds, values, strict=True):
-        axes.annotate(f" {row['crops']}", (x, y), textcoords="offset points", xytext=(4, 4))
+        axes.annotate(f"{row['crops']}", (x, y), textcoords="offset points", xytext=(6, 5))
     axes.set_xscale("log")
-    axes.set(xlabel="seconds for all images", ylabel=metric, title="Test-time crops: gain and cost")
+    axes.margins(x=0.15)
+    axes.set(xlabel="seconds for all images", ylabel=name, title="1, 10 and 144 views an image")
+    if metric == "acc":
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
@@ -100,20 +107,14 @@ def gallery(
     rows = {name: images for name, images in rows.items() if images}
     if not rows:
         return None
-    figure = Figure((1.25 * columns + 0.4, 1.5 * len(rows)))
+    figure = Figure((1.25 * columns, 1.45 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
-        axes.axis("off")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
     for line, (name, images) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(name, weight="bold")
         for axes, (path, text) in zip(line, images, strict=False):
-            _thumbnail(axes, path, text, fit)
-        line[0].text(-0.06, 0.5, name, rotation=90, transform=line[0].transAxes, ha="right",
-                     va="center", weight="bold")  # fmt: skip
-    figure.subplots_adjust(wspace=0.06, hspace=0.3)
+            axes.imshow(to_square(to_rgb(path.read_bytes())[0], THUMBNAIL, fit).transpose(1, 2, 0))
+            axes.set_xlabel(text, fontsize=7)
     return figure
-
-
-def _thumbnail(axes: Axes, path: Path, text: str, fit: str) -> None:
-    image: Image.Image = to_rgb(path.read_bytes())[0]
-    axes.imshow(to_square(image, THUMBNAIL, fit).transpose(1, 2, 0))
-    axes.set_title(text, fontsize=7, weight="normal", y=-0.2)

@@ -41,7 +41,9 @@ def write(found: Mapping[str, Any], seen: Seen, folder: Path) -> Path:
         name: draw.gallery(rows, COLUMNS, seen.fit) for name, rows in seen.galleries().items()
     }
     if len(found["crops"]) > 1:
-        figures["crops"] = draw.crops(found["crops"], "acc" if seen.classes else "mae")
+        figures["crops"] = draw.crops(
+            found["crops"], name := headline(found["crops"][0]), NAMES[name]
+        )
     if seen.classes:
         figures["confusion"] = draw.confusion(found["confusion_matrix"], seen.classes)
         figures["reliability"] = draw.reliability(found["calibration"])
@@ -69,15 +71,24 @@ def summary(found: Mapping[str, Any]) -> str:
     if "calibration" in found:
         lines.append(f"{'calibration error':<24}{found['calibration']['ece']:8.3f}")
     for row in found["crops"][1:]:
-        name = "acc" if "acc" in row else "mae"
-        gain, interval = with_interval(name, row["gain"])
+        name = headline(row)
+        gain, interval = with_interval("gain in " + name, row["gain"])
         words = f"{row['crops']} views: {NAMES[name]} {shown(name, row[name]['value'])},"
-        lines.append(f"{words} {gain} ({interval}) more, {row['ratio']:.1f} times the time")
+        lines.append(f"{words} {gain} ({interval}), {row['ratio']:.1f} times the time")
     return "\n".join(lines)
 
 
+def headline(row: Mapping[str, Any]) -> str:
+    """The metric that numbers of views are compared in."""
+    return "acc" if "acc" in row else "mae"
+
+
 def shown(name: str, value: float) -> str:
-    """A metric for people: fractions in percent."""
+    """A metric for people: fractions in percent, gains with their sign."""
+    if name == "gain in acc":
+        return f"{100 * value:+.1f} points"
+    if name == "gain in mae":
+        return f"{value:+.3f}"
     return f"{100 * value:.1f}%" if name in FRACTIONS else f"{value:.3f}"
 
 
@@ -90,15 +101,15 @@ def with_interval(name: str, found: Mapping[str, Any]) -> list[str]:
 def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
     """The page of what `src.evaluate.evaluate` found, with those plots that there are."""
     parts = [
-        f"# Evaluation: {found['model']} on {found['data']}, {found['split']}",
+        f"# {found['model']} on {found['data']}, {found['split']}",
         "\n".join(f"- {line}" for line in [_about(found), *found["notes"]]),
         "## Numbers",
         table(
             ["", "value", "95% interval"],
             [[NAMES[k], *with_interval(k, v)] for k, v in found["metrics"].items()],
         ),
-        "The intervals are bootstraps over these images (2,000 resamples): what other images like"
-        " these would give, not another training.",
+        "Intervals are bootstraps over these images, duplicates together (2,000 resamples): what"
+        " other images like these would give, not what another training would.",
     ]
     if len(found["crops"]) > 1:
         parts += ["## Test-time crops", crops_table(found["crops"]), *_plots(plots, "crops")]
@@ -119,7 +130,7 @@ def _about(found: Mapping[str, Any]) -> str:
 
 def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One row a number of views: what it reaches, its gain over one view, and its cost."""
-    name = next(k for k in ("acc", "mae") if k in rows[0])
+    name = headline(rows[0])
     others = [k for k in ("top5_error",) if k in rows[0]]
     head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in others)]
     return table(
@@ -129,7 +140,7 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 str(row["crops"]),
                 *with_interval(name, row[name]),
                 *(shown(k, row[k]["value"]) for k in others),
-                *(with_interval(name, row["gain"]) if row["gain"] else ["", ""]),
+                *(with_interval(f"gain in {name}", row["gain"]) if row["gain"] else ["", ""]),
                 f"{row['seconds']:.1f}",
                 f"{row['ratio']:.1f}",
             ]

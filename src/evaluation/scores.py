@@ -1,8 +1,4 @@
-"""How good predictions are, with 95% intervals; plain numbers, ready for JSON.
-
-Intervals are percentile bootstraps over the test images, from a fixed seed: they say how much the
-number would move with other images like these, not with another training.
-"""
+"""How good predictions are, with 95% intervals; plain numbers, ready for JSON."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,36 +14,44 @@ from torchmetrics.functional import classification as tm
 from src.evaluation.views import BATCH, Crops, predict_all
 
 Array = NDArray[np.float64]
-Statistic = Callable[..., Any]
 BINS = 15  # of the calibration (Guo et al. 2017)
 RESAMPLES = 2000
 
 
-def interval(statistic: Statistic, *values: NDArray[Any], vectorized: bool = False) -> list[float]:
-    """95% bootstrap interval of a statistic of values [N] that belong together, image by image."""
-    found = stats.bootstrap(
-        values,
-        statistic,
-        paired=len(values) > 1,
-        vectorized=vectorized,
-        n_resamples=RESAMPLES,
-        batch=100,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return [float(end) for end in found.confidence_interval]
+class Resampled:
+    """Statistics with percentile bootstrap intervals, from a fixed seed.
 
+    They say how much a number would move with other images like these, not with another training.
+    Exact and near duplicates are drawn together: they are no independent images.
 
-def mean(values: NDArray[Any]) -> dict[str, Any]:
-    """Mean and its interval."""
-    return {"value": float(values.mean()), "interval": interval(np.mean, values, vectorized=True)}
+    Args:
+        twins: The group of each image [N].
+    """
 
+    def __init__(self, twins: NDArray[np.int64]) -> None:
+        _, self.group = np.unique(twins, return_inverse=True)
+        self.groups = int(self.group.max()) + 1
 
-def per_image(predictions: Tensor, targets: Tensor) -> Array:
-    """What the headline is the mean of: hits [N] 0 or 1, or absolute errors [N]."""
-    if predictions.shape[1] == 1:
-        return (predictions[:, 0] - targets).abs().double().numpy()
-    return (predictions.argmax(1) == targets).double().numpy()
+    def of(self, statistic: Callable[..., Any], *values: NDArray[Any]) -> dict[str, Any]:
+        """A statistic of values [N], and its interval."""
+
+        def again(drawn: NDArray[np.int64]) -> float:
+            times = np.bincount(drawn, minlength=self.groups)[self.group]
+            return float(statistic(*(np.repeat(v, times) for v in values)))
+
+        low, high = stats.bootstrap(
+            (np.arange(self.groups),),
+            again,
+            vectorized=False,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        return {"value": float(statistic(*values)), "interval": [float(low), float(high)]}
+
+    def mean(self, values: Array) -> dict[str, Any]:
+        """Their mean, and its interval."""
+        return self.of(np.mean, values)
 
 
 def compare(
@@ -55,29 +59,34 @@ def compare(
     views: Sequence[Crops],
     paths: Sequence[Path],
     targets: Tensor,
+    resampled: Resampled,
 ) -> list[dict[str, Any]]:
     """What each number of views reaches, and costs: the first is what the others are held against.
 
     The first has its `predictions` [N, K] too.
     """
-    predict_all(
-        paths[:BATCH], views[0], predict
-    )  # so that the first is not charged for a cold start
+    predict_all(paths[:BATCH], views[0], predict)  # the first is not to pay for a cold start
     rows: list[dict[str, Any]] = []
     for crops in views:
         start = time.perf_counter()
         predictions = predict_all(paths, crops, predict)
         seconds = time.perf_counter() - start
-        own = per_image(predictions, targets)
+        headline, own = per_image(predictions, targets)
         if not rows:
             first, first_s = own, seconds
-        headline = "mae" if predictions.shape[1] == 1 else "acc"
-        row = {"crops": crops.number, headline: mean(own), "seconds": seconds}
-        row |= {"ratio": seconds / first_s, "gain": mean(own - first) if rows else None}
+        row = {"crops": crops.number, headline: resampled.mean(own), "seconds": seconds}
+        row |= {"ratio": seconds / first_s, "gain": resampled.mean(own - first) if rows else None}
         if headline == "acc":
-            row["top5_error"] = mean(_top5_misses(predictions, targets))
+            row["top5_error"] = resampled.mean(_top5_misses(predictions, targets))
         rows.append(row if rows else {**row, "predictions": predictions})
     return rows
+
+
+def per_image(predictions: Tensor, targets: Tensor) -> tuple[str, Array]:
+    """The headline's name, and what it is the mean of: hits [N], 0 or 1, or absolute errors [N]."""
+    if predictions.shape[1] == 1:
+        return "mae", (predictions[:, 0] - targets).abs().double().numpy()
+    return "acc", (predictions.argmax(1) == targets).double().numpy()
 
 
 def _top5_misses(probs: Tensor, targets: Tensor) -> Array:
@@ -85,15 +94,11 @@ def _top5_misses(probs: Tensor, targets: Tensor) -> Array:
     return (~in_top5).double().numpy()
 
 
-def classification(probs: Tensor, targets: Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """Errors, per-class scores, confusion matrix and calibration.
-
-    Args:
-        probs: [N, K].
-        targets: [N] int64.
-        classes: K names.
-    """
-    n, (preds, hits) = len(classes), (probs.argmax(1), per_image(probs, targets))
+def classification(
+    probs: Tensor, targets: Tensor, classes: Sequence[str], resampled: Resampled
+) -> dict[str, Any]:
+    """Errors, per-class scores, confusion matrix and calibration of probabilities [N, K]."""
+    n, preds, (_, hits) = len(classes), probs.argmax(1), per_image(probs, targets)
     confusion = tm.multiclass_confusion_matrix(preds, targets, n)
     precision, recall, f1 = (
         score(preds, targets, n, average=None).tolist()
@@ -101,13 +106,10 @@ def classification(probs: Tensor, targets: Tensor, classes: Sequence[str]) -> di
     )
     return {
         "metrics": {
-            "acc": mean(hits),
-            "top1_error": mean(1 - hits),
-            "top5_error": mean(_top5_misses(probs, targets)),
-            "f1": {
-                "value": _macro_f1(preds.numpy(), targets.numpy()),
-                "interval": interval(_macro_f1, preds.numpy(), targets.numpy()),
-            },
+            "acc": resampled.mean(hits),
+            "top1_error": resampled.mean(1 - hits),
+            "top5_error": resampled.mean(_top5_misses(probs, targets)),
+            "f1": resampled.of(_macro_f1, preds.numpy(), targets.numpy()),
         },
         "per_class": [
             {"class": c, "images": int(k), "precision": p, "recall": r, "f1": f}
@@ -119,7 +121,10 @@ def classification(probs: Tensor, targets: Tensor, classes: Sequence[str]) -> di
 
 
 def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
-    """Mean over the classes that occur of 2TP / (2TP + FP + FN), as in training."""
+    """Mean over the classes that occur of 2TP / (2TP + FP + FN), as in training.
+
+    (torchmetrics takes twenty times as long, two thousand times over.)
+    """
     size = int(max(preds.max(), targets.max())) + 1
     hits, predicted, actual = (
         np.bincount(found, minlength=size) for found in (preds[preds == targets], preds, targets)
@@ -130,10 +135,10 @@ def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
 
 def calibration(probs: Tensor, targets: Tensor) -> dict[str, Any]:
     """Expected calibration error over 15 equal bins of confidence, and what is in each bin."""
-    confidence, hits = probs.max(1).values.double().numpy(), per_image(probs, targets)
+    confidence, (_, hits) = probs.max(1).values.double().numpy(), per_image(probs, targets)
     ece = tm.multiclass_calibration_error(probs, targets, probs.shape[1], n_bins=BINS, norm="l1")
 
-    def binned(values: Array | None, statistic: str) -> list[float | None]:
+    def binned(values: Array, statistic: str) -> list[float | None]:
         found = stats.binned_statistic(confidence, values, statistic, BINS, (0, 1)).statistic
         return [None if np.isnan(v) else float(v) for v in found]
 
@@ -145,8 +150,10 @@ def calibration(probs: Tensor, targets: Tensor) -> dict[str, Any]:
     }
 
 
-def regression(scores: Tensor, targets: Tensor, classes: Sequence[str] = ()) -> dict[str, Any]:
-    """MAE, RMSE and Spearman's rank correlation of scores [N, 1]; there are no `classes`."""
+def regression(
+    scores: Tensor, targets: Tensor, classes: Sequence[str], resampled: Resampled
+) -> dict[str, Any]:
+    """MAE, RMSE, Spearman's rank correlation, and bias, of scores [N, 1]; no `classes`."""
     preds, truth = scores[:, 0].double().numpy(), targets.double().numpy()
 
     def rmse(a: Array, b: Array) -> float:
@@ -157,12 +164,11 @@ def regression(scores: Tensor, targets: Tensor, classes: Sequence[str] = ()) -> 
             return 0.0  # as in training: a net that gives one score to all
         return float(stats.spearmanr(a, b).statistic)
 
-    both = (preds, truth)
     return {
         "metrics": {
-            "mae": mean(np.abs(preds - truth)),
-            "rmse": {"value": rmse(*both), "interval": interval(rmse, *both)},
-            "spearman": {"value": spearman(*both), "interval": interval(spearman, *both)},
-            "bias": mean(preds - truth),
+            "mae": resampled.mean(np.abs(preds - truth)),
+            "rmse": resampled.of(rmse, preds, truth),
+            "spearman": resampled.of(spearman, preds, truth),
+            "bias": resampled.mean(preds - truth),
         }
     }

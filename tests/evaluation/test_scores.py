@@ -16,9 +16,16 @@ def sure(preds, targets, classes, confidence=1.0):
     return probs, torch.tensor(targets)
 
 
+def alone(number):
+    """No image has a twin."""
+    return scores.Resampled(np.arange(number))
+
+
 def test_per_class_scores_are_those_of_scikit_learns_example():
     """The example of sklearn.metrics.classification_report, and its printed report."""
-    found = scores.classification(*sure([0, 0, 2, 2, 1], [0, 1, 2, 2, 2], 3), ["0", "1", "2"])
+    found = scores.classification(
+        *sure([0, 0, 2, 2, 1], [0, 1, 2, 2, 2], 3), ["0", "1", "2"], alone(5)
+    )
     table = [
         (row["images"], round(row["precision"], 2), round(row["recall"], 2), round(row["f1"], 2))
         for row in found["per_class"]
@@ -31,7 +38,9 @@ def test_per_class_scores_are_those_of_scikit_learns_example():
 
 def test_top5_error_counts_what_is_not_among_the_first_five():
     probs = torch.arange(7.0).repeat(4, 1).softmax(1)  # classes 2 to 6 are the first five
-    found = scores.classification(probs, torch.tensor([6, 2, 1, 0]), list("abcdefg"))["metrics"]
+    found = scores.classification(probs, torch.tensor([6, 2, 1, 0]), list("abcdefg"), alone(4))[
+        "metrics"
+    ]
     assert found["top5_error"]["value"] == 0.5
     assert found["top1_error"]["value"] == 0.75
 
@@ -52,21 +61,31 @@ def test_calibration_error_by_hand():
 
 def test_the_interval_of_a_share_is_that_of_the_normal_approximation():
     hits = np.array([0.0, 1.0] * 200)
-    low, high = scores.mean(hits)["interval"]
     half = 1.96 * np.sqrt(0.25 / 400)
-    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.006)
-    assert scores.mean(hits)["interval"] == [low, high]  # the same each time
+    found = alone(400).mean(hits)
+    assert found["interval"] == pytest.approx([0.5 - half, 0.5 + half], abs=0.006)
+    assert alone(400).mean(hits) == found  # the same each time
+
+
+def test_duplicates_count_as_one_image_in_an_interval():
+    """400 images, four of each: the interval is that of 100."""
+    hits, half = np.repeat([0.0, 1.0] * 50, 4), 1.96 * np.sqrt(0.25 / 100)
+    found = scores.Resampled(np.repeat(np.arange(100) + 7, 4)).mean(hits)
+    assert found["value"] == 0.5
+    assert found["interval"] == pytest.approx([0.5 - half, 0.5 + half], abs=0.012)
 
 
 def test_regression_is_scipys_example_and_hand_sums():
     """The example of scipy.stats.spearmanr; errors 4, 4, 4, 4, 2."""
-    found = scores.regression(torch.tensor([[5.0], [6], [7], [8], [7]]), torch.arange(1.0, 6))
+    found = scores.regression(
+        torch.tensor([[5.0], [6], [7], [8], [7]]), torch.arange(1.0, 6), [], alone(5)
+    )
     values = {name: score["value"] for name, score in found["metrics"].items()}
     assert values["spearman"] == pytest.approx(0.8207826816681233)
     assert values["mae"] == pytest.approx(18 / 5)
     assert values["bias"] == pytest.approx(18 / 5)
     assert values["rmse"] == pytest.approx((68 / 5) ** 0.5)
-    same = scores.regression(torch.full((5, 1), 3.0), torch.arange(1.0, 6))["metrics"]
+    same = scores.regression(torch.full((5, 1), 3.0), torch.arange(1.0, 6), [], alone(5))["metrics"]
     assert same["spearman"]["value"] == 0
 
 
@@ -78,7 +97,7 @@ def test_views_are_compared_on_the_same_images_with_gain_and_cost(monkeypatch):
 
     monkeypatch.setattr(scores, "predict_all", predict_all)
     views = [Crops(n, 64, 64, "crop") for n in (1, 10)]
-    one, ten = scores.compare(None, views, list("abcd"), torch.zeros(4, dtype=torch.long))
+    one, ten = scores.compare(None, views, list("abcd"), torch.zeros(4, dtype=torch.long), alone(4))
     assert (one["acc"]["value"], ten["acc"]["value"]) == (0.25, 0.75)
     assert ten["gain"]["value"] == 0.5
     low, high = ten["gain"]["interval"]
