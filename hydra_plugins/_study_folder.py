@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 METRICS, LOCK = "metrics.json", ".lock"
-LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
+BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
 KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
 ASKED_TO_DIE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 
@@ -107,13 +109,19 @@ def record_failure(folder: Path, error: str) -> None:
     write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
 
 
+def delete(folder: Path, names: Iterable[str]) -> None:
+    """Delete those of its files that there are."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
 def make_ready(folder: Path, *, anew: bool) -> None:
     """Set aside how the attempt before ended, so that the next one goes on from its checkpoint.
 
     With `anew` it starts from the beginning.
     """
     if anew:
-        (folder / LAST).unlink(missing_ok=True)
+        delete(folder, LAST)
     metrics = read_metrics(folder)
     if metrics is None or metrics["status"] == "stopped":
         (folder / METRICS).unlink(missing_ok=True)

@@ -318,13 +318,13 @@ class Run:
 
     def _tidy(self, record: Record) -> None:
         """Delete what is no longer needed: `last` here, `best` of all but the best."""
-        (self.folder / record.folder / folders.LAST).unlink(missing_ok=True)
+        folders.delete(self.folder / record.folder, folders.LAST)
         if len(self.directions) == 1:
             rivals = [self.ledger.records[number] for number in {*self.kept, record.number}]
             keep = {r.number for r in self.board.ranking(rivals)[: self.settings.keep_best]}
             for other in rivals:
                 if other.number not in keep:
-                    (self.folder / other.folder / folders.BEST).unlink(missing_ok=True)
+                    folders.delete(self.folder / other.folder, folders.BEST)
             self.kept = keep
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

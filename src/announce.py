@@ -76,4 +76,4 @@ def outcome(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # names stay names

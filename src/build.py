@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from omegaconf import DictConfig
 
+from src.callbacks.auto_batch import AutoBatch
 from src.callbacks.board_pictures import Pictures
 from src.callbacks.diagnostics import Diagnostics
 from src.callbacks.pruning import Pruning
@@ -53,7 +54,8 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: There is nothing to train.
     """
-    options: dict[str, Any] = dict(cfg.trainer)
+    options: dict[str, Any] = {"deterministic": cfg.get("deterministic", False), **cfg.trainer}
+    options.pop("auto_batch", None)
     if options["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs={options['max_epochs']}: must be at least 1")
     if options["precision"] == "auto":
@@ -61,6 +63,11 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
         fast = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         options["precision"] = "bf16-mixed" if fast else "32-true"
     return options
+
+
+def auto_batch(cfg: DictConfig) -> list[AutoBatch]:
+    """Batches in parts where the memory is short, if asked for."""
+    return [AutoBatch()] if cfg.trainer.get("auto_batch") else []
 
 
 def weight_averaging(cfg: DictConfig) -> list[Callback]:

@@ -1,26 +1,67 @@
 """Where a result comes from: the commit, the versions, the machine, and what it used of it."""
 
+import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from src.run_folder import write_atomically
+
+PATCH = "code.diff"
+CODE = ("src", "conf", "hydra_plugins", "pyproject.toml")  # what can change a result
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "optuna")
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout, with "-dirty" when files differ from it; None outside of one."""
+@cache
+def code() -> tuple[str | None, str]:
+    """The checkout's commit, and how the code differs from it, as a patch with new files in it.
+
+    The commit ends in "-dirty" where there is a difference; it is None outside of a checkout.
+    """
+    status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", *CODE)
+    head = re.search(r"^# branch.oid (\w{40,})$", status, re.MULTILINE)
+    if head is None:
+        return None, ""
+    patch = ""
+    if re.search(r"^[^#]", status, re.MULTILINE):
+        new = re.findall(r"^\? (.+)$", status, re.MULTILINE)
+        patch = _git("diff", "HEAD", "--", *CODE)
+        patch += "".join(_git("diff", "--no-index", "--", os.devnull, path) for path in new)
+    return head[1] + "-dirty" * bool(patch), patch
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; nothing where there is no git, or no repository."""
     root = Path(__file__).parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
+    command = ["git", "-C", str(root), *arguments]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip()
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, see `code`."""
+    return code()[0]
+
+
+def command() -> str:
+    """The command line, without what may be secret: where a sweep's storage is."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else [Path(sys.argv[0]).name]
+    secret = ("trial=", "hydra.sweeper.storage=")
+    shown = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(secret)]
+    return shlex.join([*program, *shown])
 
 
 def versions() -> dict[str, str]:
@@ -48,7 +89,8 @@ def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = f" ({model})" if device.type == "cpu" and (model := _processor()) else ""
-    return f"{device.type}{name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device.type}{name}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _processor() -> str:
@@ -60,14 +102,24 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
-def of_run() -> dict[str, Any]:
-    """What metrics.json says of the process that trained."""
+def at_start(device: torch.device) -> dict[str, Any]:
+    """What metrics.json says of where the run takes place."""
     return {
-        "peak_rss_mb": peak_rss_mb(),
-        "peak_gpu_mb": peak_gpu_mb(),
         "git": git_commit(),
         "versions": versions(),
+        "hardware": hardware(device),
     }
+
+
+def keep_patch(folder: Path) -> None:
+    """Write how the code differs from its commit into `folder`, if it does."""
+    if patch := code()[1]:
+        write_atomically(folder / PATCH, patch)
+
+
+def at_end() -> dict[str, Any]:
+    """What metrics.json says of what the run has used."""
+    return {"peak_rss_mb": peak_rss_mb(), "peak_gpu_mb": peak_gpu_mb()}
 
 
 def _used_cuda() -> bool:

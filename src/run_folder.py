@@ -11,10 +11,12 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from src.durable import whole
 from src.tee import Tee, writes_to
 
 try:
@@ -46,26 +48,8 @@ class Pruned(BaseException):
 
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
@@ -156,13 +140,16 @@ class RunFolder:
                 status = {Stopped: "stopped", Pruned: "pruned"}.get(kind, "finished")  # type: ignore[arg-type]
                 self._end(status, None)
             elif self.started or self.keep:
-                self.log.write("".join(traceback.format_exception(error)))
+                with suppress(OSError):  # the disk may be full
+                    self.log.write("".join(traceback.format_exception(error)))
+                    self.log.flush()
                 self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
             else:
                 self._remove()
         finally:
             sys.stdout, sys.stderr = self.streams
-            self.log.close()
+            with suppress(OSError):
+                self.log.close()
             self.held.close()
         return isinstance(error, Pruned)
 

@@ -38,8 +38,8 @@ def _files(root: Path) -> list[str]:
 def estimate(config: dict[str, Any]) -> tuple[int, int]:
     """Bytes on disk that a run takes while it is under way, and once it has ended.
 
-    Checkpoints count: weights, and as much again for each moment that the optimiser keeps; one of
-    them is written beside the one before it.
+    Checkpoints count: weights, and as much again for each moment that the optimiser keeps; one is
+    written beside the two before it, and so is that of the best weights.
     """
     import torch
     from hydra.utils import instantiate
@@ -53,5 +53,5 @@ def estimate(config: dict[str, Any]) -> tuple[int, int]:
     weights = sum(p.numel() * p.element_size() for p in net.parameters())
     name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
     moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
-    under_way = weights * (1 + moments) * 2 + weights
+    under_way = 3 * weights * (1 + moments) + 3 * weights
     return under_way, LOGS + (weights if config["keep_best"] is None else 0)

@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.table import Table
 
 from hydra_plugins._study_board import duration, wide_console
-from hydra_plugins._study_folder import size
-from src.run_folder import BEST, LAST, is_locked
+from hydra_plugins._study_folder import BEST, LAST, size
+from src.run_folder import is_locked
 
 ENDED = ("finished", "pruned", "failed")
 
@@ -82,7 +82,7 @@ def delete(paths: Iterable[Path], *, dry_run: bool) -> None:
 
 def unneeded(sweep: Path, *, weights: bool) -> list[Path]:
     """What `clean` deletes."""
-    names = [LAST, BEST] if weights else [LAST]
+    names = [*LAST, *BEST] if weights else LAST
     ended = [sweep / row["folder"] for row in rows(sweep) if row["state"] in ENDED]
     found = [folder / name for folder in ended for name in names]
     return [path for path in [*found, sweep / ".old"] if path.exists()]

@@ -59,11 +59,13 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
 
     The ranks of DDP that do not `write` only compute.
     """
+    from src.out_of_memory import explained
     from src.training import Training
 
     if not write:
         return Training(cfg, folder, {}, trial=trial).run()
-    with RunFolder(folder, keep=trial) as run:
+    size, side = cfg.data.batch_size, cfg.data.resolution
+    with RunFolder(folder, keep=trial) as run, explained(size, side):
         training = Training(cfg, run.path, run.record, trial=trial)
         run.started = True
         return training.run()

@@ -19,10 +19,10 @@ from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
 from src.callbacks.test_crops import ManyCrops
-from src.checkpoint_io import DurableCheckpointIO, load
+from src.checkpoint_io import DurableCheckpointIO, check_fits, checksum
 from src.models.summary import summarize
 from src.quiet import quieten_libraries
-from src.run_folder import HISTORY, LAST
+from src.run_folder import BEST, HISTORY
 
 
 class Training:
@@ -52,11 +52,12 @@ class Training:
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )
         self.history = History(folder / HISTORY)
+        self.auto_batch = build.auto_batch(cfg)
         self.checkpoints = self._checkpoints(keep_last=not trial)
         self.trainer = self._trainer()
 
     def _checkpoints(self, *, keep_last: bool) -> Checkpoints:
-        about = {"format": 1, "classes": self.data.classes, "fingerprint": self.data.fingerprint}
+        about = {"classes": self.data.classes, "fingerprint": self.data.fingerprint}
         return Checkpoints(
             self.folder,
             objective=self.cfg.objective,
@@ -86,6 +87,7 @@ class Training:
             *build.pruning(cfg),
             Interrupt(self.checkpoints),
             SeededSteps(cfg.seed),
+            *self.auto_batch,
             ManyCrops(cfg.test_crops, self.data),
         ]
         return L.Trainer(
@@ -105,16 +107,14 @@ class Training:
         rank_0 = self.trainer.is_global_zero
         if rank_0:
             run_config.write(self.cfg, self.folder)
+            self.record |= self.surroundings()
+            provenance.keep_patch(self.folder)
             self._announce()
-        last = self.folder / LAST
         try:
-            resumed = last if last.exists() else None
-            if resumed:  # Lightning asks the data module only after it has loaded the weights
-                saved = load(last, mmap=True).get(type(self.data).__qualname__, {})
-                self.data.load_state_dict(saved)
+            resumed = self._to_resume()
             self.trainer.fit(self.learner, self.data, ckpt_path=resumed, weights_only=True)
             self.checkpoints.finish(self.trainer)
-            self.learner.net.load_state_dict(self.checkpoints.best_net())
+            self.learner.net.load_state_dict(self.checkpoints.best["net"])
             tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
             self.checkpoints.best["metrics"].update(tested)
         finally:
@@ -123,6 +123,24 @@ class Training:
                 self.board.finish(self.record["metrics"])
                 announce.outcome(self.record, self.folder)
         return float(self.checkpoints.best["score"])
+
+    def surroundings(self) -> dict[str, Any]:
+        """What the result depends on beside the config."""
+        where = provenance.at_start(self.trainer.strategy.root_device)
+        return {**where, "data_fingerprint": self.data.fingerprint}
+
+    def _to_resume(self) -> Path | None:
+        """The checkpoint to go on from, if there is one, checked to be of this data and this net.
+
+        Lightning would ask the data module only after it has loaded the weights.
+        """
+        found = self.checkpoints.to_resume()
+        if found is None:
+            return None
+        path, saved = found
+        self.data.load_state_dict(saved.get(type(self.data).__qualname__, {}))
+        check_fits(saved["state_dict"], self.learner.state_dict(), path)
+        return path
 
     def _announce(self) -> None:
         options = self.trainer
@@ -155,7 +173,8 @@ class Training:
             "neurons": self.summary.neurons,
             "seed": self.cfg.seed,
             "images": {side: sum(n.values()) for side, n in self.data.counts.items()},
-            "hardware": provenance.hardware(self.trainer.strategy.root_device),
-            "data_fingerprint": self.data.fingerprint,
-            **provenance.of_run(),
+            "command": provenance.command(),
+            "best_sha256": checksum(self.folder / BEST) if (self.folder / BEST).exists() else None,
+            "micro_batch": self.auto_batch[0].size if self.auto_batch else None,
+            **provenance.at_end(),
         }

@@ -1,5 +1,9 @@
 """What tests share: a composed config, and a small folder of images that a net can learn."""
 
+import os
+import subprocess
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +74,36 @@ def class_run(train_shapes):
 def score_run(train_shapes):
     """The same for scores."""
     return train_shapes("data.resolution=32", "data.targets=score", "task=regression")
+
+
+HITS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def hit(request):
+    """hit("killed at step 7") notes a fault that was injected, for the summary at the end."""
+    return request.config.stash.setdefault(HITS, []).append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if told := Counter(config.stash.get(HITS, [])):
+        terminalreporter.section("faults injected")
+        for fault, times in told.items():
+            terminalreporter.line(f"{times:>5} x {fault}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """small_disk(options): a disk of its own in memory, remounted when called again."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        again = "remount," if os.path.ismount(place) else ""
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("may not mount a small disk here")
+        return place
+
+    yield mount
+    subprocess.run(["umount", "-l", str(place)], capture_output=True)

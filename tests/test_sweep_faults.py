@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -210,23 +209,6 @@ def test_lost_journal_is_rebuilt_from_the_runs(tmp_path):
     assert_done_once(tmp_path, 8)
     after = {row["folder"]: row["objective"] for row in rows(tmp_path)}
     assert {name: after[name] for name in before} == before
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """small_disk(options): a disk of its own in memory, remounted when called again."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(options):
-        again = "remount," if os.path.ismount(place) else ""
-        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(place)]
-        if subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("may not mount a small disk here")
-        return place
-
-    yield mount
-    subprocess.run(["umount", "-l", str(place)], capture_output=True)
 
 
 def test_full_disk(small_disk):

@@ -1,76 +1,24 @@
 """One training, in this process, on a few generated images."""
 
 import csv
-import os
 import shutil
-import signal
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from src.checkpoint_io import load
-from src.run_folder import LAST, RunFolder, Stopped, read_history, read_metrics
-from src.training import Training
-
-EPOCHS, BATCHES = 2, 4
+from src.run_folder import LAST, Stopped, read_history, read_metrics
+from tests.tiny import BATCHES, EPOCHS, rows, same, tiny, train, weights
 
 
 @pytest.fixture
 def config(compose, image_folder, tmp_path):
-    def make(*overrides):
-        return compose(
-            "data=folder",
-            f"data.root={image_folder}",
-            "data.resolution=32",
-            "data.load_size=36",
-            "data.batch_size=3",
-            "augment=alexnet",
-            "model=alexnet",
-            "model.head=[16,16]",
-            "model.width=0.1",
-            f"trainer.max_epochs={EPOCHS}",
-            "optim.lr=0.05",
-            "sched=cosine",
-            f"cache_dir={tmp_path}/.cache",
-            *overrides,
-        )
-
-    return make
-
-
-def train(cfg, folder, *, stop_after=None, trial=False):
-    """Run; with `stop_after`, a SIGTERM arrives during that batch (counted from 1 over epochs)."""
-    with RunFolder(folder, keep=True) as run:
-        training = Training(cfg, run.path, run.record, trial=trial)
-        batches = 0
-
-        def count(*args):
-            nonlocal batches
-            batches += 1
-            if batches == stop_after:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        training.learner.on_train_batch_start = count
-        training.run()
-    return training
-
-
-def weights(training):
-    return {k: v.clone() for k, v in training.learner.net.state_dict().items()}
-
-
-def rows(folder):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(folder)]
+    return lambda *overrides: tiny(compose, image_folder, tmp_path, *overrides)
 
 
 @pytest.fixture
 def unbroken(config, tmp_path):
     return weights(train(config(), tmp_path / "unbroken")), rows(tmp_path / "unbroken")
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.mark.parametrize("batch", range(1, EPOCHS * BATCHES + 1))
@@ -118,7 +66,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_p
 def test_the_run_folder_is_as_designed(config, tmp_path):
     train(config(), tmp_path / "run")
     names = {p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("events.out")}
-    assert names == {
+    assert names - {"code.diff"} == {
         "config.yaml",
         "metrics.json",
         "history.csv",
@@ -129,6 +77,7 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     metrics = read_metrics(tmp_path / "run")
     keys = "status error objective metrics best_epoch epochs wall_s images_per_s peak_rss_mb"
     keys += " peak_gpu_mb params neurons seed git data_fingerprint versions"
+    keys += " images hardware command best_sha256 micro_batch"
     assert set(metrics) == set(keys.split())
     assert metrics["objective"] == metrics["metrics"]["val/acc"]
     with (tmp_path / "run/history.csv").open() as file:
@@ -202,7 +151,7 @@ def test_patience_stops_early(config, tmp_path):
 
 
 def test_a_loss_that_is_no_number_fails_the_run_and_says_where(config, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"epoch 1 .*lower optim\.lr"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step 2, .*lower optim\.lr"):
         train(config("optim.lr=1e30", "sched=constant"), tmp_path / "run")
     assert read_metrics(tmp_path / "run")["status"] == "failed"
 

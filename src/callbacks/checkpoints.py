@@ -2,6 +2,7 @@
 
 AlexNet with momentum is 450 MB a checkpoint, and an epoch on a small data set takes seconds. So the
 best weights wait in memory, and the disk is written at most every `every_s` seconds and at the end.
+Until then the checkpoint before each stays beside it, for the case that it gets damaged.
 """
 
 import time
@@ -11,9 +12,10 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from src.checkpoint_io import load, save
+from src.checkpoint_io import previous, save, whole_ones
 from src.run_folder import BEST, LAST
 
 
@@ -44,6 +46,23 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {}  # epoch, score, metrics, net: {name: Tensor on the CPU}
         self._saved = time.monotonic()
         self._best_is_on_disk = False
+        self._damaged: list[Path] = []
+
+    def to_resume(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest last.ckpt that is whole, and its content; None in a new folder.
+
+        Raises:
+            ValueError: There is one, but none that is whole.
+        """
+        last = self.folder / LAST
+        for found in whole_ones(last):
+            if found[0] != last:
+                self._damaged.append(last)
+                rank_zero_only(print)(f"going on from the one before it, {found[0]}")
+            return found
+        if last.exists():
+            raise ValueError(f"nothing whole to go on from: delete {last.parent} to start anew")
+        return None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remember the epoch if it is the best; save if the last save was long ago."""
@@ -64,14 +83,12 @@ class Checkpoints(Checkpoint):
         best: float = self.best["score"]
         return score > best if self.maximize else score < best
 
-    def best_net(self) -> dict[str, Tensor]:
-        """The weights of the best epoch."""
-        net: dict[str, Tensor] = self.best.get("net") or load(self.folder / BEST)["net"]
-        return net
-
     def save(self, trainer: L.Trainer) -> None:
         """Write what is new: the best weights, then the state to go on from."""
         if trainer.is_global_zero:
+            for path in self._damaged:  # it must not take the place of the good one before it
+                path.unlink(missing_ok=True)
+            self._damaged = []
             self._save_best()
         trainer.save_checkpoint(self.folder / LAST)
         self._saved = time.monotonic()
@@ -83,6 +100,9 @@ class Checkpoints(Checkpoint):
         elif trainer.is_global_zero:
             self._save_best()
             (self.folder / LAST).unlink(missing_ok=True)
+        if trainer.is_global_zero:
+            for name in (LAST, BEST):
+                previous(self.folder / name).unlink(missing_ok=True)
 
     def _save_best(self) -> None:
         if self.best and not self._best_is_on_disk:
@@ -94,8 +114,30 @@ class Checkpoints(Checkpoint):
         return {key: value for key, value in self.best.items() if key != "net"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the best epoch so far; its weights stay where they are, on disk."""
-        self.best, self._best_is_on_disk = dict(state_dict), True
+        """Go on with the best epoch so far, whose weights are in best.ckpt, or in the one before.
+
+        (A crash between two saves leaves a best.ckpt that is newer than last.ckpt.)
+        """
+        best = self.folder / BEST
+        found = list(whole_ones(best)) if state_dict else []
+        if found and found[0][0] != best:
+            self._damaged.append(best)
+        wanted = {key: state_dict.get(key) for key in ("epoch", "score")}
+        for path, saved in found:
+            if all(saved[key] == wanted[key] for key in wanted):
+                self._best_is_on_disk = path == best
+                return self._take(saved)
+        if state_dict:
+            instead = f"of epoch {found[0][1]['epoch']}" if found else "of those to come"
+            rank_zero_only(print)(
+                f"warning: the weights of the best epoch, {wanted['epoch']}, are lost: going on"
+                f" with the best {instead}"
+            )
+        return self._take(found[0][1]) if found else None
+
+    def _take(self, saved: Mapping[str, Any]) -> None:
+        net = {name: tensor.clone() for name, tensor in saved["net"].items()}  # out of the file
+        self.best = {key: saved[key] for key in ("epoch", "score", "metrics")} | {"net": net}
 
 
 def _net(trainer: L.Trainer, learner: L.LightningModule) -> nn.Module:

@@ -37,6 +37,11 @@ class Interrupt(Checkpoint):
         """Take the signals over."""
         self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take them again: Lightning has put a handler of its own first, which would raise."""
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back, after an exception too."""
         for number, handler in self._before.items():
@@ -59,8 +64,9 @@ class Interrupt(Checkpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Stop in the middle of an epoch."""
-        if not trainer.is_last_batch:
+        """Stop in the middle of an epoch, but not among batches whose gradients are accumulated."""
+        goes_on = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not trainer.is_last_batch and not goes_on:
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

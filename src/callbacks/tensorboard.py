@@ -46,7 +46,7 @@ class TensorBoard(Checkpoint):
         if not trainer.is_global_zero:
             return
         done = len(self.history.rows)
-        self.writer = SummaryWriter(str(self.folder), purge_step=done + 1 if done else None)
+        self.writer = SummaryWriter(str(self.folder), purge_step=done + 1)
         if not done:
             self.writer.add_text("config", f"```yaml\n{self.config}\n```")
             self.writer.add_custom_scalars(self.layout)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from src.data.decode import Facts, read_image
 from src.data.files import ImageFiles
 from src.data.twins import find_twins
-from src.run_folder import sync_folder
+from src.durable import whole
 
 VERSION = 2  # raise it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once
@@ -95,11 +95,13 @@ class ImageCache:
             index = self.folder / "index.npz"
             if index.exists() and (size is None or self._path(size).exists()):
                 return  # another process was faster
+            for left in self.folder.glob(".*.tmp"):  # by a process that was killed
+                left.unlink()
             start = time.perf_counter()
             print(f"decoding the {len(self.files.paths):,} images of {self.name}, once", flush=True)
             facts = self._write_images(size) if size else [f for f, _ in self._read_all(None)]
             if not index.exists():
-                with _whole(index) as file:
+                with whole(index) as file:
                     columns = zip(*facts, strict=True)
                     named: dict[str, Any] = {
                         field: _column(v) for field, v in zip(Facts._fields, columns, strict=True)
@@ -111,7 +113,7 @@ class ImageCache:
         nothing = np.zeros((3, size, size), np.uint8)
         header = {"descr": "|u1", "fortran_order": False}
         facts = []
-        with _whole(self._path(size)) as file:
+        with whole(self._path(size)) as file:
             shape = (len(self.files.paths), *nothing.shape)
             np.lib.format.write_array_header_1_0(file, {**header, "shape": shape})
             for fact, pixels in self._read_all(size):
@@ -144,24 +146,6 @@ def _locked(path: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when all of it is on the disk. Its writer holds the lock."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is said with its place
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def cores() -> int:

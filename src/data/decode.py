@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 500_000_000  # as many 16-bit RGBA pixels, packed badly
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, from 89 million on
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # not EPS: it would run Ghostscript
 WHITE = (255, 255, 255, 255)
@@ -36,6 +37,8 @@ class Facts(NamedTuple):
 
 def read_image(path: Path, size: int | None, fit: str) -> tuple[Facts, NDArray[np.uint8] | None]:
     """Facts of a file and its pixels [3, size, size]; pixels are None if broken or size is None."""
+    if (size_on_disk := path.stat().st_size) > MAX_BYTES:
+        return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None
     content = path.read_bytes()
     sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     try:

@@ -65,7 +65,7 @@ def find_class_images(root: Path) -> ImageFiles:
     for part, name, folder in where:
         before, target = len(images), classes.index(name)
         for path, stat in _walk(root, folder):
-            if path.rpartition(".")[2].lower() in EXTENSIONS:
+            if stat and path.rpartition(".")[2].lower() in EXTENSIONS:
                 images.append((path, stat.st_size, stat.st_mtime_ns, target, part))
             else:
                 ignored.append(path)
@@ -99,16 +99,28 @@ def _folders(root: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _walk(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Each visible file below root/folder: its path relative to root, and its stat."""
-    if not (root / folder).is_dir():
-        return
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = f"{folder}/{entry.name}"
-            if entry.is_dir():
-                yield from _walk(root, path)
-            else:
-                yield path, entry.stat()
+def _walk(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Each visible entry below root/folder: its path relative to root, and the stat of a file.
+
+    What is no file (a pipe, which would be waited for, or a link to nothing) has None. A folder to
+    which links lead more than once, as in a loop, is entered once.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder] if (root / folder).is_dir() else []
+    while waiting:
+        current = waiting.pop()
+        place = (root / current).stat()
+        if (place.st_dev, place.st_ino) in seen:
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        with os.scandir(root / current) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                path = f"{current}/{entry.name}"
+                if entry.is_dir():
+                    waiting.append(path)
+                elif entry.is_file():
+                    yield path, entry.stat()
+                else:
+                    yield path, None

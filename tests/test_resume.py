@@ -1,0 +1,212 @@
+"""What a run survives, to the bit: SIGKILL at any step and inside any save, EMA, two ranks."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from src.checkpoint_io import load
+from src.run_folder import BEST, LAST, Stopped, is_locked, read_metrics
+from tests.tiny import BATCHES, in_child, rows, same, tiny, train, weights
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 3
+STEPS = EPOCHS * BATCHES
+
+
+@pytest.fixture
+def config(compose, image_folder, tmp_path_factory):
+    place = tmp_path_factory.getbasetemp()
+    long = f"trainer.max_epochs={EPOCHS}"
+    return lambda *more: tiny(compose, image_folder, place, "save_every_s=0", long, *more)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """once(name, cfg): the folder of an unbroken run, trained when it is first asked for."""
+    place = tmp_path_factory.mktemp("unbroken")
+
+    def make(name, cfg):
+        if not (place / name).exists():
+            train(cfg, place / name)
+        return place / name
+
+    return make
+
+
+def assert_as_unbroken(folder, unbroken):
+    """Weights, history, metrics, what TensorBoard shows; nothing is left over."""
+    assert same(load(folder / BEST)["net"], load(unbroken / BEST)["net"])
+    last, expected = (load(run / LAST) for run in (folder, unbroken))
+    assert same(last["state_dict"], expected["state_dict"])
+    assert rows(folder) == rows(unbroken)
+    keys = "status", "metrics", "objective", "best_epoch", "epochs", "best_sha256"
+    metrics, wanted = (read_metrics(run) for run in (folder, unbroken))
+    assert {key: metrics[key] for key in keys} == {key: wanted[key] for key in keys}
+    assert shown(folder) == shown(unbroken)
+    assert not list(folder.rglob("*.tmp"))
+    assert not list(folder.rglob("*.previous.ckpt"))
+
+
+def shown(folder):
+    """Every scalar that TensorBoard shows of a run, but for those that tell the time."""
+    warnings.filterwarnings("ignore", module="tensorboard")
+    events = EventAccumulator(str(folder), purge_orphaned_data=True).Reload()
+    names = [name for name in events.Tags()["scalars"] if name != "seconds"]
+    return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in names}
+
+
+def later(folder):
+    """As if what is there had been written a minute ago: TensorBoard sorts its files by seconds."""
+    for path in sorted(folder.glob("events.out.*")):
+        stem, seconds = path.name.split(".")[:4], int(path.name.split(".")[3])
+        rest = path.name.split(".")[4:]
+        path.rename(folder / ".".join([*stem[:3], str(seconds - 60), *rest]))
+
+
+def renames(monkeypatch, act):
+    """`act(n, path)` is called as the nth file of the run is about to get its name."""
+    count, original = 0, Path.replace
+
+    def counted(self, target):
+        nonlocal count
+        count += 1
+        act(count, Path(target))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_sigkill_at_a_seeded_step_costs_nothing(config, once, tmp_path, seed, hit):
+    unbroken = once("plain", config())
+    step = random.Random(seed).randint(1, STEPS)
+
+    def die(batch):
+        if batch == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder = tmp_path / "run"
+    assert in_child(lambda: train(config(), folder, at_batch=die)) == -signal.SIGKILL
+    assert read_metrics(folder) is None
+    assert not is_locked(folder)
+    later(folder)
+    train(config(), folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGKILL in step {step} of {STEPS}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_sigkill_as_a_file_gets_its_name_costs_nothing(config, once, tmp_path, seed, hit):
+    unbroken, folder = once("plain", config()), tmp_path / "run"
+    told = tmp_path / "told"
+    at = seed + 1 if seed < 8 else random.Random(seed).randint(9, 15)
+
+    def killed():
+        def die(n, target):
+            if n == at:
+                told.write_text(target.name)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        renames(pytest.MonkeyPatch(), die)
+        train(config(), folder)
+
+    assert in_child(killed) == -signal.SIGKILL
+    later(folder)
+    train(config(), folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGKILL before the rename to {told.read_text()}")
+
+
+@pytest.mark.parametrize("batch", [2, 4, 7, 12])
+def test_killed_twice_costs_nothing(config, once, tmp_path, batch, hit):
+    """Stopped politely, then killed in the first step after the resume, then resumed."""
+    unbroken, folder = once("plain", config()), tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(config(), folder, stop_after=batch)
+    later(folder)
+    if batch < STEPS:
+        die = lambda n: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        assert in_child(lambda: train(config(), folder, at_batch=die)) == -signal.SIGKILL
+    later(folder)
+    later(folder)
+    train(config(), folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGTERM in step {batch}, then SIGKILL in the step after the resume")
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5, 8, 11])
+def test_a_moving_average_of_the_weights_resumes_exactly(config, once, tmp_path, batch, hit):
+    cfg = config("ema_decay=0.8")
+    unbroken, folder = once("ema", cfg), tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(cfg, folder, stop_after=batch)
+    later(folder)
+    train(cfg, folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGTERM in step {batch}, with ema_decay")
+
+
+@pytest.mark.parametrize("batch", [2, 4, 6, 9, 11])
+def test_early_stopping_stops_where_it_would_have(config, once, tmp_path, batch, hit):
+    cfg = config("optim.lr=1e-12", "patience=2", "trainer.max_epochs=9", "sched=constant")
+    unbroken, folder = once("patience", cfg), tmp_path / "run"
+    assert len(rows(unbroken)) == 3  # the first, and two that are not better
+    with pytest.raises(Stopped):
+        train(cfg, folder, stop_after=batch)
+    later(folder)
+    train(cfg, folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGTERM in step {batch}, with patience")
+
+
+@pytest.mark.parametrize("batch", [3, 6])
+def test_accumulated_batches_resume_exactly(config, once, tmp_path, batch, hit):
+    """A stop between two optimiser steps: the gradients so far are lost, unless it waits."""
+    cfg = config("trainer.accumulate_grad_batches=2")
+    unbroken, folder = once("accumulate", cfg), tmp_path / "run"
+    with pytest.raises(Stopped):
+        train(cfg, folder, stop_after=batch)
+    later(folder)
+    train(cfg, folder)
+    assert_as_unbroken(folder, unbroken)
+    hit(f"SIGTERM in batch {batch}, with accumulated gradients")
+
+
+@pytest.mark.slow
+def test_two_ranks_go_on_in_the_middle_of_an_epoch(tmp_path, hit):
+    """Gloo, on the command line; SIGTERM in the second epoch."""
+    command = [sys.executable, "-m", "src.train"]
+    small = ["data.num_images=100", "data.resolution=32", "data.batch_size=2", "save_every_s=0"]
+    small += ["trainer.max_epochs=3", "model=alexnet", "model.head=[16]", "model.width=0.1"]
+    small += ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    start = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, **pipes}
+    done = subprocess.run([*command, *small, "hydra.run.dir=unbroken"], **start)
+    assert done.returncode == 0, done.stdout
+    with subprocess.Popen([*command, *small, "hydra.run.dir=run"], **start) as process:
+        for line in process.stdout:
+            if re.search(r"epoch +1/3", line):
+                process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+    place = load(tmp_path / "run" / LAST)["loops"]["fit_loop"]
+    position = place["epoch_loop.batch_progress"]["current"]["ready"]
+    done = subprocess.run([*command, "resume=run"], **start)
+    assert done.returncode == 0, done.stdout
+    assert_as_unbroken(tmp_path / "run", tmp_path / "unbroken")
+    hit(f"SIGTERM to the first of two ranks, saved at batch {position} of an epoch")
+
+
+def test_weights_differ_when_they_should(config, once, tmp_path):
+    """The comparison above can fail."""
+    other = train(config("seed=1"), tmp_path / "other")
+    assert not same(weights(other), load(once("plain", config()) / BEST)["net"])

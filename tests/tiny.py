@@ -1,0 +1,82 @@
+"""A tiny training in this process: dropout, crops, flips and colour draws on; half a second."""
+
+import os
+import signal
+import traceback
+
+import torch
+
+from src.out_of_memory import explained
+from src.run_folder import RunFolder, read_history
+from src.training import Training
+
+EPOCHS, BATCHES = 2, 4
+
+
+def tiny(compose, image_folder, place, *overrides):
+    """Its config; the cache of decoded images is in `place`."""
+    return compose(
+        "data=folder",
+        f"data.root={image_folder}",
+        "data.resolution=32",
+        "data.load_size=36",
+        "data.batch_size=3",
+        "augment=alexnet",
+        "model=alexnet",
+        "model.head=[16,16]",
+        "model.width=0.1",
+        f"trainer.max_epochs={EPOCHS}",
+        "optim.lr=0.05",
+        "sched=cosine",
+        f"cache_dir={place}/.cache",
+        *overrides,
+    )
+
+
+def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
+    """Run; with `stop_after`, a SIGTERM arrives during that batch (counted from 1 over epochs).
+
+    `at_batch(n)` is called as batch n begins.
+    """
+    with RunFolder(folder, keep=True) as run, explained(cfg.data.batch_size, cfg.data.resolution):
+        training = Training(cfg, run.path, run.record, trial=trial)
+        batches = 0
+
+        def count(*args):
+            nonlocal batches
+            batches += 1
+            if batches == stop_after:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if at_batch is not None:
+                at_batch(batches)
+
+        training.learner.on_train_batch_start = count
+        training.run()
+    return training
+
+
+def weights(training):
+    return {k: v.clone() for k, v in training.learner.net.state_dict().items()}
+
+
+def rows(folder):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(folder)]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def in_child(function):
+    """Call `function` in a forked process: 0, 1 if it raised, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
