@@ -109,11 +109,14 @@ class Ledger:
 
     def _place(self, trial: FrozenTrial) -> Record | None:
         attrs = trial.user_attrs
-        if "cell" not in attrs or attrs.get("result", {}).get("status") == "surplus":
-            return None  # its sweeper died while it was being asked for, or it was one too many
+        if "cell" not in attrs:
+            return None  # its sweeper died while it was being asked for
         number = attrs.get("number", trial.number)
         values = attrs["cell"]["values"]
         folder = attrs.get("folder") or folder_name(number, values)
+        first = self.by_identity.get(attrs["cell"]["identity"], number)
+        if first < number and attrs.get("grid"):
+            return None  # two machines entered the cell at the same moment: the first entry counts
         new = Record(number, attrs["cell"]["identity"], values, folder)
         record = self.records.setdefault(number, new)
         attempt = attrs.get("attempt", 0)
@@ -121,7 +124,6 @@ class Ledger:
         if known is not None and known.number < trial.number:
             return None
         record.attempts[attempt] = trial
-        first = self.by_identity.get(record.identity, number)
         self.by_identity[record.identity] = min(first, number)
         return record
 
@@ -137,7 +139,8 @@ class Ledger:
             self.sync()
             for cell in cells:
                 if cell.identity not in self.by_identity:
-                    attrs = {"cell": {"identity": cell.identity, "values": dict(cell.values)}}
+                    content = {"identity": cell.identity, "values": dict(cell.values)}
+                    attrs = {"cell": content, "grid": True}
                     params = {k: _typed(v, distributions[k]) for k, v in cell.values.items()}
                     self._create(attrs, params, distributions)
             self.sync()

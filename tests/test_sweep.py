@@ -200,6 +200,22 @@ def test_the_same_cells_are_entered_once(ledger):
     assert len(one.records) == 4
 
 
+def test_two_machines_that_enter_a_cell_at_once_make_one_record(ledger, monkeypatch):
+    one, two = ledger(), ledger()
+    new = [Cell({"seed": "9"}, "identity-9")]
+    axes = {"seed": ["0", "1", "2", "9"]}
+    with monkeypatch.context() as blind:  # `two` reads, then `one` writes, then `two` writes
+        blind.setattr(two, "sync", lambda: None)
+        one.add(new, axes)
+        two.add(new, axes)
+    for view in (one, two):
+        view.sync()
+        assert [*view.records] == [0, 1, 2, 3]
+    assert len(one.study.trials) == 5
+    assert one.claim(one.records[3])
+    assert not two.claim(two.records[3])
+
+
 def test_of_two_takeovers_one_counts(ledger, monkeypatch):
     dead = ledger()
     dead.worker = "host|boot|3|3"
