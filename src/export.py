@@ -75,7 +75,7 @@ def program(net: "Trained") -> "ExportedProgram":
             super().__init__()
             self.represent, self.net = net.view.represent, net.net
 
-        def forward(self, images: Tensor) -> Tensor:
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
             return net.task.predict(self.net(self.represent(images)))
 
     whole = Whole().eval().to(memory_format=torch.contiguous_format)

@@ -7,6 +7,8 @@ import torch
 
 from src import export, trained
 
+pytestmark = pytest.mark.slow
+
 NETS = {
     "alexnet": ["model=alexnet", "model.width=0.1", "model.head=[16,16]", "data.resolution=64"],
     "small_cnn": ["model=small_cnn", "data.resolution=32", "data.load_size=36"],

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from src.data.decode import to_rgb, to_square
 from src.studies.figures import COLOURS, STYLE
@@ -50,12 +50,13 @@ def reliability(found: Mapping[str, Any]) -> Figure:
     figure = Figure((5, 4.8), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     colours = [BLUE if n >= FEW else PALE for n in found["images"]]
-    upper.bar(middles, accuracy, 0.9 / bins, color=colours, label="accuracy")
-    upper.bar([0], [0], color=PALE, label=f"of fewer than {FEW} images")
+    upper.bar(middles, accuracy, 0.9 / bins, color=colours)
+    upper.bar([0], [0], color=BLUE, label="accuracy")
+    upper.bar([0], [0], color=PALE, label=f"the same, of fewer than {FEW} images")
     upper.plot(confidence, confidence, "_", color=RED, markersize=12, label="mean confidence")
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     upper.set(ylabel="accuracy", ylim=(0, 1), title=f"Reliability (ECE {found['ece']:.3f})")
-    upper.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3)
     lower.bar(middles, found["images"], 0.9 / bins, color=GREY)
     lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
     return figure
@@ -87,8 +88,12 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     for row, x, y in zip(rows, seconds, values, strict=True):
         axes.annotate(f"{row['crops']}", (x, y), textcoords="offset points", xytext=(6, 5))
     axes.set_xscale("log")
+    axes.set_xticks(seconds, [f"{s:.3g}" for s in seconds])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.15)
-    axes.set(xlabel="seconds for all images", ylabel=name, title="1, 10 and 144 views an image")
+    axes.set(
+        xlabel="seconds for all images", ylabel=name, title="Views of each image: gain and cost"
+    )
     if metric == "acc":
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure

@@ -95,7 +95,10 @@ def shown(name: str, value: float) -> str:
 def with_interval(name: str, found: Mapping[str, Any]) -> list[str]:
     """A value, and its interval."""
     low, high = found["interval"]
-    return [shown(name, found["value"]), f"{shown(name, low)} to {shown(name, high)}"]
+    return [
+        shown(name, found["value"]),
+        f"{shown(name, low)} to {shown(name, high)}".replace(" points to", " to"),
+    ]
 
 
 def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
@@ -169,4 +172,4 @@ def _of_classes(found: Mapping[str, Any], plots: Sequence[str]) -> list[str]:
 
 
 def _plots(there: Sequence[str], *names: str) -> list[str]:
-    return [f"![{CAPTIONS[n]}](plots/{n}.png)\n\n*{CAPTIONS[n]}*" for n in names if n in there]
+    return [f"![{CAPTIONS[n]}](plots/{n}.png)" for n in names if n in there]
