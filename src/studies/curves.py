@@ -1,17 +1,17 @@
 """Learning curves, and what went on inside the layers, over epochs."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from src.studies.cells import Cell
-from src.studies.figures import figure, looks, parts
+from src.studies.figures import figure, legend, looks, parts, shades
 from src.studies.metrics import is_fraction
 from src.studies.statistics import Sample
 from src.studies.sweep import Sweep
@@ -27,21 +27,19 @@ QUANTITIES = {
     "saturated": "share of saturated units",
     "sparse": "share of zeros",
 }
-MOST_PANELS = 6
+MOST_PANELS, WIDE_TITLE = 6, 22  # cells; letters of which three fit side by side
 
 
 def learning_curves(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple[str, str]]:
     """Loss and metric on train and val; [(file, what it shows)]."""
     drawn = []
-    shown = [cell for cell in cells if cell.runs]
-    for name, group in parts(sweep, shown).items():
-        stem = "-".join(["curves", *name.replace(",", "").split()])
-        path = folder / f"{stem.replace('/', '-')}.png"
+    for name, group in parts(sweep, [cell for cell in cells if cell.runs]).items():
+        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', f'curves {name}'.strip().lower())}.png"
         with figure(path, 4.8) as page:
             axes = page.subplots(2, 2, sharex=True, sharey="row")
             for row, metric in zip(axes, ("loss", sweep.metric), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
-                    for cell, look in zip(group, looks(sweep, group), strict=True):
+                    for cell, look in zip(group, looks(group), strict=True):
                         _band(ax, cell.curve(f"{split}/{metric}"), metric, cell.label, look)
                     ax.set_title(f"{split} {metric}", loc="left")
                 row[0].set_ylabel(title(metric))
@@ -49,8 +47,7 @@ def learning_curves(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[t
             for ax in axes[1]:
                 ax.set_xlabel("epoch")
                 ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            handles, labels = axes[0, 0].get_legend_handles_labels()
-            page.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+            legend(page, axes[0, 0])
         which = f"Learning curves, {name}" if name else "Learning curves"
         caption = f"{which}: mean over seeds, and the band from lowest to highest."
         drawn.append((path.name, caption))
@@ -85,25 +82,28 @@ def diagnostics(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple
         if column.startswith("diag/"):
             _, layer, quantity = column.rsplit("/", 2)[-3:]
             layers.setdefault(quantity, []).append(layer)
-    drawn = []
-    for quantity, names in layers.items():
-        wide = min(3, len(shown))
-        high = -(-len(shown) // wide)
-        path = folder / f"diag-{quantity}.png"
-        with figure(path, 0.6 + 2.0 * high) as page:
-            axes = page.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
-            for ax, cell in zip(axes, shown, strict=False):
-                for i, layer in enumerate(names):
-                    look = {"color": mpl.colormaps["viridis"](0.9 * i / max(1, len(names) - 1))}
-                    _band(ax, cell.curve(f"diag/{layer}/{quantity}"), "", layer, look)
-                ax.set_title(cell.label, loc="left")
-                ax.set_xlabel("epoch")
-                ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    return [_layers(quantity, names, shown, folder) for quantity, names in layers.items()]
+
+
+def _layers(
+    quantity: str, names: Sequence[str], cells: Sequence[Cell], folder: Path
+) -> tuple[str, str]:
+    wide = min(len(cells), 2 if any(len(cell.label) > WIDE_TITLE for cell in cells) else 3)
+    high = -(-len(cells) // wide)
+    path = folder / f"diag-{quantity}.png"
+    what = QUANTITIES.get(quantity, quantity)
+    with figure(path, 0.7 + 1.9 * high) as page:
+        axes = page.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
+        for ax, cell in zip(axes.flat, cells, strict=False):
+            for layer, shade in zip(names, shades(len(names)), strict=True):
+                _band(ax, cell.curve(f"diag/{layer}/{quantity}"), "", layer, {"color": shade})
+            ax.set_title(cell.label, loc="left")
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            if quantity in ("grad_norm", "update_ratio"):
                 _stretch(ax)
-            for ax in axes[len(shown) :]:
-                ax.set_visible(False)
-            axes[0].set_ylabel(QUANTITIES.get(quantity, quantity))
-            handles, labels = axes[0].get_legend_handles_labels()
-            page.legend(handles, labels, loc="outside upper left", ncols=min(5, len(labels)))
-        drawn.append((path.name, f"{QUANTITIES.get(quantity, quantity)}, by layer.".capitalize()))
-    return drawn
+        for ax in list(axes.flat)[len(cells) :]:
+            ax.set_visible(False)
+        page.supxlabel("epoch", fontsize="medium")
+        page.supylabel(what, fontsize="medium")
+        legend(page, axes[0, 0])
+    return path.name, f"{what.capitalize()}, by layer: mean over seeds, and their range."

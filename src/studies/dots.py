@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.studies.cells import Cell, spread
-from src.studies.figures import COLOURS, figure
+from src.studies.figures import COLOURS, figure, legend
 from src.studies.metrics import is_fraction
 from src.studies.sweep import Sweep
 from src.studies.tables import title
@@ -20,24 +20,26 @@ def cells_chart(
     sweep: Sweep, cells: Sequence[Cell], word: str, level: float, folder: Path
 ) -> tuple[str, str]:
     """Every seed a dot, every cell a mean with its interval; the file and what it shows."""
-    shown = [cell for cell in cells if len(cell.numbers(word))]
+    rows = [(cell.label, cell.numbers(word)) for cell in cells]
+    rows = [(label, values) for label, values in rows if len(values)]
     path = folder / f"cells-{re.sub(r'[^a-z0-9]+', '-', word.lower())}.png"
     scale = 100 if is_fraction(word) else 1
-    with figure(path, 0.75 + 0.27 * len(shown)) as page:
+    with figure(path, 0.75 + 0.27 * len(rows)) as page:
         ax = page.subplots()
-        for y, cell in enumerate(shown):
-            values = cell.numbers(word) * scale
-            found = spread(values, level)
+        for y, (_, values) in enumerate(rows):
+            found = spread(values * scale, level)
             if found.n > 1:
                 ax.plot([found.low, found.high], [y, y], color=COLOURS[0], linewidth=1.6, zorder=2)
             ax.plot(found.mean, y, "D", color=COLOURS[0], markersize=5, zorder=3)
-            ax.plot(values, [y + 0.22] * len(values), "o", color="#555555", markersize=3, alpha=0.7)
+            ax.plot(
+                values * scale, [y + 0.22] * found.n, "o", color="#555555", markersize=3, alpha=0.7
+            )
         asked = sweep.about.get("reference") or {}
         limit = asked.get("at_least", asked.get("at_most"))
         if asked.get("metric") == word and limit is not None:
             ax.axvline(limit * scale, color="#999999", linestyle=":", linewidth=1.2)
-        ax.set_yticks(range(len(shown)), [textwrap.fill(cell.label, 34) for cell in shown])
-        ax.set_ylim(len(shown) - 0.4, -0.6)
+        ax.set_yticks(range(len(rows)), [textwrap.fill(label, 34) for label, _ in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(title(word))
     dotted = "; dotted: what the reference must reach" * (asked.get("metric") == word)
@@ -46,7 +48,7 @@ def cells_chart(
 
 def claims_chart(judged: Sequence[Judged], folder: Path) -> list[tuple[str, str]]:
     """Every effect with its interval in units of its claim's margin; none when none is tested."""
-    tested = [(i, j) for i, j in enumerate(judged, 1) if j.pairs]
+    tested = [(i, j) for i, j in enumerate(judged, 1) if math.isfinite(j.effect)]
     if not tested:
         return []
     path = folder / "claims.png"
@@ -74,6 +76,6 @@ def claims_chart(judged: Sequence[Judged], folder: Path) -> list[tuple[str, str]
         for name, tone in TONES.items():
             if any(one.verdict == name for _, one in tested):
                 ax.plot([], [], "D-", color=tone, label=name)
-        page.legend(loc="outside upper left", ncols=3)
+        legend(page, ax)
     text = "Effects with their intervals, in margins. Lines: no effect and the smallest of interest"
     return [(path.name, f"{text}; both margins for what should be near.")]

@@ -3,15 +3,17 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from src.studies.cells import Cell
-from src.studies.sweep import Sweep
+from src.studies.sweep import Sweep, is_number
 
 WIDTH = 6.2  # inches: a text column
 # Okabe and Ito 2008, told apart with every kind of colour blindness; without its yellow
@@ -50,36 +52,40 @@ def figure(path: Path, height: float) -> Iterator[Figure]:
         )
 
 
-def looks(sweep: Sweep, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """A colour and a dash for each cell: a scale for the values of one numeric axis."""
-    varied = [axis for axis in sweep.axes if len({cell.values[axis] for cell in cells}) > 1]
-    if len(varied) == 1 and len(cells) > 3 and numeric(cells, varied[0]):
-        scale = mpl.colormaps["viridis"]
-        return [{"color": scale(0.9 * i / (len(cells) - 1))} for i in range(len(cells))]
-    count = len(COLOURS)
+def legend(page: Figure, ax: Axes) -> None:
+    """What the lines of `ax` are, above the figure, in as many columns as fit."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 110 // (10 + max(map(len, labels), default=0))  # a line holds 110 letters
+    page.legend(handles, labels, loc="outside upper left", ncols=max(1, min(5, columns)))
+
+
+def shades(count: int) -> list[Any]:
+    """Colours for things that have an order."""
+    return [mpl.colormaps["viridis"](0.82 * i / max(1, count - 1)) for i in range(count)]
+
+
+def looks(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """A colour and a dash for each cell; shades where they differ in one number only."""
+    count = len(cells)
+    varied = [axis for axis in cells[0].values if len({cell.values[axis] for cell in cells}) > 1]
+    if len(varied) == 1 and count > 3 and all(is_number(c.values[varied[0]]) for c in cells):
+        return [{"color": shade} for shade in shades(count)]
+    colours = (COLOURS * count)[:count]
     return [
-        {"color": COLOURS[i % count], "linestyle": DASHES[i // count % len(DASHES)]}
-        for i in range(len(cells))
+        {"color": colour, "linestyle": DASHES[i // len(COLOURS) % len(DASHES)]}
+        for i, colour in enumerate(colours)
     ]
-
-
-def numeric(cells: Sequence[Cell], axis: str) -> bool:
-    """Whether all values of `axis` are numbers."""
-    try:
-        return all(float(cell.values[axis]) is not None for cell in cells)
-    except ValueError:
-        return False
 
 
 def parts(sweep: Sweep, cells: Sequence[Cell], most: int = 7) -> dict[str, list[Cell]]:
     """`cells` in groups that one figure can show: by the axis that makes the fewest of them."""
     splits = []
-    for axis in sweep.varied:
+    for axis in sweep.varied if len(sweep.varied) > 1 and len(cells) > most else []:
         groups: dict[str, list[Cell]] = {}
         for cell in cells:
-            groups.setdefault(sweep.label({axis: cell.values[axis]}), []).append(cell)
+            rest = {key: value for key, value in cell.values.items() if key != axis}
+            within = replace(cell, label=sweep.label(rest))
+            groups.setdefault(sweep.label({axis: cell.values[axis]}), []).append(within)
         splits.append(groups)
     small = [groups for groups in splits if max(map(len, groups.values())) <= most]
-    if len(cells) <= most or len(splits) < 2 or not splits:
-        return {"": list(cells)}
-    return min(small or splits, key=len)
+    return min(small or splits, key=len, default={"": list(cells)})

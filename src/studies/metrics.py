@@ -5,6 +5,7 @@
 `epochs to val/acc 0.4` is the first epoch to reach it, or one more than there were.
 `wobble val/acc` is the standard deviation of its changes from epoch to epoch, in the second half.
 `gap acc` is how much worse test is than train, at the best epoch.
+The training loss of a run that diverged is infinite; it has no other number.
 """
 
 import math
@@ -43,6 +44,8 @@ def number(run: Run, word: str) -> float:
         ValueError: The word makes no sense.
     """
     how, _, name = word.partition(" ")
+    if run.diverged:
+        return math.inf if name == "train/loss" and how in OVER_EPOCHS else math.nan
     if not name:
         value = run.record.get("metrics", {}).get(word, run.record.get(word))
         return float(value) if isinstance(value, int | float) else math.nan
@@ -81,7 +84,7 @@ def never_reached(run: Run, word: str) -> bool:
 def shown(word: str, value: float, *, signed: bool = False, unit: bool = True) -> str:
     """`value` as it is printed: fractions in percent, or in points when it is a difference."""
     if not math.isfinite(value):
-        return "-"
+        return "-" if math.isnan(value) else "∞"
     sign = "+" if signed else ""
     if is_fraction(word):
         points = signed or word.startswith(("wobble", "gap"))

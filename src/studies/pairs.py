@@ -30,6 +30,7 @@ class Pairs:
     title: str  # what is compared
     d: Sample
     notes: list[str]
+    sides: tuple[Sample, Sample] | None = None  # the larger as claimed first, when d is not finite
 
 
 def comparisons(sweep: Sweep, claim: Claim) -> list[Pairs]:
@@ -74,7 +75,7 @@ def _against(sweep: Sweep, claim: Claim, than: Mapping[str, Any]) -> Pairs:
     by_seed = defaultdict(list)
     for key in sorted(of.keys() & other.keys()):  # sums depend on the order, in the last bit
         difference = _difference(claim, of[key], other[key])
-        if math.isfinite(difference):
+        if not math.isnan(difference):
             by_seed[key[0]].append(difference)
     d = np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)])
     names = sweep.label(claim.of), sweep.label(than)
@@ -83,14 +84,21 @@ def _against(sweep: Sweep, claim: Claim, than: Mapping[str, Any]) -> Pairs:
     notes = [*of_notes, *than_notes]
     if len(of) != len(other):
         notes.append(f"{len(of)} numbers against {len(other)}: only seeds that both have count")
-    return Pairs(_title(claim, *names), d, list(dict.fromkeys(notes)))
+    sides = None
+    if not np.isfinite(d).all():
+        sides = np.array(list(of.values())), np.array(list(other.values()))
+        sides = sides[::-1] if _turned(claim) else sides
+    return Pairs(_title(claim, *names), d, list(dict.fromkeys(notes)), sides)
 
 
 def _difference(claim: Claim, of: float, than: float) -> float:
     if claim.kind == "variability":
         return math.log(of) - math.log(than) if of > 0 and than > 0 else math.nan
-    turned = claim.kind == "gap" or (claim.kind == "extreme" and claim.end == "lowest")
-    return than - of if turned else of - than
+    return than - of if _turned(claim) else of - than
+
+
+def _turned(claim: Claim) -> bool:
+    return claim.kind == "gap" or (claim.kind == "extreme" and claim.end == "lowest")
 
 
 def _title(claim: Claim, of: str, than: str) -> str:
@@ -100,8 +108,8 @@ def _title(claim: Claim, of: str, than: str) -> str:
         return f"{of_word} minus {than_word}{who}"
     if claim.kind == "variability":
         return f"{of_word}, {of} over {than}"
-    turned = claim.kind == "gap" or (claim.kind == "extreme" and claim.end == "lowest")
-    return f"{of_word}, {than} minus {of}" if turned else f"{of_word}, {of} minus {than}"
+    pair = f"{than} minus {of}" if _turned(claim) else f"{of} minus {than}"
+    return f"{of_word}, {pair}"
 
 
 def _against_target(sweep: Sweep, claim: Claim) -> Pairs:
@@ -123,10 +131,10 @@ def _side(
     if unknown := [axis for axis in values if axis not in [*sweep.axes, SEED]]:
         raise NotTestedError(f"{unknown[0]} is no axis of this sweep")
     runs = [run for run in sweep.runs if chosen(run, values)]
-    found = [(run, number(run, word)) for run in runs if run.finished]
+    found = [(run, number(run, word)) for run in runs if run.finished or run.diverged]
     groups = defaultdict(list)
     for run, value in found:
-        if math.isfinite(value):
+        if not math.isnan(value):
             groups[run.seed, tuple(run.values[axis] for axis in rest)].append(value)
     used = sum(map(len, groups.values()))
     if len({seed for seed, _ in groups}) < 2:
@@ -134,6 +142,8 @@ def _side(
         error = next((f" ({run.error.split(':', 1)[-1].strip()})" for run in runs if run.error), "")
         raise NotTestedError(f"{name} has {why}{error}, and two seeds are the least")
     notes = [f"{name}: {used} of {len(runs)} runs have a number"] * (used < len(runs))
+    if diverged := sum(value == math.inf for _, value in found):
+        notes.append(f"{name}: {diverged} of {len(runs)} runs diverged, so ranks are tested")
     if never := sum(never_reached(run, word) for run, _ in found):
         notes.append(f"{name}: {never} of {used} runs never got there, and count as one epoch more")
     return {key: float(np.mean(values)) for key, values in groups.items()}, notes

@@ -49,6 +49,13 @@ def superior(d: Sample, margin: float) -> Evidence:
     return Evidence(p_above(d, 0.0), p_below(d, margin), bool(d.mean() >= margin))
 
 
+def superior_in_rank(of: Sample, than: Sample, margin: float) -> Evidence:
+    """As `superior`, where some numbers are infinite: by Mann and Whitney's test, not paired."""
+    above = stats.mannwhitneyu(of, than, alternative="greater").pvalue
+    below = stats.mannwhitneyu(of - margin, than, alternative="less").pvalue
+    return Evidence(float(above), float(below), bool(np.median(of) >= np.median(than) + margin))
+
+
 def equivalent(d: Sample, margin: float) -> Evidence:
     """Confirmed: -margin < mean < margin. Refuted: beyond one of them, each at half the level."""
     beyond = min(p_above(d, margin), p_below(d, -margin))
@@ -66,7 +73,7 @@ def all_of(parts: Sequence[Evidence]) -> Evidence:
 
 def interval(d: Sample, level: float) -> tuple[float, float]:
     """Two-sided t interval of the mean, of coverage 1 - level; NaN for fewer than two."""
-    if len(d) < 2:
+    if len(d) < 2 or not np.isfinite(d).all():
         return math.nan, math.nan
     half = float(stats.t.ppf(1 - level / 2, len(d) - 1) * stats.sem(d))
     return float(d.mean()) - half, float(d.mean()) + half
@@ -86,6 +93,8 @@ def seeds_to_confirm_or_refute(d: Sample, margin: float, level: float, *, two_si
     Whichever of confirming and refuting the measured mean points to.
     """
     mean, power = float(d.mean()), POWER
+    if not np.isfinite(d).all():
+        return MOST_SEEDS + 1
     if two_sided:
         distance = abs(abs(mean) - margin)
         inside = abs(mean) < margin

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -38,6 +39,11 @@ class Run:
     def finished(self) -> bool:
         """Whether it may enter a statistic."""
         return self.state == "finished" and self.record.get("status") == "finished"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its training loss ended as no number: worse than any other, not missing."""
+        return self.state == "failed" and self.error.startswith("FloatingPointError")
 
     @property
     def seed(self) -> str:
@@ -90,14 +96,23 @@ class Sweep:
         short = Counter(axis.split(".")[-1] for axis in self.axes)
         names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
         words = [(names[axis], plain(value)) for axis, value in shown.items()]
-        if len(words) == 1 and not re.fullmatch(r"[\d.e+-]+|true|false|null|none", words[0][1]):
-            return words[0][1]
+        bare = words[0][1] if len(words) == 1 else ""
+        if bare and not is_number(bare) and bare.lower() not in ("true", "false", "null", "none"):
+            return bare
         return ", ".join(" ".join(pair) for pair in words) or "all runs"
 
 
 def plain(value: Any) -> str:
     """A value without quotes and, when it is a path, without its folders."""
     return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` reads as a number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def same(one: Any, other: Any) -> bool:
@@ -107,10 +122,7 @@ def same(one: Any, other: Any) -> bool:
 
 def _canonical(value: Any) -> str:
     text = re.sub(r"[\s'\"]", "", str(value)).lower()
-    try:
-        return repr(float(text))
-    except ValueError:
-        return {"none": "null"}.get(text, text)
+    return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
 
 
 def load(folder: Path) -> Sweep:

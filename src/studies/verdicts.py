@@ -64,8 +64,15 @@ def margin(claim: Claim) -> float:
 
 
 def _evidence(claim: Claim, pairs: Iterable[Pairs]) -> st.Evidence:
-    test = st.equivalent if claim.two_sided else st.superior
-    return st.all_of([test(pair.d, margin(claim)) for pair in pairs])
+    return st.all_of([_one(claim, pair) for pair in pairs])
+
+
+def _one(claim: Claim, pair: Pairs) -> st.Evidence:
+    if claim.two_sided:
+        return st.equivalent(pair.d, margin(claim))
+    if pair.sides is not None:
+        return st.superior_in_rank(*pair.sides, margin(claim))
+    return st.superior(pair.d, margin(claim))
 
 
 def _verdict(

@@ -96,6 +96,8 @@ def write_run(folder: Path, values, found):
     config = json.loads(json.dumps(BASE))
     for key, value in values.items():
         part, _, last = key.rpartition(".")
+        if isinstance(config.get(key), dict):  # a choice of a group
+            part, last = key, "name"
         (config[part] if part else config)[last] = value
     config["data"]["split_seed"] = values.get("seed", 0)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

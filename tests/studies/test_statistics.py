@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from benchmarks.verdicts import LEVEL, errors
 from src.studies import statistics as st
 
 # Student 1908, as R's `sleep`; t.test(paired = TRUE) of its help page gives t = -4.0621, df = 9,
@@ -64,3 +66,11 @@ def test_no_spread_at_all():
 def test_all_of_takes_the_weakest_to_confirm_and_bonferroni_to_refute():
     parts = [st.Evidence(0.01, 0.9, True), st.Evidence(0.04, 0.02, True)]
     assert st.all_of(parts) == st.Evidence(0.04, 0.04, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", ["null", "margin"])
+@pytest.mark.parametrize("kind", ["greater", "equivalent", "extreme", "variability"])
+def test_verdicts_err_no_more_often_than_their_level(kind, truth):
+    most = stats.binom.ppf(0.999, 500, LEVEL) / 500
+    assert errors(kind, truth, n=5, repeats=500) <= most
