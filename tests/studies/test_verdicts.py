@@ -154,6 +154,22 @@ def test_a_cell_that_failed_in_one_seed_leaves_the_pairs_even(make_sweep):
     assert "tanh: 5 of 6 runs have a number" in one.notes
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [(5, "confirmed"), (2, "inconclusive")])
+def test_a_loss_that_diverged_is_above_any_other(make_sweep, seeds, expected):
+    """Of 5 above 5 others, Mann and Whitney's one-sided p is 1 in 252; of 2 above 2, 1 in 6."""
+
+    def results(values):
+        if values["act"] == "relu":
+            return "FloatingPointError: the training loss is nan in epoch 2"
+        return {"history": {"train/loss": [1.0, 0.5 + 0.1 * int(values["seed"])]}}
+
+    loss = claim(kind="extreme", metric="last train/loss", margin=0.05)
+    (one,) = judged(make_sweep, [loss], results, seeds=range(seeds))
+    assert one.verdict == expected
+    assert one.p_confirm == pytest.approx({5: 1 / 252, 2: 1 / 6}[seeds])
+    assert f"relu: {seeds} of {seeds} runs diverged, so ranks are tested" in one.notes
+
+
 @pytest.mark.parametrize(
     ("results", "more", "why"),
     [
