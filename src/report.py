@@ -49,7 +49,7 @@ def write(folder: Path) -> "Sweep":
         folder / "summary.csv", page.portable(tables.summary_csv(read, found, words, level))
     )
     facts = json.dumps(index.facts(read, judged), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / index.VERDICTS, page.portable(facts))
+    write_atomically(folder / index.FACTS, page.portable(facts))
     return read
 
 

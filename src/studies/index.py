@@ -13,11 +13,11 @@ from src.run_folder import write_atomically
 from src.studies.html import page
 from src.studies.sweep import Sweep
 from src.studies.tables import markdown
-from src.studies.verdicts import Judged
+from src.studies.verdicts import VERDICTS, Judged
 
-VERDICTS = "verdicts.json"
+FACTS = "verdicts.json"
 MARKS = "<!-- results -->", "<!-- /results -->"
-PUBLISHED = "report.md", "summary.csv", VERDICTS
+PUBLISHED = "report.md", "summary.csv", FACTS
 
 
 def facts(sweep: Sweep, judged: Iterable[Judged]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def facts(sweep: Sweep, judged: Iterable[Judged]) -> dict[str, Any]:
 
 def read(folders: Iterable[Path]) -> list[tuple[Path, dict[str, Any]]]:
     """The facts of those folders that have a report."""
-    files = [folder / VERDICTS for folder in folders]
+    files = [folder / FACTS for folder in folders]
     return [(file.parent, json.loads(file.read_text("utf-8"))) for file in files if file.is_file()]
 
 
@@ -45,16 +45,17 @@ def table(found: Iterable[tuple[Path, dict[str, Any]]], root: Path, waiting: Seq
     rows = []
     for folder, study in found:
         link = (folder / "report.md").relative_to(root).as_posix()
-        verdicts: dict[str, list[str]] = {}
-        for claim in study["claims"]:
-            verdicts.setdefault(claim["verdict"], []).append(claim["says"])
-        said = "; ".join(f"**{verdict}**: {', '.join(says)}" for verdict, says in verdicts.items())
+        said = []
+        for verdict in VERDICTS:
+            if says := [one["says"] for one in study["claims"] if one["verdict"] == verdict]:
+                scale = " at quick scale" * (study["scale"] == "quick")
+                said.append(f"**{verdict}{scale}**: {'; '.join(says)}.")
         runs = f"{study['finished']} of {study['planned']}"
         runs = str(study["planned"]) if study["finished"] == study["planned"] else runs
         rows.append(
             [
                 f"[{study['question']}]({link})",
-                said or "-",
+                " ".join(said) or "-",
                 study["scale"],
                 str(study["seeds"]),
                 runs,

@@ -12,7 +12,7 @@ from src.studies.claims import KINDS
 from src.studies.metrics import is_fraction, shown
 from src.studies.statistics import MOST_SEEDS
 from src.studies.sweep import Run, Sweep
-from src.studies.verdicts import CONFIRMED, INCONCLUSIVE, NOT_TESTED, REFUTED, Judged
+from src.studies.verdicts import VERDICTS, Judged
 
 Figures = Mapping[str, Sequence[tuple[str, str]]]  # heading -> (file below plots/, what it shows)
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
@@ -80,7 +80,7 @@ def at_scale(sweep: Sweep) -> str:
 def tally(judged: Sequence[Judged], sweep: Sweep) -> str:
     """The verdicts in a sentence."""
     counts = Counter(one.verdict for one in judged)
-    said = [f"{counts[v]} {v}" for v in (CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED) if counts[v]]
+    said = [f"{counts[v]} {v}" for v in VERDICTS if counts[v]]
     return f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {', '.join(said)}{at_scale(sweep)}."
 
 

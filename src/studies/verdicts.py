@@ -10,7 +10,8 @@ from src.studies.metrics import number, shown
 from src.studies.pairs import NotTestedError, Pairs, chosen, comparisons
 from src.studies.sweep import Sweep
 
-CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = "confirmed", "refuted", "inconclusive", "not tested"
+VERDICTS = "confirmed", "refuted", "inconclusive", "not tested"
+CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = VERDICTS
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def test_index_of_all_sweeps(make_sweep):
     report.act([folder.parent], None)
     text = (folder.parent / "index.md").read_text()
     assert "[Which activation is best?](act/report.md)" in text
-    assert "**confirmed**: ReLU tests higher than tanh" in text
+    assert "**confirmed**: ReLU tests higher than tanh." in text
     assert 'href="act/report.html"' in (folder.parent / "index.html").read_text()
 
 
