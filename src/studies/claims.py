@@ -13,6 +13,7 @@ KINDS = {  # the test of each, in words
     "equivalent": f"two one-sided t tests (TOST), {PAIRED}",
     "within": "two one-sided t tests (TOST) over seeds",
 }
+RANKS = "Mann-Whitney test, one-sided, where a training loss is infinite"
 TWO_SIDED = ("equivalent", "within")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.studies import tables
 from src.studies.cells import Cell
-from src.studies.claims import KINDS
+from src.studies.claims import KINDS, RANKS
 from src.studies.metrics import is_fraction, shown
 from src.studies.statistics import MOST_SEEDS
 from src.studies.sweep import Run, Sweep
@@ -98,6 +98,8 @@ def effect(one: Judged) -> str:
     if one.pairs is None:
         return ""
     values, word = [one.effect, one.low, one.high], one.claim.words[0]
+    if one.effect == math.inf:
+        return "runs diverged"
     if one.claim.kind == "variability":
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
         return f"{mean} times ({low} to {high})"
@@ -131,9 +133,10 @@ def claim(index: int, one: Judged, judged: Sequence[Judged], sweep: Sweep) -> st
     family = sum(other.pairs is not None for other in judged)
     method = sweep.about.get("correction", "holm")
     for_all = f", corrected for {family} claims ({method})" * (family > 1 and method != "none")
+    how = KINDS[one.claim.kind] if one.pairs.sides is None else RANKS
     lines += [
         f"{verdict}: {one.pairs.title}: {effect(one)}, {len(one.pairs.d)} seeds. {margin(one)}",
-        f"Test: {KINDS[one.claim.kind]}; p = {p(one.p_confirm)} for confirming, {p(one.p_refute)}"
+        f"Test: {how}; p = {p(one.p_confirm)} for confirming, {p(one.p_refute)}"
         f" for refuting{for_all}, at level {sweep.about.get('level', 0.05)}.",
     ]
     if one.seeds_needed is not None:
