@@ -15,6 +15,14 @@ from src.run_folder import write_atomically
 if TYPE_CHECKING:
     from src.studies.sweep import Sweep
 
+OPTUNA = {
+    "optimization_history": "The objective, trial by trial.",
+    "slice": "The objective against each setting.",
+    "param_importances": "How much of the objective's variance each setting explains (fANOVA).",
+    "parallel_coordinate": "Settings and objective of each trial.",
+    "pareto_front": "The trials that no other beats in every objective.",
+}
+
 
 def write(folder: Path) -> "Sweep":
     """Write the report of the sweep in `folder`.
@@ -30,10 +38,12 @@ def write(folder: Path) -> "Sweep":
     level = float(read.about.get("level", 0.05))
     judged = verdicts.judge(read)
     plots = folder / "plots"
-    found = [] if read.facts.get("search") else cells(read)
+    found = cells(read)
     words = all_words(read, [word for one in judged for word in one.claim.words])
     figures: dict[str, list[tuple[str, str]]] = {}
-    if any(cell.runs for cell in found):
+    if read.facts.get("search"):
+        figures["Results"] = [(path.name, name) for path, name in search_plots(plots)]
+    elif any(cell.runs for cell in found):
         figures["Verdicts"] = dots.claims_chart(judged, plots)
         figures["Results"] = [
             dots.cells_chart(read, found, word, level, plots)
@@ -51,6 +61,12 @@ def write(folder: Path) -> "Sweep":
     facts = json.dumps(index.facts(read, judged), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / index.FACTS, page.portable(facts))
     return read
+
+
+def search_plots(folder: Path) -> list[tuple[Path, str]]:
+    """Those that Optuna drew when the search ended."""
+    found = ((folder / f"{name}.png", text) for name, text in OPTUNA.items())
+    return [(path, text) for path, text in found if path.is_file()]
 
 
 def after_sweep(folder: Path) -> None:

@@ -35,16 +35,17 @@ def learning_curves(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[t
     drawn = []
     for name, group in parts(sweep, [cell for cell in cells if cell.runs]).items():
         path = folder / f"{re.sub(r'[^a-z0-9]+', '-', f'curves {name}'.strip().lower())}.png"
-        with figure(path, 4.8) as page:
-            axes = page.subplots(2, 2, sharex=True, sharey="row")
-            for row, metric in zip(axes, ("loss", sweep.metric), strict=True):
+        metrics = list(dict.fromkeys(["loss", sweep.metric]))
+        with figure(path, 0.4 + 2.2 * len(metrics)) as page:
+            axes = page.subplots(len(metrics), 2, sharex=True, sharey="row", squeeze=False)
+            for row, metric in zip(axes, metrics, strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
                     for cell, look in zip(group, looks(group), strict=True):
                         _band(ax, cell.curve(f"{split}/{metric}"), metric, cell.label, look)
                     ax.set_title(f"{split} {metric}", loc="left")
                 row[0].set_ylabel(title(metric))
                 _stretch(row[0])
-            for ax in axes[1]:
+            for ax in axes[-1]:
                 ax.set_xlabel("epoch")
                 ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             legend(page, axes[0, 0])

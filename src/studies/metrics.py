@@ -78,7 +78,7 @@ def _epochs_to(run: Run, word: str) -> float:
 
 def never_reached(run: Run, word: str) -> bool:
     """Whether `word` asks for epochs to something that the run never reached."""
-    return word.startswith("epochs to") and number(run, word) > len(run.history["epoch"])
+    return word.startswith("epochs to") and number(run, word) > len(run.history.get("epoch", []))
 
 
 def shown(word: str, value: float, *, signed: bool = False, unit: bool = True) -> str:

@@ -15,6 +15,11 @@ from src.studies.sweep import Run, Sweep
 from src.studies.verdicts import VERDICTS, Judged
 
 Figures = Mapping[str, Sequence[tuple[str, str]]]  # heading -> (file below plots/, what it shows)
+MEANING = (
+    "Confirmed: significantly above zero, and at least the margin as measured; refuted:"
+    " significantly below the margin. That something is near: confirmed when it is significantly"
+    " within the margin, refuted when significantly outside. Inconclusive: neither."
+)
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 
 
@@ -37,7 +42,7 @@ def report(
     if sweep.quick:
         parts.append(quick(sweep))
     sections = {
-        "Verdicts": [tally(judged, sweep), verdicts(judged, sweep)] if judged else [],
+        "Verdicts": [tally(judged, sweep), verdicts(judged, sweep), MEANING] if judged else [],
         "Results": results(sweep, cells, judged, level),
         "Learning curves": [],
         "Inside the layers": [],
