@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 SCALE ?= quick
 
-.PHONY: train test test-all check studies bench board clean
+.PHONY: train test test-all check studies bench board optuna clean
 
 train: .venv/done           ## trains on the built-in data, in under two minutes
 	$(BIN)/python -m src.train
@@ -28,8 +28,13 @@ studies: .venv/done         ## every study, or what is missing of it (SCALE=full
 bench: .venv/done           ## speed against what one would write by hand; needs DATA_DIR
 	$(BIN)/python -m benchmarks.training
 
-board: .venv/done           ## TensorBoard on all runs
-	$(BIN)/tensorboard --logdir multirun
+board: .venv/done           ## TensorBoard on all runs, or on those of SWEEP=multirun/NAME
+	$(BIN)/tensorboard --logdir $(or $(SWEEP),multirun) --window_title convlab
+
+optuna: .venv/done          ## optuna-dashboard on SWEEP=multirun/NAME
+	@test -f "$(SWEEP)/study.journal" || { echo "which sweep? make optuna SWEEP=multirun/NAME"; exit 1; }
+	@test -x $(BIN)/optuna-dashboard || $(BIN)/python -m pip install --quiet --editable '.[plots]'
+	$(BIN)/optuna-dashboard $(SWEEP)/study.journal
 
 .venv/done: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

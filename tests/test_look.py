@@ -1,0 +1,111 @@
+"""Pictures whose answer is known: nets made by hand that look at red."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from torch import nn
+
+from src import look, pictures, trained
+from src.data.views import View
+from src.run_config import CONF
+from src.run_folder import RunFolder
+from src.tasks import Classification
+from src.training import Training
+
+
+class SeesRed(nn.Module):
+    """The second class is as likely as the image is red, anywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.conv.weight.data[:] = 0.0
+        self.conv.weight.data[1, 0] = 1.0
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images):
+        return self.dropout(self.conv(images).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def red_corner():
+    """One image [1, 3, 32, 32] uint8: black, a red square of 8 at the lower left."""
+    stored = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    stored[:, 0, 24:, :8] = 255
+    return stored
+
+
+def cell(picture, row, column, side=pictures.CELL, gap=3):
+    top, left = gap + row * (side + gap), gap + column * (side + gap)
+    return picture[:, top : top + side, left : left + side]
+
+
+def test_filters_share_one_scale_around_grey():
+    shown = pictures.filters(SeesRed())
+    first, second = (cell(shown, 0, i, pictures.FILTER) for i in (0, 1))
+    assert (first == 0.5).all()
+    assert second[:, 20, 20].tolist() == [1.0, 0.5, 0.5]
+
+
+def test_the_map_that_answers_comes_first_and_shows_where(red_corner):
+    net, random = SeesRed().train(), torch.get_rng_state()
+    pixels = red_corner / 255
+    shown = pictures.feature_maps(net, pixels, pixels)
+    assert cell(shown, 0, 0)[:, 60, 4].tolist() == [1.0, 0.0, 0.0]  # the image
+    strongest = cell(shown, 0, 1)[0]
+    assert (strongest[48:, :16] == 1).all()
+    assert strongest.sum() == 16 * 16  # nowhere else
+    assert torch.equal(torch.get_rng_state(), random)
+    assert net.training
+    assert not net.conv._forward_hooks
+
+
+@pytest.mark.skipif(find_spec("pytorch_grad_cam") is None, reason="needs pip install '.[gradcam]'")
+def test_grad_cam_is_hot_where_the_red_is(red_corner):
+    net = SeesRed().eval().requires_grad_(False)
+    task, view = Classification(2), View(32)
+    run = trained.Trained(None, None, net, task, view, ["no", "red"], {}, torch.device("cpu"))
+    images, pixels = view(red_corner, training=False), view.pixels(red_corner, training=False)
+    figure = look.grad_cam(run, images, torch.zeros_like(pixels), ["it"])
+    overlay = np.asarray(figure.axes[1].images[0].get_array()).astype(int)
+    hot = overlay[..., 0] > overlay[..., 2]  # red over blue, in the colours of heat
+    assert hot[24:, :8].all()
+    assert hot.sum() == 64
+    assert figure.axes[1].get_title().startswith("says red")
+
+
+@pytest.fixture(scope="module")
+def run(image_folder, tmp_path_factory):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [
+            *["data=folder", f"data.root={image_folder}", "data.resolution=32"],
+            *["data.batch_size=6", "trainer.max_epochs=1"],
+            f"cache_dir={tmp_path_factory.mktemp('cache')}",
+        ])  # fmt: skip
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with RunFolder(folder, keep=True) as opened:
+        Training(cfg, opened.path, opened.record, trial=False).run()
+    return folder
+
+
+def test_pictures_of_a_run_for_an_image_of_each_class(run, capsys):
+    look.main([str(run)])
+    printed = capsys.readouterr().out.splitlines()
+    names = ["filters.png", "feature_maps.png"] + ["gradcam.png"] * bool(
+        find_spec("pytorch_grad_cam")
+    )
+    assert [line for line in printed if line.endswith(".png")] == [
+        str(run / "look" / name) for name in names
+    ]
+    height = Image.open(run / "look/feature_maps.png").height
+    assert height == 3 + 3 * 5 * (pictures.CELL + 3)  # three classes, five layers
+
+
+def test_an_image_that_is_not_there_is_said(run, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        look.main([str(run), "--test", "0", "99"])
+    assert "error: --test: the test set has the images 0 to 2" in capsys.readouterr().err
