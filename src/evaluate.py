@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import said_in_short
+from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.data.image_folder import ImageFolderData
@@ -21,19 +22,19 @@ SPLITS = ("test", "val", "all")
 
 
 def evaluate(
-    run: str, *, settings: Sequence[str] = (), crops: Sequence[int] = (1,), split: str = "test"
+    run: Path, *, settings: Sequence[str] = (), crops: Sequence[int] = (1,), split: str = "test"
 ) -> Path:
-    """Evaluate `run` and write what came out; the folder that holds it.
+    """Evaluate `run`, print its scores and write what came out; the folder that holds it.
 
     Args:
-        run: A run's folder, or best:SWEEP.
+        run: A finished run's folder.
         settings: Of the data, such as `root=FOLDER`; its classes must be the run's.
         crops: Numbers of views, 1, 10, 144; 1 is always among them.
         split: `test`, `val`, or `all` images.
 
     Raises:
-        ValueError: Not a finished run, other classes, another setting that cannot work.
-        FileNotFoundError: A folder or a checkpoint that is not there.
+        ValueError: Other classes, or a setting that cannot work.
+        FileNotFoundError: The data is not there.
     """
     import numpy as np
 
@@ -98,7 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="test")
     options = parser.parse_args(arguments)
     with said_in_short():
-        evaluate(options.run, settings=options.data, crops=options.crops, split=options.split)
+        run = find(options.run)
+        evaluate(run, settings=options.data, crops=options.crops, split=options.split)
 
 
 if __name__ == "__main__":

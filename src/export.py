@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import said_in_short
+from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from torch import Tensor
@@ -29,7 +30,7 @@ METADATA = "convlab.json"  # in a .pt2
 
 
 def export(
-    run: str, format: str, *, output: Path | None = None, settings: Sequence[str] = ()
+    run: Path, format: str, *, output: Path | None = None, settings: Sequence[str] = ()
 ) -> tuple[Path, float]:
     """Write the net of `run`; the file, and the largest difference to the run's own outputs.
 
@@ -88,20 +89,17 @@ def program(net: "Trained") -> "ExportedProgram":
 
 def about(net: "Trained") -> dict[str, str]:
     """What a user of the file has to know, as texts."""
-    crops = net.crops()
+    crops, side = net.crops(), net.resolution
+    task, output = ("classification", "probabilities") if net.classes else ("regression", "scores")
     return {
-        "task": "classification" if net.classes else "regression",
+        "task": task,
         "classes": json.dumps(net.classes, ensure_ascii=False),
-        "input": f"images: float32 [N, 3, {crops.resolution}, {crops.resolution}], RGB in [0, 1]",
-        "output": f"{_output(net)}: float32 [N, {len(net.classes) or 1}]",
+        "input": f"images: float32 [N, 3, {side}, {side}], RGB in [0, 1]",
+        "output": f"{output}: float32 [N, {len(net.classes) or 1}]",
         "preparation": f"{crops.fit} to {crops.load_size} pixels, bilinear with antialiasing, then"
-        f" the central {crops.resolution}",
+        f" the central {side}",
         "run": str(net.folder),
     }
-
-
-def _output(net: "Trained") -> str:
-    return "probabilities" if net.classes else "scores"
 
 
 def _write_onnx(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> None:
@@ -161,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with said_in_short():
         path, difference = export(
-            options.run, options.format, output=options.output, settings=options.data
+            find(options.run), options.format, output=options.output, settings=options.data
         )
         print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
         print(f"largest difference on {IMAGES} test images: {difference:.2g}")

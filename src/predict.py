@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.errors import said_in_short
+from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.trained import Trained
@@ -51,7 +52,7 @@ def images_in(folder: Path) -> Iterator[Path]:
                 yield Path(place, name)
 
 
-def find(what: str) -> tuple[Iterable[Path], int | None]:
+def named(what: str) -> tuple[Iterable[Path], int | None]:
     """The images that `what` stands for, and how many there are, where that is known.
 
     Raises:
@@ -99,22 +100,20 @@ def _values(record: Record) -> list[str]:
     return [value for p in found for value in (p["class"], f"{p['probability']:.4f}")]
 
 
-def run(options: argparse.Namespace) -> int:
+def run_on(run: Path, options: argparse.Namespace) -> int:
     """Predict and print; how many images were broken."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from src import trained
 
-    net = trained.load(options.run)
-    paths, count = find(options.images)
+    paths, count = named(options.images)
+    net = trained.load(run)
     write = printer(options.format, net, options.top)
     console = Console(stderr=True)
-    bar = Progress(
-        *(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
-        **{"console": console, "transient": True, "redirect_stdout": False},
-        disable=not console.is_terminal,
-    )
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    off = not console.is_terminal
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=off)
     broken = 0
     with bar:
         row = bar.add_task("", total=count)
@@ -146,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--top must be at least 1")
     with said_in_short():
         try:
-            sys.exit(1 if run(options) else 0)
+            sys.exit(1 if run_on(find(options.run), options) else 0)
         except BrokenPipeError:  # the reader, head for one, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

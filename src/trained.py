@@ -4,7 +4,6 @@ Nothing but the folder is needed: no data set, and no published weights where th
 some, since best.ckpt has them all.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,12 @@ from src.data.image_folder import ImageFolderData
 from src.data.views import View
 from src.evaluation.views import Crops
 from src.learner import Task
+from src.named_run import find
 from src.quiet import quieten_libraries
-from src.run_folder import BEST, is_locked, read_metrics
+from src.run_folder import BEST
 
-BEST_OF = "best:"  # best:SWEEP stands for its best run
+# what the net was built for, and what is no setting of the data
+FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,6 @@ class Trained:
         return data
 
 
-# what the net was built for, and what is no setting of the data
-FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
-
-
 def _differs(own: Sequence[str], others: Sequence[str]) -> str:
     """What is wrong with the classes of other data, in words."""
     if not own or not others:
@@ -106,16 +103,15 @@ def _differs(own: Sequence[str], others: Sequence[str]) -> str:
 
 
 def load(run: str | Path, device: torch.device | None = None) -> Trained:
-    """The net of `run`, a run's folder or `best:SWEEP`; on the accelerator, if there is one.
+    """The net of `run`, on the accelerator if there is one.
 
     Raises:
-        FileNotFoundError: No such folder, or its best.ckpt was not kept.
-        ValueError: The run has not finished, or its folder is not to be trusted.
+        FileNotFoundError: See `find`.
+        ValueError: See `find`; or the folder's content is damaged, or not to be trusted.
     """
     quieten_libraries()
-    folder = find(str(run))
+    folder = find(run)
     cfg = run_config.read(folder)
-    _check_finished(folder)
     device = device or torch.accelerator.current_accelerator(True) or torch.device("cpu")
     checkpoint = load_checkpoint(folder / BEST)
     classes: list[str] = checkpoint["classes"]
@@ -133,52 +129,3 @@ def load(run: str | Path, device: torch.device | None = None) -> Trained:
     net.load_state_dict(checkpoint.pop("net"))
     net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Trained(folder, cfg, net, task, view, classes, checkpoint, device)
-
-
-def _check_finished(folder: Path) -> None:
-    metrics = read_metrics(folder)
-    status = metrics["status"] if metrics else "running" if is_locked(folder) else "interrupted"
-    if status in ("stopped", "interrupted"):
-        raise ValueError(
-            f"{folder} has not finished: it was {status}; to go on:"
-            f" python -m src.train resume={folder}"
-        )
-    if status != "finished":
-        raise ValueError(f"{folder} has not finished: it is {status}")
-    if not (folder / BEST).is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {BEST}: its sweep kept those of its best runs only;"
-            " keep_best=null keeps all, best:SWEEP is the best that is kept"
-        )
-
-
-def find(run: str) -> Path:
-    """The folder that `run` names: itself, or the best run of a sweep as in `best:SWEEP`.
-
-    Raises:
-        FileNotFoundError: No such folder, no sweep, or no run of it that can be used.
-        ValueError: It is a sweep, not a run.
-    """
-    folder = Path(run.removeprefix(BEST_OF))
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
-    table = folder / "trials.csv"
-    if run.startswith(BEST_OF):
-        return _best(folder, table)
-    if table.is_file():
-        raise ValueError(f"{folder} is a sweep, not a run; {BEST_OF}{folder} is its best run")
-    return folder
-
-
-def _best(sweep: Path, table: Path) -> Path:
-    if not table.is_file():
-        raise FileNotFoundError(f"{sweep} is no sweep: it has no trials.csv")
-    with table.open(newline="", encoding="utf-8") as file:
-        ended = [row for row in csv.DictReader(file) if row["state"] == "finished"]
-    about = OmegaConf.load(sweep / "sweep.yaml")
-    sign = 1 if next(iter(about.directions)) == "maximize" else -1  # type: ignore[union-attr]
-    order = sorted(ended, key=lambda row: -sign * float(row["objective"]))
-    for row in order:
-        if (sweep / row["folder"] / BEST).is_file():
-            return sweep / row["folder"]
-    raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import ten_crop
 
-from src import trained
+from src import named_run, trained
 from src.evaluation.views import predict_all
 from src.run_folder import BEST, CONFIG, METRICS, RunFolder, read_metrics
 from src.training import Training
@@ -106,9 +106,12 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
     ("change", "message"),
     [
         (lambda run: shutil.rmtree(run), "no such folder"),
-        (lambda run: (run / CONFIG).unlink(), "no run folder"),
+        (lambda run: (run / CONFIG).unlink(), "is no run folder"),
         (lambda run: (run / METRICS).unlink(), "interrupted; to go on: .*resume="),
-        (lambda run: (run / METRICS).write_text('{"status": "failed"}'), "it is failed"),
+        (
+            lambda run: (run / METRICS).write_text('{"status": "failed"}'),
+            "has not finished, it is failed$",
+        ),
         (lambda run: (run / METRICS).write_text('{"status": "stopped"}'), "stopped; to go on"),
         (lambda run: (run / BEST).unlink(), "keep_best=null"),
         (
@@ -141,7 +144,7 @@ def test_the_best_run_of_a_sweep_is_the_best_that_was_kept(tmp_path, direction, 
     for name in [*kept, "d", "e"]:
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / BEST).touch()
-    assert trained.find(f"best:{tmp_path}") == tmp_path / best
+    assert named_run.find(f"best:{tmp_path}") == tmp_path / best
 
 
 def test_other_classes_are_refused_with_what_differs_and_the_same_are_taken(

@@ -45,7 +45,8 @@ class Seen:
 
     def describe(self, i: int) -> dict[str, str | float]:
         """What is to be said of one image."""
-        path, target = str(self.paths[i]), self.targets[i].item()
+        path = str(self.paths[i]).encode(errors="backslashreplace").decode()  # any bytes
+        target = self.targets[i].item()
         if not self.classes:
             return {"path": path, "true": target, "predicted": self.predictions[i, 0].item()}
         confidence, pred = self.predictions[i].max(0)

@@ -37,7 +37,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
     for row, column in np.ndindex(*counts.shape) if len(classes) <= WRITTEN else ():
         if counts[row, column]:
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
     figure.colorbar(picture, shrink=0.75, label="share of the row")
     return figure
 
@@ -52,11 +52,11 @@ def reliability(found: Mapping[str, Any]) -> Figure:
     colours = [BLUE if n >= FEW else PALE for n in found["images"]]
     upper.bar(middles, accuracy, 0.9 / bins, color=colours)
     upper.bar([0], [0], color=BLUE, label="accuracy")
-    upper.bar([0], [0], color=PALE, label=f"the same, of fewer than {FEW} images")
+    upper.bar([0], [0], color=PALE, label=f"of fewer than {FEW} images")
     upper.plot(confidence, confidence, "_", color=RED, markersize=12, label="mean confidence")
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
     upper.set(ylabel="accuracy", ylim=(0, 1), title=f"Reliability (ECE {found['ece']:.3f})")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     lower.bar(middles, found["images"], 0.9 / bins, color=GREY)
     lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
     return figure
@@ -112,7 +112,7 @@ def gallery(
     rows = {name: images for name, images in rows.items() if images}
     if not rows:
         return None
-    figure = Figure((1.25 * columns, 1.45 * len(rows)), layout="constrained")
+    figure = Figure((1.05 * columns, 1.35 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -121,5 +121,5 @@ def gallery(
         line[0].set_ylabel(name, weight="bold")
         for axes, (path, text) in zip(line, images, strict=False):
             axes.imshow(to_square(to_rgb(path.read_bytes())[0], THUMBNAIL, fit).transpose(1, 2, 0))
-            axes.set_xlabel(text, fontsize=7)
+            axes.set_xlabel(text, fontsize=7.5)
     return figure

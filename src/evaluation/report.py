@@ -5,13 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.markdown import Markdown
+
 from src.evaluation import plots as draw
 from src.evaluation.galleries import COLUMNS, Seen
 from src.run_folder import write_atomically, write_json_atomically
 from src.studies.html import page
+from src.studies.metrics import shown
 from src.studies.tables import markdown as table
 
-FRACTIONS = ("acc", "top1_error", "top5_error", "f1")
 NAMES = {
     "acc": "accuracy",
     "top1_error": "top-1 error",
@@ -21,15 +24,6 @@ NAMES = {
     "rmse": "RMSE",
     "spearman": "Spearman's rho",
     "bias": "mean of predicted - true",
-}
-CAPTIONS = {
-    "crops": "Gain and cost of test-time crops",
-    "confusion": "Confusion matrix",
-    "reliability": "Reliability diagram",
-    "residuals": "Predicted and true scores",
-    "mistakes": "Most confident mistakes",
-    "mistakes_by_class": "Most confident mistakes of each class",
-    "errors": "Largest errors",
 }
 
 
@@ -58,24 +52,10 @@ def write(found: Mapping[str, Any], seen: Seen, folder: Path) -> Path:
     write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
     write_atomically(folder / "evaluation.md", text)
     write_atomically(folder / "evaluation.html", page(text, folder))
-    print(summary(found), folder / "evaluation.html", sep="\n")
+    numbers = text.split("\n\n## ")[: 3 if "crops" in there else 2]
+    Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
+    print(folder / "evaluation.html")
     return folder
-
-
-def summary(found: Mapping[str, Any]) -> str:
-    """The numbers, for a terminal."""
-    lines = [f"{found['model']} on {found['data']}, {found['split']}: {found['images']:,} images"]
-    for name, value in found["metrics"].items():
-        value, interval = with_interval(name, value)
-        lines.append(f"{NAMES[name]:<24}{value:>8}  ({interval})")
-    if "calibration" in found:
-        lines.append(f"{'calibration error':<24}{found['calibration']['ece']:8.3f}")
-    for row in found["crops"][1:]:
-        name = headline(row)
-        gain, interval = with_interval("gain in " + name, row["gain"])
-        words = f"{row['crops']} views: {NAMES[name]} {shown(name, row[name]['value'])},"
-        lines.append(f"{words} {gain} ({interval}), {row['ratio']:.1f} times the time")
-    return "\n".join(lines)
 
 
 def headline(row: Mapping[str, Any]) -> str:
@@ -83,21 +63,12 @@ def headline(row: Mapping[str, Any]) -> str:
     return "acc" if "acc" in row else "mae"
 
 
-def shown(name: str, value: float) -> str:
-    """A metric for people: fractions in percent, gains with their sign."""
-    if name == "gain in acc":
-        return f"{100 * value:+.1f} points"
-    if name == "gain in mae":
-        return f"{value:+.3f}"
-    return f"{100 * value:.1f}%" if name in FRACTIONS else f"{value:.3f}"
-
-
-def with_interval(name: str, found: Mapping[str, Any]) -> list[str]:
+def with_interval(name: str, found: Mapping[str, Any], *, signed: bool = False) -> list[str]:
     """A value, and its interval."""
-    low, high = found["interval"]
+    low, high = (shown(name, end, signed=signed) for end in found["interval"])
     return [
-        shown(name, found["value"]),
-        f"{shown(name, low)} to {shown(name, high)}".replace(" points to", " to"),
+        shown(name, found["value"], signed=signed),
+        f"{low} to {high}".replace(" points to", " to"),
     ]
 
 
@@ -143,7 +114,7 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 str(row["crops"]),
                 *with_interval(name, row[name]),
                 *(shown(k, row[k]["value"]) for k in others),
-                *(with_interval(f"gain in {name}", row["gain"]) if row["gain"] else ["", ""]),
+                *(with_interval(name, row["gain"], signed=True) if row["gain"] else ["", ""]),
                 f"{row['seconds']:.1f}",
                 f"{row['ratio']:.1f}",
             ]
@@ -172,4 +143,4 @@ def _of_classes(found: Mapping[str, Any], plots: Sequence[str]) -> list[str]:
 
 
 def _plots(there: Sequence[str], *names: str) -> list[str]:
-    return [f"![{CAPTIONS[n]}](plots/{n}.png)" for n in names if n in there]
+    return [f"![{n.replace('_', ' ')}](plots/{n}.png)" for n in names if n in there]

@@ -152,13 +152,9 @@ def predict_all(paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor],
 def _averaged(batch: list[Seen], predict: Callable[[Tensor], Tensor]) -> Iterator[Seen]:
     good = [seen for _, seen in batch if not isinstance(seen, BrokenImage)]
     if good:
-        predictions = predict(torch.cat(good)).cpu().split([len(views) for views in good])
+        predictions = iter(torch.split(predict(torch.cat(good)).cpu(), list(map(len, good))))
     for path, seen in batch:
-        if isinstance(seen, BrokenImage):
-            yield path, seen
-        else:
-            yield path, predictions[0].mean(0)
-            predictions = predictions[1:]
+        yield path, seen if isinstance(seen, BrokenImage) else next(predictions).mean(0)
 
 
 def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
