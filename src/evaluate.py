@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
     parser.add_argument("--data", nargs="+", default=[], metavar="KEY=VALUE", help="root=FOLDER")
     parser.add_argument(
-        "--crops", nargs="+", type=int, default=[1], metavar="N", help="views an image: 1 10 144"
+        "--crops", nargs="+", type=int, default=[1], choices=(1, 10, 144), help="views an image"
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     options = parser.parse_args(arguments)

@@ -102,12 +102,13 @@ def _values(record: Record) -> list[str]:
 
 def run_on(run: Path, options: argparse.Namespace) -> int:
     """Predict and print; how many images were broken."""
+    paths, count = named(options.images)
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from src import trained
 
-    paths, count = named(options.images)
     net = trained.load(run)
     write = printer(options.format, net, options.top)
     console = Console(stderr=True)
@@ -137,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("images", metavar="IMAGE|FOLDER|-", help="an image, a folder, or stdin")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes an image (3)")
-    parser.add_argument("--crops", type=int, default=1, metavar="N", help="views: 1, 10, 144 (1)")
+    parser.add_argument("--crops", type=int, default=1, choices=(1, 10, 144), help="views an image")
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be Unicode

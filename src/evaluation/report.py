@@ -47,7 +47,7 @@ def write(found: Mapping[str, Any], seen: Seen, folder: Path) -> Path:
         )
     there = {name: figure for name, figure in figures.items() if figure is not None}
     for name, figure in there.items():
-        figure.savefig(folder / "plots" / f"{name}.png")
+        figure.savefig(folder / "plots" / f"{name}.png", dpi=160)
     text = markdown(found, list(there))
     write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
     write_atomically(folder / "evaluation.md", text)
@@ -63,13 +63,11 @@ def headline(row: Mapping[str, Any]) -> str:
     return "acc" if "acc" in row else "mae"
 
 
-def with_interval(name: str, found: Mapping[str, Any], *, signed: bool = False) -> list[str]:
-    """A value, and its interval."""
-    low, high = (shown(name, end, signed=signed) for end in found["interval"])
-    return [
-        shown(name, found["value"], signed=signed),
-        f"{low} to {high}".replace(" points to", " to"),
-    ]
+def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) -> list[str]:
+    """A value, and its interval; a `change` has a sign, and its unit stands above it."""
+    values = [found["value"], *found["interval"]]
+    value, low, high = (shown(name, v, signed=change, unit=not change) for v in values)
+    return [value, f"{low} to {high}"]
 
 
 def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
@@ -103,18 +101,18 @@ def _about(found: Mapping[str, Any]) -> str:
 
 
 def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One row a number of views: what it reaches, its gain over one view, and its cost."""
+    """One row a number of views: what it reaches, the change from one view, and its cost."""
     name = headline(rows[0])
     others = [k for k in ("top5_error",) if k in rows[0]]
     head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in others)]
     return table(
-        [*head, "change from 1 view", "95% interval", "seconds", "times 1 view"],
+        [*head, "change" + ", points" * (name == "acc"), "95% interval", "seconds", "times"],
         [
             [
                 str(row["crops"]),
                 *with_interval(name, row[name]),
                 *(shown(k, row[k]["value"]) for k in others),
-                *(with_interval(name, row["gain"], signed=True) if row["gain"] else ["", ""]),
+                *(with_interval(name, row["gain"], change=True) if row["gain"] else ["", ""]),
                 f"{row['seconds']:.1f}",
                 f"{row['ratio']:.1f}",
             ]
