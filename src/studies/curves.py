@@ -20,9 +20,9 @@ from src.studies.tables import title
 LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
 QUANTITIES = {
     "grad_norm": "norm of the gradient",
-    "update_ratio": "size of an update, relative to the weights",
+    "update_ratio": "size of an update / weights",
     "act_mean": "mean activation",
-    "act_std": "standard deviation of activations",
+    "act_std": "spread (std) of activations",
     "dead": "share of dead units",
     "saturated": "share of saturated units",
     "sparse": "share of zeros",
@@ -56,7 +56,7 @@ def learning_curves(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[t
 
 
 def _band(ax: Axes, runs: Sample, metric: str, label: str, look: Mapping[str, Any]) -> None:
-    if not runs.size:
+    if not _has(runs):
         return
     runs = runs * (100 if is_fraction(metric) else 1)
     epochs = np.arange(1, runs.shape[1] + 1)
@@ -86,9 +86,14 @@ def diagnostics(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple
     return [_layers(quantity, names, shown, folder) for quantity, names in layers.items()]
 
 
+def _has(runs: Sample) -> bool:
+    return bool(np.isfinite(runs).any())
+
+
 def _layers(
     quantity: str, names: Sequence[str], cells: Sequence[Cell], folder: Path
 ) -> tuple[str, str]:
+    cells = [c for c in cells if any(_has(c.curve(f"diag/{name}/{quantity}")) for name in names)]
     wide = min(len(cells), 2 if any(len(cell.label) > WIDE_TITLE for cell in cells) else 3)
     high = -(-len(cells) // wide)
     path = folder / f"diag-{quantity}.png"

@@ -81,8 +81,13 @@ def never_reached(run: Run, word: str) -> bool:
     return word.startswith("epochs to") and number(run, word) > len(run.history.get("epoch", []))
 
 
-def shown(word: str, value: float, *, signed: bool = False, unit: bool = True) -> str:
-    """`value` as it is printed: fractions in percent, or in points when it is a difference."""
+def shown(
+    word: str, value: float, *, signed: bool = False, unit: bool = True, like: float | None = None
+) -> str:
+    """`value` as it is printed: fractions in percent, or in points when it is a difference.
+
+    Others with three digits, or with as many decimals as `like` would have.
+    """
     if not math.isfinite(value):
         return "-" if math.isnan(value) else "∞"
     sign = "+" if signed else ""
@@ -91,6 +96,7 @@ def shown(word: str, value: float, *, signed: bool = False, unit: bool = True) -
         return f"{100 * value:{sign}.1f}" + (unit * (" points" if points else "%"))
     if word.startswith("epochs") or word == "best_epoch":
         return f"{value:{sign}.1f}" + (" epochs" if unit else "")
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 1
+    size = abs(value if like is None else like)
+    digits = max(0, 2 - math.floor(math.log10(size))) if size else 1
     text = f"{value:{sign},.{min(digits, 6)}f}"
     return text + (" s" if unit and word.endswith("_s") and "per" not in word else "")

@@ -108,8 +108,9 @@ def effect(one: Judged) -> str:
     if one.claim.kind == "variability":
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
         return f"{mean} times ({low} to {high})"
-    low, high = (shown(word, value, signed=True, unit=False) for value in values[1:])
-    return f"{shown(word, values[0], signed=True)} ({low} to {high})"
+    size = max(map(abs, values))
+    low, high = (shown(word, v, signed=True, unit=False, like=size) for v in values[1:])
+    return f"{shown(word, values[0], signed=True, like=size)} ({low} to {high})"
 
 
 def results(
@@ -171,6 +172,11 @@ def p(value: float) -> str:
 
 def coverage(sweep: Sweep, level: float) -> str:
     """What would vary if all were done again, and what would not."""
+    if sweep.facts.get("search"):
+        return (
+            "Nothing: a search is no sample. The best of many trials looks better than it is; run it"
+            " over seeds before it is compared."
+        )
     moves = len({run.config.get("data.split_seed") for run in sweep.done}) > 1
     also = " and, since `data.split_seed` moves with it, the split into train, val and test"
     fixed = " All runs share one split: of other splits nothing is said."

@@ -48,7 +48,8 @@ def results(cells: Sequence[Cell], words: Sequence[str], level: float) -> str:
 def _mean(cell: Cell, word: str, level: float) -> str:
     found = spread(cell.numbers(word), level)
     mean, sd, low, high = (
-        shown(word, v, unit=False) for v in (found.mean, found.sd, found.low, found.high)
+        shown(word, v, unit=False, like=found.mean)
+        for v in (found.mean, found.sd, found.low, found.high)
     )
     return mean if math.isnan(found.sd) else f"{mean} ± {sd} ({low} to {high})"
 
