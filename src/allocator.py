@@ -7,6 +7,7 @@ at the next step. Kept, it is simply used again. Elsewhere than on Linux this do
 
 import ctypes
 import sys
+from typing import Any
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 KEEP = 1 << 30  # bytes
@@ -14,10 +15,20 @@ KEEP = 1 << 30  # bytes
 
 def keep_big_blocks() -> bool:
     """Set the three thresholds; whether the C library took them."""
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     settings = {M_MMAP_THRESHOLD: KEEP, M_TRIM_THRESHOLD: KEEP, M_TOP_PAD: 64 << 20}
     return all([mallopt(option, value) == 1 for option, value in settings.items()])
+
+
+def give_back() -> None:
+    """Give what is kept and not used back to the system, as far as it lies at the heap's end."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library; None elsewhere, as in musl."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

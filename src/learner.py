@@ -94,13 +94,23 @@ class Learner(L.LightningModule):
             self.plateau.step(float(self.trainer.callback_metrics["val/loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau schedule's state; Lightning keeps that of the others."""
+        """Keep the plateau schedule's state, and each rank's running means.
+
+        Lightning keeps the other schedules' state, and the first rank's means.
+        """
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
+        if self.trainer.world_size > 1:
+            means = {k: v for k, v in self.state_dict().items() if k.startswith("train_")}
+            checkpoint["means"] = self.all_gather(means)  # [ranks, ...] each
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember it until `configure_optimizers` has made the schedule."""
         self._plateau_state = checkpoint.get("plateau")
+        own = {name: means[self.global_rank] for name, means in checkpoint.get("means", {}).items()}
+        for key in ("state_dict", "current_model_state"):  # the second where weights are averaged
+            if key in checkpoint:
+                checkpoint[key].update(own)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/*."""

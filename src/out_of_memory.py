@@ -8,7 +8,7 @@ import torch
 SAID = (  # by torch, oneDNN and the CUDA libraries, as a plain RuntimeError
     "can't allocate memory",
     "std::bad_alloc",
-    "could not create a memory",
+    "could not create a ",  # memory, or a primitive
     "backend out of memory",
     "_STATUS_ALLOC_FAILED",
 )

@@ -119,6 +119,8 @@ class RunFolder:
         if held is None:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
+        for left in self.path.glob(".*.tmp"):  # by a process that was killed
+            left.unlink()
         (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr

@@ -2,11 +2,10 @@
 
 import os
 import random
-import re
 import signal
-import subprocess
-import sys
+import socket
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.checkpoint_io import load
 from src.run_folder import BEST, LAST, Stopped, is_locked, read_metrics
-from tests.tiny import BATCHES, in_child, rows, same, tiny, train, weights
+from src.training import Training
+from tests.tiny import BATCHES, forked, in_child, rows, same, tiny, train, waited, weights
 
-ROOT = Path(__file__).parents[1]
 EPOCHS = 3
 STEPS = EPOCHS * BATCHES
 
@@ -29,14 +28,18 @@ def config(compose, image_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory):
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("unbroken")
+
+
+@pytest.fixture
+def once(runs):
     """once(name, cfg): the folder of an unbroken run, trained when it is first asked for."""
-    place = tmp_path_factory.mktemp("unbroken")
 
     def make(name, cfg):
-        if not (place / name).exists():
-            train(cfg, place / name)
-        return place / name
+        if not (runs / name).exists():
+            train(cfg, runs / name)
+        return runs / name
 
     return make
 
@@ -182,28 +185,39 @@ def test_accumulated_batches_resume_exactly(config, once, tmp_path, batch, hit):
     hit(f"SIGTERM in batch {batch}, with accumulated gradients")
 
 
+def on_two_ranks(cfg, folder, **options):
+    """Train on two forked processes that Lightning joins over gloo; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def rank(number):
+        os.environ.update(LOCAL_RANK=str(number), NODE_RANK="0", WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        if number == 0:
+            train(cfg, folder, **options)
+        else:
+            Training(cfg, folder, {}, trial=False).run()
+
+    children = [forked(partial(rank, number)) for number in range(2)]
+    return [waited(child) for child in children]
+
+
 @pytest.mark.slow
-def test_two_ranks_go_on_in_the_middle_of_an_epoch(tmp_path, hit):
-    """Gloo, on the command line; SIGTERM in the second epoch."""
-    command = [sys.executable, "-m", "src.train"]
-    small = ["data.num_images=100", "data.resolution=32", "data.batch_size=2", "save_every_s=0"]
-    small += ["trainer.max_epochs=3", "model=alexnet", "model.head=[16]", "model.width=0.1"]
-    small += ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    start = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, **pipes}
-    done = subprocess.run([*command, *small, "hydra.run.dir=unbroken"], **start)
-    assert done.returncode == 0, done.stdout
-    with subprocess.Popen([*command, *small, "hydra.run.dir=run"], **start) as process:
-        for line in process.stdout:
-            if re.search(r"epoch +1/3", line):
-                process.send_signal(signal.SIGTERM)
-        assert process.wait() == 143
-    place = load(tmp_path / "run" / LAST)["loops"]["fit_loop"]
-    position = place["epoch_loop.batch_progress"]["current"]["ready"]
-    done = subprocess.run([*command, "resume=run"], **start)
-    assert done.returncode == 0, done.stdout
-    assert_as_unbroken(tmp_path / "run", tmp_path / "unbroken")
-    hit(f"SIGTERM to the first of two ranks, saved at batch {position} of an epoch")
+@pytest.mark.parametrize("batch", [2, 5, 6])
+def test_two_ranks_go_on_from_any_batch(config, runs, tmp_path, batch, hit):
+    """SIGTERM reaches the first rank only; 3 batches an epoch on each."""
+    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    cfg = config(*ddp, "data.batch_size=2")
+    if not (runs / "two").exists():
+        assert on_two_ranks(cfg, runs / "two") == [0, 0]
+    folder = tmp_path / "run"
+    assert on_two_ranks(cfg, folder, stop_after=batch) == [143, 143]
+    assert read_metrics(folder)["status"] == "stopped"
+    later(folder)
+    assert on_two_ranks(cfg, folder) == [0, 0]
+    assert_as_unbroken(folder, runs / "two")
+    hit(f"SIGTERM to the first of two ranks in step {batch} of 9")
 
 
 def test_weights_differ_when_they_should(config, once, tmp_path):

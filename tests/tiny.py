@@ -7,7 +7,7 @@ import traceback
 import torch
 
 from src.out_of_memory import explained
-from src.run_folder import RunFolder, read_history
+from src.run_folder import RunFolder, Stopped, read_history
 from src.training import Training
 
 EPOCHS, BATCHES = 2, 4
@@ -69,14 +69,26 @@ def same(a, b):
 
 def in_child(function):
     """Call `function` in a forked process: 0, 1 if it raised, or minus the signal that ended it."""
+    return waited(forked(function))
+
+
+def forked(function):
+    """Start a forked process that calls `function`."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             function()
             code = 0
+        except Stopped as stop:
+            code = stop.exit_code
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)
+    return child
+
+
+def waited(child):
+    """The exit code of a forked process."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from src.allocator import give_back
 from src.out_of_memory import is_out_of_memory
 
 
@@ -113,9 +114,11 @@ class _State:
         self.cuda = torch.cuda.get_rng_state() if learner.device.type == "cuda" else None
 
     def restore(self) -> None:
-        """Put it back, and give the device's unused memory back too."""
-        self.learner.load_state_dict(self.kept, strict=False)
+        """Put it back, and give unused memory back to the system."""
+        kept = {name: tensor.clone() for name, tensor in self.kept.items()}  # it may come twice
+        self.learner.load_state_dict(kept, strict=False)
         torch.set_rng_state(self.cpu)
+        give_back()
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
             torch.cuda.empty_cache()

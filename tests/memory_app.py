@@ -1,0 +1,39 @@
+"""Two trainings, in processes of their own, with too little memory for a batch.
+
+`python -m tests.memory_app FOLDER`: FOLDER/plain, and FOLDER/auto with trainer.auto_batch.
+"""
+
+import os
+import resource
+import sys
+from functools import partial
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+from src.run_config import CONF
+from tests.tiny import in_child, train
+
+ROOM = 450 << 20  # bytes; the whole batch takes a gigabyte, a part of 64 images fits
+
+
+def compose(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra_compose("train", list(overrides))
+
+
+def train_in_little_memory(cfg, folder):
+    """Train, with ROOM more bytes of memory than are used now, and no more."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
+    train(cfg, folder)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    big = ["data.num_images=400", "data.batch_size=256", "trainer.max_epochs=1"]
+    big += [f"data.root={folder}/shapes", f"cache_dir={folder}/.cache"]
+    for name, auto in {"plain": False, "auto": True}.items():
+        cfg = compose(*big, f"trainer.auto_batch={auto}")
+        in_child(partial(train_in_little_memory, cfg, folder / name))
