@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src.run_folder import CONFIG, write_atomically
@@ -19,6 +20,7 @@ COMPARED = (
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches"),
     *("model.", "data.", "task.", "optim.", "sched.", "augment."),
 )
+PARTS = ("model", "task", "optim", "sched")
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
 
 
@@ -105,10 +107,22 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that can change a result, flat: what a table of runs compares."""
-    return {
+    """The settings that can change a result, flat: what a table of runs compares.
+
+    Parts are named by their class: {"model": "AlexNet", "model.norm": "lrn", ...}.
+    """
+    parts = {key: config.get(key) or {} for key in PARTS}
+    classes = {k: p["_target_"].split(".")[-1] for k, p in parts.items() if "_target_" in p}
+    return classes | {
         key: value
         for key, value in flat(config).items()
         if key.startswith(COMPARED)
         and not key.endswith(("_target_", "_partial_", "data.root", "data.cache_dir", "data.seed"))
     }
+
+
+def chosen() -> set[str]:
+    """The keys that this run's command line sets, a sweep's axes included."""
+    if not HydraConfig.initialized():
+        return set()
+    return {text.lstrip("+").split("=")[0] for text in HydraConfig.get().overrides.task}

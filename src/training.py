@@ -71,7 +71,9 @@ class Training:
         cfg = self.cfg
         config: Any = OmegaConf.to_container(cfg, resolve=True)
         settings = run_config.hparams(config)
-        self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), settings, self.history)
+        self.board = TensorBoard(
+            self.folder, OmegaConf.to_yaml(config), settings, self.history, run_config.chosen()
+        )
         headline = cfg.objective.split("/")[-1]
         callbacks = [
             *build.weight_averaging(cfg),

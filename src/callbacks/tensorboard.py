@@ -1,11 +1,13 @@
 """TensorBoard: the run's metrics under their names, its config, its images, one HParams entry."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -28,15 +30,22 @@ class TensorBoard(Checkpoint):
         config: The run's config, as nested plain containers; shown as text.
         hparams: The flat settings shown in the HParams table.
         history: Whose rows are written.
+        chosen: Settings that stand in the first columns of that table.
 
     Attributes:
         layout: Charts of several curves each, for the tab Custom Scalars.
     """
 
     def __init__(
-        self, folder: Path, config: str, hparams: Mapping[str, Any], history: History
+        self,
+        folder: Path,
+        config: str,
+        hparams: Mapping[str, Any],
+        history: History,
+        chosen: Collection[str] = (),
     ) -> None:
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
+        self.chosen = chosen
         self.writer: SummaryWriter | None = None
         both = {name: ["Multiline", [f"^(train|val)/{name}$"]] for name in ("loss", "acc", "mae")}
         self.layout: Layout = {"train and val": both}
@@ -79,6 +88,16 @@ class TensorBoard(Checkpoint):
         names = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
         for name in [name for name in names if name.startswith("test")]:
             self.writer.add_scalar(name, names[name], len(self.history.rows))
-        for part in hparams(dict(self.hparams), names):
+        experiment, *session = hparams(dict(self.hparams), names)
+        for part in [self._chosen_first(experiment), *session]:
             self.writer.file_writer.add_summary(part)
         self.writer.close()
+
+    def _chosen_first(self, experiment: Summary) -> Summary:
+        """TensorBoard puts columns that differ first, by name, and shows the first few only."""
+        about = experiment.value[0].metadata.plugin_data
+        data = HParamsPluginData.FromString(about.content)
+        for info in data.experiment.hparam_infos:
+            info.differs = info.name in self.chosen
+        about.content = data.SerializeToString()
+        return experiment

@@ -22,7 +22,8 @@ def row(epoch, acc):
 def write(folder, epochs, finish=None):
     history = History(folder / "history.csv")
     history.rows = [row(e, e / 10) for e in range(1, epochs[0])]  # what the checkpoint held
-    board = TensorBoard(folder, "act: relu", {"act": "relu", "optim.lr": 0.1}, history)
+    settings = {"act": "relu", "optim.lr": 0.1}
+    board = TensorBoard(folder, "act: relu", settings, history, chosen={"optim.lr"})
     board.on_fit_start(Trainer, None)
     board.on_train_batch_start(Trainer, None, (torch.rand(4, 3, 8, 8), None), 0)
     for epoch in epochs:
@@ -60,8 +61,10 @@ def test_one_hparams_entry_with_metrics_that_are_the_scalars_of_the_same_run(tmp
     assert start.hparams["act"].string_value == "relu"
     assert start.hparams["optim.lr"].number_value == 0.1
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    metrics = {m.name.tag for m in HParamsPluginData.FromString(content).experiment.metric_infos}
+    experiment = HParamsPluginData.FromString(content).experiment
+    metrics = {m.name.tag for m in experiment.metric_infos}
     assert metrics == {"val/acc", "test/acc"}
+    assert {h.name: h.differs for h in experiment.hparam_infos} == {"act": False, "optim.lr": True}
     assert metrics <= set(events.Tags()["scalars"])
     assert "hp_metric" not in events.Tags()["scalars"]
 
