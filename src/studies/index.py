@@ -89,7 +89,7 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
             shutil.copyfile(sweep.folder / name, place / name)
     found = read(sorted(path for path in target.iterdir() if path.is_dir()))
     done = {study["study"] for _, study in found}
-    waiting = [_question(file) for file in sorted(conf.glob("*.yaml")) if file.stem not in done]
+    waiting = [q for file in sorted(conf.glob("*.yaml")) if (q := _question(file, done))]
     head = (
         "# Published reports\n\nWritten by `python -m src.report SWEEP_DIR --publish docs/studies`."
     )
@@ -99,10 +99,11 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     _, end, after = rest.partition(MARKS[1])
     if not mark or not end:
         raise ValueError(f"{readme} has no {MARKS[0]} ... {MARKS[1]} for the list of results")
-    rows = table(found, readme.absolute().parent, waiting)
+    rows = table([(f.absolute(), study) for f, study in found], readme.absolute().parent, waiting)
     write_atomically(readme, f"{before}{mark}\n{rows}\n{end}{after}")
 
 
-def _question(file: Path) -> str:
+def _question(file: Path, done: set[str]) -> str:
+    """What the study in `file` asks; "" when it is no study but one run, or has an answer."""
     about = yaml.safe_load(file.read_text("utf-8")).get("study", {})
-    return str(about.get("question", file.stem))
+    return "" if file.stem in done else str(about.get("question", ""))
