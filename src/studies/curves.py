@@ -83,7 +83,12 @@ def diagnostics(sweep: Sweep, cells: Sequence[Cell], folder: Path) -> list[tuple
         if column.startswith("diag/"):
             _, layer, quantity = column.rsplit("/", 2)[-3:]
             layers.setdefault(quantity, []).append(layer)
-    return [_layers(quantity, names, shown, folder) for quantity, names in layers.items()]
+    drawn = []
+    for quantity, names in layers.items():
+        group = [c for c in shown if any(_has(c.curve(f"diag/{n}/{quantity}")) for n in names)]
+        if group:
+            drawn.append(_layers(quantity, names, group, folder))
+    return drawn
 
 
 def _has(runs: Sample) -> bool:
@@ -93,7 +98,6 @@ def _has(runs: Sample) -> bool:
 def _layers(
     quantity: str, names: Sequence[str], cells: Sequence[Cell], folder: Path
 ) -> tuple[str, str]:
-    cells = [c for c in cells if any(_has(c.curve(f"diag/{name}/{quantity}")) for name in names)]
     wide = min(len(cells), 2 if any(len(cell.label) > WIDE_TITLE for cell in cells) else 3)
     high = -(-len(cells) // wide)
     path = folder / f"diag-{quantity}.png"

@@ -103,7 +103,7 @@ def effect(one: Judged) -> str:
     if one.pairs is None:
         return ""
     values, word = [one.effect, one.low, one.high], one.claim.words[0]
-    if one.effect == math.inf:
+    if not math.isfinite(one.effect):
         return "runs diverged"
     if one.claim.kind == "variability":
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
@@ -174,8 +174,8 @@ def coverage(sweep: Sweep, level: float) -> str:
     """What would vary if all were done again, and what would not."""
     if sweep.facts.get("search"):
         return (
-            "Nothing: a search is no sample. The best of many trials looks better than it is; run it"
-            " over seeds before it is compared."
+            "Nothing: a search is no sample. The best of many trials looks better than it is; run"
+            " it over seeds before it is compared."
         )
     moves = len({run.config.get("data.split_seed") for run in sweep.done}) > 1
     also = " and, since `data.split_seed` moves with it, the split into train, val and test"

@@ -32,6 +32,8 @@ class Evidence:
 
 def p_above(d: Sample, null: float) -> float:
     """One-sided one-sample t test of mean > null. Without any spread, the limit: 0 or 1."""
+    if not np.isfinite(d).all():  # runs that diverged: no mean to test
+        return 1.0
     excess = d - null
     if np.ptp(d) <= 1e-9 * max(1.0, float(np.abs(d).max())):
         return 0.0 if excess.mean() > 1e-9 else 1.0

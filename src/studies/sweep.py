@@ -19,7 +19,7 @@ SEED = "seed"  # the axis over which cells are repeated, and their differences p
 QUICK = "-quick"
 # data.* settings that choose among the same images, or change how they are shown
 VIEWS = {"batch_size", "resolution", "load_size", "fit", "cache", "representation", "fraction"}
-SPLITS = {"split", "split_seed", "val_fraction", "test_fraction"}
+VIEWS |= {"split", "split_seed", "val_fraction", "test_fraction"}
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     table = read_history(place) if ended else []
     columns = {key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]}
     settings = yaml.load(config.read_text("utf-8"), yaml.CSafeLoader) if config.is_file() else {}
-    classes = {key: part["_target_"] for key, part in settings.items() if has_class(part)}
+    parts = {key: part for key, part in settings.items() if isinstance(part, Mapping)}
+    classes = {key: part["_target_"] for key, part in parts.items() if "_target_" in part}
     return Run(
         int(row["number"]),
         row["state"],
@@ -164,11 +165,6 @@ def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     )
 
 
-def has_class(part: Any) -> bool:
-    """Whether a part of a config says what it is made by."""
-    return isinstance(part, Mapping) and "_target_" in part
-
-
 def _check_comparable(runs: list[Run]) -> None:
     """ValueError when runs of the same data settings saw other data, or another major torch."""
     seen: dict[str, tuple[str, int]] = {}
@@ -178,7 +174,7 @@ def _check_comparable(runs: list[Run]) -> None:
         images = {
             key: value
             for key, value in run.config.items()
-            if key.startswith("data.") and key[5:] not in VIEWS | SPLITS
+            if key.startswith("data.") and key[5:] not in VIEWS
         }
         torch = str(run.record.get("versions", {}).get("torch", "?")).split(".")[0]
         data = str(run.record.get("data_fingerprint"))

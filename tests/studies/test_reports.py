@@ -69,6 +69,7 @@ def test_a_study_at_quick_scale(make_sweep):
         assert 800 < Image.open(path).width < 1000
 
 
+@pytest.mark.slow
 def test_the_same_bytes_each_time(make_sweep):
     folder = make_sweep(AXES, results, ABOUT)
     report.write(folder)
@@ -195,6 +196,7 @@ def test_publish(make_sweep, tmp_path):
         index.publish([load(folder)], target, readme, conf)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "src.report", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
