@@ -95,26 +95,39 @@ def main() -> None:
     )
     options = parser.parse_args()
     try:
-        act(options.folders, options.publish)
+        failed = act(options.folders, options.publish)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    sys.exit(1 if failed else 0)
 
 
-def act(folders: list[Path], target: Path | None) -> None:
-    """Report on `folders`; publish to `target` if there is one."""
+def act(folders: list[Path], target: Path | None) -> int:
+    """Report on `folders`; publish to `target` if there is one.
+
+    Returns:
+        How many sweeps of a folder of sweeps could have no report.
+    """
     from src.studies import index
 
-    sweeps = []
+    sweeps, failed = [], 0
     for folder in folders:
         below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))
         for one in below or [folder]:
-            sweeps.append(write(one))
-            print(f"report: {one / 'report.html'}")
+            try:
+                sweeps.append(write(one))
+            except (ValueError, OSError) as error:
+                if not below:
+                    raise
+                failed += 1
+                print(f"error: {one}: {error}", file=sys.stderr)
+            else:
+                print(f"report: {one / 'report.html'}")
         if below:
             print(f"index: {index.write_index(folder, index.read(below))}")
     if target is not None:
         index.publish(sweeps, target, Path("README.md"), Path("conf/study"))
         print(f"published: {target / 'README.md'}")
+    return failed
 
 
 if __name__ == "__main__":

@@ -162,7 +162,8 @@ def test_after_a_sweep_nothing_is_raised(tmp_path, capsys):
 def test_index_of_all_sweeps(make_sweep):
     folder = make_sweep(AXES, results, ABOUT, name="act")
     make_sweep({"optim.lr": ["0.1"]}, lambda values: {}, name="free")
-    report.act([folder.parent], None)
+    make_sweep(AXES, results, {"claims": [{"says": "no kind"}]}, name="wrong")
+    assert report.act([folder.parent], None) == 1  # one that is wrong takes no other with it
     text = (folder.parent / "index.md").read_text()
     assert "[Which activation is best?](act/report.md)" in text
     assert "**confirmed**: ReLU tests higher than tanh." in text
