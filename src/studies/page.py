@@ -214,12 +214,12 @@ def how(sweep: Sweep) -> list[str]:
     }
     table = tables.markdown(["", ""], [[key, value] for key, value in facts.items() if value])
     keys = sorted({key for run in done for key in run.config if key not in sweep.axes})
-    lines = []
-    for key in keys:
-        values = dict.fromkeys(str(run.config.get(key)) for run in done)
-        lines.append(f"{key}: {', '.join(values)}")
+    used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
-    lines += [f"recipe {name}: {_pairs(settings)}" for name, settings in made]
+    lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]
+    for key in keys:
+        values = dict.fromkeys(str(run.config[key]) for run in done if key in run.config)
+        lines.append(f"{key}: {', '.join(values)}")
     return [f"```\n{sweep.facts['command']}\n```", table, "```\n" + "\n".join(lines) + "\n```"]
 
 

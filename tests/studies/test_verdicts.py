@@ -203,6 +203,10 @@ def test_claims_are_corrected_together(make_sweep):
     assert [one.p_confirm for one in found] == pytest.approx([2 * alone.p_confirm] * 2)
     assert [one.verdict for one in found] == ["inconclusive"] * 2
     assert [one.verdict for one in plain] == ["confirmed"] * 2
+    fall = shifted([-x for x in d])
+    (alone,) = judged(make_sweep, [claim()], fall, name="alone-below")
+    found = judged(make_sweep, [claim(), claim()], fall, name="holm-below")
+    assert [one.p_refute for one in found] == pytest.approx([2 * alone.p_refute] * 2)
 
 
 def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
