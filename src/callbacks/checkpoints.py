@@ -76,7 +76,10 @@ class Checkpoints(Checkpoint):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
             self.best["net"] = _cpu_copy(_net(trainer, pl_module))
             self._best_is_on_disk = False
-        if time.monotonic() - self._saved >= self.every_s:
+        due = time.monotonic() - self._saved >= self.every_s
+        if trainer.world_size > 1:  # each rank has its own clock, and all of them save or none
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        if due:
             self.save(trainer)
 
     def _is_better(self, score: float) -> bool:
