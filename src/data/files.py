@@ -109,18 +109,20 @@ def _walk(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result | None]
     waiting = [folder] if (root / folder).is_dir() else []
     while waiting:
         current = waiting.pop()
-        place = (root / current).stat()
+        place = os.stat(f"{root}/{current}")
         if (place.st_dev, place.st_ino) in seen:
             continue
         seen.add((place.st_dev, place.st_ino))
-        with os.scandir(root / current) as entries:
+        with os.scandir(f"{root}/{current}") as entries:
             for entry in entries:
+                path = f"{current}/{entry.name}"
                 if entry.name.startswith("."):
                     continue
-                path = f"{current}/{entry.name}"
-                if entry.is_dir():
+                try:
+                    is_folder, stat = entry.is_dir(), entry.stat() if entry.is_file() else None
+                except OSError:  # a link to itself
+                    is_folder, stat = False, None
+                if is_folder:
                     waiting.append(path)
-                elif entry.is_file():
-                    yield path, entry.stat()
                 else:
-                    yield path, None
+                    yield path, stat
