@@ -15,14 +15,6 @@ from src.run_folder import write_atomically
 if TYPE_CHECKING:
     from src.studies.sweep import Sweep
 
-OPTUNA = {
-    "optimization_history": "The objective, trial by trial.",
-    "slice": "The objective against each setting.",
-    "param_importances": "How much of the objective's variance each setting explains (fANOVA).",
-    "parallel_coordinate": "Settings and objective of each trial.",
-    "pareto_front": "The trials that no other beats in every objective.",
-}
-
 
 def write(folder: Path) -> "Sweep":
     """Write the report of the sweep in `folder`.
@@ -33,6 +25,7 @@ def write(folder: Path) -> "Sweep":
     """
     from src.studies import curves, dots, html, index, page, sweep, tables, verdicts
     from src.studies.cells import all_words, cells
+    from src.studies.search import search_chart
 
     read = sweep.load(folder)
     level = float(read.about.get("level", 0.05))
@@ -42,7 +35,7 @@ def write(folder: Path) -> "Sweep":
     words = all_words(read, [word for one in judged for word in one.claim.words])
     figures: dict[str, list[tuple[str, str]]] = {}
     if read.facts.get("search"):
-        figures["Results"] = [(path.name, name) for path, name in search_plots(plots)]
+        figures["Results"] = search_chart(read, plots)
     elif any(cell.runs for cell in found):
         figures["Verdicts"] = dots.claims_chart(judged, plots)
         figures["Results"] = [
@@ -61,12 +54,6 @@ def write(folder: Path) -> "Sweep":
     facts = json.dumps(index.facts(read, judged), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / index.FACTS, page.portable(facts))
     return read
-
-
-def search_plots(folder: Path) -> list[tuple[Path, str]]:
-    """Those that Optuna drew when the search ended."""
-    found = ((folder / f"{name}.png", text) for name, text in OPTUNA.items())
-    return [(path, text) for path, text in found if path.is_file()]
 
 
 def after_sweep(folder: Path) -> None:

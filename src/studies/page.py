@@ -10,6 +10,7 @@ from src.studies import tables
 from src.studies.cells import Cell
 from src.studies.claims import KINDS, RANKS
 from src.studies.metrics import is_fraction, shown
+from src.studies.search import best_trials
 from src.studies.statistics import MOST_SEEDS
 from src.studies.sweep import Run, Sweep
 from src.studies.verdicts import VERDICTS, Judged
@@ -118,7 +119,7 @@ def results(
 ) -> list[str]:
     """The tables of cells, or of the best trials of a search."""
     if sweep.facts.get("search"):
-        return ["The best trials:", tables.best_trials(sweep)]
+        return ["The best trials:", best_trials(sweep)]
     words = [f"{split}/{sweep.metric}" for split in ("test", "val", "train")]
     more = list(dict.fromkeys(w for one in judged for w in one.claim.words if w not in words))
     text = f"Mean ± standard deviation ({100 * (1 - level):g}% interval of the mean) over seeds:"

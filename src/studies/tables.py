@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from src.studies.cells import Cell, spread
 from src.studies.metrics import is_fraction, shown
-from src.studies.sweep import Run, Sweep, is_number
+from src.studies.sweep import Sweep
 
 COSTS = {
     "best_epoch": "best epoch",
@@ -79,24 +79,3 @@ def summary_csv(sweep: Sweep, cells: Sequence[Cell], words: Sequence[str], level
         values = ("" if math.isnan(value) else f"{value:.6g}" for value in numbers)
         writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *values])
     return text.getvalue()
-
-
-def best_trials(sweep: Sweep, count: int = 10) -> str:
-    """The best finished trials of a search, with their settings."""
-    sign = -1 if sweep.facts["directions"][0] == "maximize" else 1
-    ranked = sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))
-    objective, test = f"val/{sweep.metric}", f"test/{sweep.metric}"
-
-    def values(run: Run) -> list[str]:
-        return [run.values[axis] for axis in sweep.axes]
-
-    rows = [
-        [
-            str(run.number),
-            shown(objective, float(run.objective), unit=False),
-            shown(test, run.record["metrics"].get(test, math.nan), unit=False),
-            *(f"{float(v):.3g}" if is_number(v) else v for v in values(run)),
-        ]
-        for run in ranked[:count]
-    ]
-    return markdown(["trial", title(objective), title(test), *sweep.axes], rows)

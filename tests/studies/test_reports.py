@@ -135,6 +135,7 @@ def test_a_search_lists_its_best_trials(make_sweep):
     text = (folder / "report.md").read_text()
     assert re.findall(r"^\| (\d) \|", text, flags=re.MULTILINE) == ["1", "2", "0"]
     assert "1 pruned, of 4" in text
+    assert (folder / "plots" / "search.png").is_file()
 
 
 @pytest.mark.parametrize(
