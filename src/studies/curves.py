@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from src.studies.cells import Cell
-from src.studies.figures import LOGARITHMIC, figure, legend, looks, parts, shades
+from src.studies.figures import figure, legend, looks, parts, shades
 from src.studies.metrics import is_fraction
 from src.studies.statistics import Sample
 from src.studies.sweep import Sweep
 from src.studies.tables import title
 
+LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
 QUANTITIES = {
     "grad_norm": "norm of the gradient",
     "update_ratio": "size of an update / weights",

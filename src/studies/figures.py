@@ -18,7 +18,6 @@ from src.studies.sweep import Sweep, is_number
 WIDTH = 6.2  # inches: a text column
 # Okabe and Ito 2008, told apart with every kind of colour blindness; without its yellow
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
 COUNT = 128  # colours of a picture
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1))]
 STYLE: Any = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from src.studies.figures import COLOURS, LOGARITHMIC, figure, legend
+from src.studies.figures import COLOURS, figure, legend
 from src.studies.metrics import is_fraction, shown
 from src.studies.sweep import Run, Sweep, is_number
 from src.studies.tables import markdown, title
@@ -60,7 +60,9 @@ def search_chart(sweep: Sweep, folder: Path) -> list[tuple[str, str]]:
 
 def _panel(ax: Axes, sweep: Sweep, axis: str, groups: dict[str, tuple[Sequence[Run], str]]) -> None:
     known = list(dict.fromkeys(run.values[axis] for run in sweep.runs))
-    choices = len(known) <= CHOICES or not all(map(is_number, known))
+    numbers = all(map(is_number, known))
+    known = sorted(known, key=float) if numbers else known
+    choices = len(known) <= CHOICES or not numbers
     scale = 100 if is_fraction(f"val/{sweep.metric}") else 1
     for name, (runs, colour) in groups.items():
         texts = [run.values[axis] for run in runs]
@@ -72,7 +74,5 @@ def _panel(ax: Axes, sweep: Sweep, axis: str, groups: dict[str, tuple[Sequence[R
     if choices:
         ax.set_xticks(range(len(known)), known)
         ax.set_xlim(-0.5, len(known) - 0.5)
-    elif (
-        min(map(float, known)) > 0 and max(map(float, known)) / min(map(float, known)) > LOGARITHMIC
-    ):
+    elif "log" in str(sweep.facts["axes"][axis]):
         ax.set_xscale("log")

@@ -17,7 +17,7 @@ COSTS = {
     "peak_rss_mb": "peak memory, MB",
     "peak_gpu_mb": "peak GPU memory, MB",
 }
-NUMBER = re.compile(r"[-+]?[\d.,]+%?( .*)?|-|")
+NUMBER = re.compile(r"[-+]?[\d.,]+(e-?\d+)?%?( .*)?|-|")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
