@@ -1,0 +1,88 @@
+"""What must change nothing in the weights, each beside a run with nothing of it."""
+
+import shutil
+
+import pytest
+import torch
+
+from src.data import cache
+from src.training import Training
+from tests.tiny import same, tiny, train, weights
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("deterministic")
+
+
+@pytest.fixture
+def config(compose, image_folder, place):
+    return lambda *more: tiny(compose, image_folder, place, "deterministic=true", *more)
+
+
+@pytest.fixture
+def expected(config, place):
+    """The weights of the plain run, trained once."""
+    if not (place / "weights.pt").exists():
+        torch.save(weights(train(config(), place / "plain")), place / "weights.pt")
+    return torch.load(place / "weights.pt")
+
+
+def without(*names):
+    """Take callbacks away before the training begins."""
+
+    def change(training):
+        kept = [c for c in training.trainer.callbacks if type(c).__name__ not in names]
+        assert len(kept) == len(training.trainer.callbacks) - len(names)
+        training.trainer.callbacks = kept
+
+    return change
+
+
+def sanity_check(training):
+    training.trainer.num_sanity_val_steps = 2
+
+
+CHANGES = {
+    "again": ([], None),
+    "diagnostics on": (["diagnostics=on"], None),
+    "decoded for each batch": (["data.cache=off"], None),
+    "saved each epoch": (["save_every_s=0"], None),
+    "many test views": (["test_crops=[1,10]"], None),
+    "no logging": ([], without("EpochLines", "Symptoms", "TensorBoard")),
+    "sanity check": ([], sanity_check),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_it_changes_nothing(config, expected, tmp_path, monkeypatch, name):
+    overrides, change = CHANGES[name]
+    if change is not None:
+        build = Training._trainer
+
+        def changed(self):
+            self.trainer = build(self)
+            change(self)
+            return self.trainer
+
+        monkeypatch.setattr(Training, "_trainer", changed)
+    assert same(weights(train(config(*overrides), tmp_path / "run")), expected)
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("state", ["cold", "off"])
+def test_the_number_of_data_workers_changes_nothing(
+    config, expected, place, tmp_path, monkeypatch, workers, state
+):
+    """Images are decoded by one thread for each core."""
+    monkeypatch.setattr(cache, "cores", lambda: workers)
+    if state == "cold":
+        shutil.rmtree(place / ".cache")
+    run = train(config(f"data.cache={'on' if state == 'cold' else 'off'}"), tmp_path / "run")
+    assert same(weights(run), expected)
+
+
+def test_without_it_torch_is_left_alone(config, tmp_path):
+    train(config("deterministic=false"), tmp_path / "run")
+    assert not torch.are_deterministic_algorithms_enabled()
