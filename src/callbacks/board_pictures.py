@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from src import pictures
-from src.callbacks.diagnostics import QUANTITIES
 from src.callbacks.tensorboard import TensorBoard
 from src.learner import Learner
 
@@ -70,13 +69,11 @@ class Pictures(L.Callback):
     """Writes first-layer filters and feature maps of some val images after epochs 1, 2, 4, 8, ...
 
     Args:
-        board: Whose file they are written to; its layout gets a chart for each quantity that
-            diagnostics measure, with a curve a layer.
+        board: Whose file they are written to.
     """
 
     def __init__(self, board: TensorBoard) -> None:
         self.board = board
-        board.layout["layers"] = {q: ["Multiline", [f"^diag/.*/{q}$"]] for q in QUANTITIES}
         self._images: Tensor | None = None
 
     def on_validation_batch_end(

@@ -1,6 +1,6 @@
 """TensorBoard: the run's metrics under their names, its config, its images, one HParams entry."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,6 @@ from torchvision.utils import make_grid
 
 from src.callbacks.history import History
 
-Layout = dict[str, dict[str, list[Any]]]
-"""Of the tab Custom Scalars: {category: {chart: ["Multiline", [patterns of names]]}}."""
-
 
 class TensorBoard(Checkpoint):
     """Writes events.out.* into the run's folder; the horizontal axis is the epoch, from 1.
@@ -31,9 +28,6 @@ class TensorBoard(Checkpoint):
         hparams: The flat settings shown in the HParams table.
         history: Whose rows are written.
         chosen: Settings that stand in the first columns of that table.
-
-    Attributes:
-        layout: Charts of several curves each, for the tab Custom Scalars.
     """
 
     def __init__(
@@ -47,8 +41,6 @@ class TensorBoard(Checkpoint):
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
         self.chosen = chosen
         self.writer: SummaryWriter | None = None
-        both = {name: ["Multiline", [f"^(train|val)/{name}$"]] for name in ("loss", "acc", "mae")}
-        self.layout: Layout = {"train and val": both}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file; after a resume, hide what the interrupted process wrote too far."""
@@ -58,7 +50,6 @@ class TensorBoard(Checkpoint):
         self.writer = SummaryWriter(str(self.folder), purge_step=done + 1)
         if not done:
             self.writer.add_text("config", f"```yaml\n{self.config}\n```")
-            self.writer.add_custom_scalars(self.layout)
 
     def on_train_batch_start(
         self,
@@ -77,6 +68,8 @@ class TensorBoard(Checkpoint):
         """Write the epoch's row."""
         if self.writer:
             row = self.history.rows[-1]
+            if len(self.history.rows) == 1:
+                self.writer.add_custom_scalars(layout(row))
             for name in row.keys() - {"epoch"}:
                 self.writer.add_scalar(name, row[name], int(row["epoch"]))
             self.writer.flush()
@@ -101,3 +94,13 @@ class TensorBoard(Checkpoint):
             info.differs = info.name in self.chosen
         about.content = data.SerializeToString()
         return experiment
+
+
+def layout(names: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """The tab Custom Scalars: a chart a metric with train and val, a chart a quantity of layers."""
+    metrics = [name.removeprefix("val/") for name in names if name.startswith("val/")]
+    quantities = {name.rsplit("/")[-1]: None for name in names if name.startswith("diag/")}
+    return {
+        "train and val": {m: ["Multiline", [f"^(train|val)/{m}$"]] for m in metrics},
+        "layers": {q: ["Multiline", [f"^diag/.*/{q}$"]] for q in quantities},
+    }

@@ -201,6 +201,8 @@ def test_the_board_gets_filters_maps_a_chart_a_quantity_and_curves_a_class(confi
     assert "diag/features.conv1/dead" in events.Tags()["scalars"]
     layout = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     assert b"^diag/.*/update_ratio$" in layout
+    assert b"^(train|val)/acc$" in layout
+    assert b"saturated" not in layout  # ReLU has no flat end
     counts = build.data_module(config()).counts["test"]
     for name, count in counts.items():
         curve = events.Tensors(f"pr/{name}")[0].tensor_proto
