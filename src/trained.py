@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from src import build, run_config
+from src.checkpoint_io import check_fits
 from src.checkpoint_io import load as load_checkpoint
 from src.data.image_folder import ImageFolderData
 from src.data.views import View
@@ -126,6 +127,8 @@ def load(run: str | Path, device: torch.device | None = None) -> Trained:
         resolution=view.resolution,
         _convert_="all",
     )
-    net.load_state_dict(checkpoint.pop("net"))
+    weights = checkpoint.pop("net")
+    check_fits(weights, net.state_dict(), folder / BEST)
+    net.load_state_dict(weights)
     net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Trained(folder, cfg, net, task, view, classes, checkpoint, device)
