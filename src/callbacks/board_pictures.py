@@ -12,6 +12,7 @@ from src.callbacks.tensorboard import TensorBoard
 from src.learner import Learner
 
 IMAGES = 4  # of val
+MOST = 30  # curves
 
 
 class PRCurves(L.Callback):
@@ -19,11 +20,11 @@ class PRCurves(L.Callback):
 
     Args:
         board: Whose file it is written to.
-        classes: Their names; scores have none, and no curves.
+        classes: Their names; scores have none, and no curves, nor have more than `MOST` classes.
     """
 
     def __init__(self, board: TensorBoard, classes: list[str]) -> None:
-        self.board, self.classes = board, classes
+        self.board, self.classes = board, classes if len(classes) <= MOST else []
         self._hook: RemovableHandle | None = None
         self._outputs: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
