@@ -186,6 +186,7 @@ def test_publish(make_sweep, tmp_path):
     assert text.endswith("<!-- /results -->\nafter\n")
     assert "[Which activation is best?](docs/studies/act/report.md)" in text
     assert "| And then? | not run yet |" in text
+    assert "Which? |" not in text
     assert "old" not in text
     assert "(act/report.md)" in (target / "README.md").read_text()
     published = target / "act"
