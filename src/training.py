@@ -19,7 +19,8 @@ from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
 from src.callbacks.test_crops import ManyCrops
-from src.checkpoint_io import DurableCheckpointIO, check_fits, checksum
+from src.checkpoint_io import DurableCheckpointIO, check_fits
+from src.checksum import checksum
 from src.models.summary import summarize
 from src.quiet import quieten_libraries
 from src.run_folder import BEST, HISTORY

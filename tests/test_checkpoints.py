@@ -12,7 +12,8 @@ import zipfile
 import pytest
 import torch
 
-from src.checkpoint_io import Damaged, check, load, previous, save, whole_ones
+from src.checkpoint_io import load, previous, save, whole_ones
+from src.checksum import Damaged, check
 from src.run_folder import BEST, LAST, Stopped, read_metrics
 from tests.tiny import in_child, rows, same, tiny, train
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from src.callbacks.finite import EVERY, Finite
-from src.checkpoint_io import check, load
+from src.checkpoint_io import load
+from src.checksum import check
 from src.run_folder import LAST, read_metrics
 from tests.tiny import tiny, train
 
