@@ -8,7 +8,7 @@ import numpy as np
 
 from src.studies.metrics import number
 from src.studies.statistics import Sample, interval
-from src.studies.sweep import Run, Sweep
+from src.studies.sweep import Run, Sweep, same
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ def cells(sweep: Sweep) -> list[Cell]:
         finished = [run for run in runs if run.finished]
         found.append(Cell(sweep.label(values), values, finished, len(runs)))
     return found
+
+
+def not_run(sweep: Sweep) -> list[str]:
+    """The cells along the study's axes that are no part of this sweep, one axis at a time."""
+    asked = {axis: str(values).split(",") for axis, values in sweep.about.get("axes", {}).items()}
+    swept = {axis: {run.values[axis] for run in sweep.runs} for axis in sweep.axes}
+    return [
+        sweep.label({axis: value})
+        for axis, values in asked.items()
+        for value in values
+        if axis in swept and not any(same(value, other) for other in swept[axis])
+    ]
 
 
 def all_words(sweep: Sweep, claim_words: Iterable[str]) -> list[str]:

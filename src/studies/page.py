@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from src.studies import tables
-from src.studies.cells import Cell
+from src.studies.cells import Cell, not_run
 from src.studies.claims import KINDS, RANKS
 from src.studies.metrics import is_fraction, shown
 from src.studies.search import best_trials
@@ -123,7 +123,7 @@ def results(
     words = [f"{split}/{sweep.metric}" for split in ("test", "val", "train")]
     more = list(dict.fromkeys(w for one in judged for w in one.claim.words if w not in words))
     text = f"Mean ± standard deviation ({100 * (1 - level):g}% interval of the mean) over seeds:"
-    parts = [text, tables.results(cells, words, level)]
+    parts = [text, tables.results(cells, words, level, not_run(sweep))]
     if more:
         parts += ["What the claims compare besides:", tables.results(cells, more, level)]
     costs = "What a run took, on average (runs that share a machine slow each other down):"

@@ -35,13 +35,19 @@ def title(word: str) -> str:
     return COSTS.get(word) or word.replace("/", " ") + f", {unit}" * is_fraction(word)
 
 
-def results(cells: Sequence[Cell], words: Sequence[str], level: float) -> str:
-    """Mean ± standard deviation and the interval of each word; n is what finished."""
+def results(
+    cells: Sequence[Cell], words: Sequence[str], level: float, missing: Sequence[str] = ()
+) -> str:
+    """Mean ± standard deviation and the interval of each word; n is what finished.
+
+    `missing` are cells that the study has, and this sweep has not.
+    """
     rows = []
     for cell in cells:
-        missing = f" of {cell.planned}" * (len(cell.runs) < cell.planned)
+        of = f" of {cell.planned}" * (len(cell.runs) < cell.planned)
         means = (_mean(cell, word, level) for word in words)
-        rows.append([cell.label, f"{len(cell.runs)}{missing}", *means])
+        rows.append([cell.label, f"{len(cell.runs)}{of}", *means])
+    rows += [[label, "not run", *[""] * len(words)] for label in missing]
     return markdown(["", "n", *map(title, words)], rows)
 
 

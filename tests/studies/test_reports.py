@@ -206,3 +206,12 @@ def test_the_command_line_says_what_is_wrong(tmp_path):
     assert found.returncode == 1
     assert f"error: {tmp_path} is no sweep: it has no sweep.yaml" in found.stderr
     assert "torch" not in re.findall(r"\|\s+(\w+)$", found.stderr, flags=re.MULTILINE)
+
+
+def test_cells_of_the_study_that_did_not_run_are_named(make_sweep):
+    about = {"question": "?", "axes": {"act": "relu,tanh,gelu", "seed": "0,1,2"}}
+    folder = make_sweep({"act": ["relu", "tanh"], "seed": range(2)}, lambda v: {}, about)
+    report.write(folder)
+    text = (folder / "report.md").read_text()
+    assert text.count("| not run |") == 1
+    assert "| gelu | not run |" in text
