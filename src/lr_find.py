@@ -136,7 +136,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         print(f"error: {in_short(error)}", file=sys.stderr)
         sys.exit(1)
-    print(f"optim.lr={found.suggestion:.2g}")
+    lowest = found.lrs[found.smooth.argmin()]
+    print(f"optim.lr={found.suggestion:.2g}   (falls fastest here; lowest at {lowest:.2g})")
 
 
 if __name__ == "__main__":
