@@ -10,6 +10,7 @@ from hydra.errors import HydraException, InstantiationException
 
 from src.choices import near
 
+TRACES = "CONVLAB_TRACES"  # what the user said of HYDRA_FULL_ERROR, before src.train sets it
 # said as they are; the name of any other type is part of what it says
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
 
@@ -43,7 +44,7 @@ def said_in_short() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
         print(f"error: {in_short(error)}", file=sys.stderr)
         sys.exit(1)

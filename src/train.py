@@ -16,10 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src import run_config
-from src.errors import in_short
+from src.errors import TRACES, in_short
 from src.run_folder import RunFolder, Stopped
 
-TRACES = "CONVLAB_TRACES"  # whether the user has asked for tracebacks, with HYDRA_FULL_ERROR=1
 RANK_0_FOLDER = "CONVLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)

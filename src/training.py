@@ -120,6 +120,7 @@ class Training:
             self.learner.net.load_state_dict(self.checkpoints.best["net"])
             tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
             self.checkpoints.best["metrics"].update(tested)
+            self.checkpoints.tidy(self.trainer)
         finally:
             if rank_0:
                 self._record()

@@ -23,17 +23,21 @@ def test_every_root_key_is_read_somewhere(compose):
     cfg = compose()
     sources = [*ROOT.glob("src/**/*.py"), *CONF.rglob("*.yaml")]
     text = "\n".join(path.read_text("utf-8") for path in sources)
-    root = [key for key in cfg if key not in GROUPS and key != "trainer"]
+    names = ("trainer", "recipe")  # passed on whole; a name only
+    root = [key for key in cfg if key not in GROUPS and key not in names]
     unread = [key for key in root if not re.search(rf"cfg\.{key}\b|\$\{{{key}\}}", text)]
-    unread = [key for key in unread if f'["{key}"]' not in text]
+    unread = [key for key in unread if f'["{key}"]' not in text and f'get("{key}"' not in text]
     assert unread == []
 
 
-def test_no_file_is_over_25_lines_but_the_root():
+def test_no_file_is_long_but_the_root():
+    """An option has at most 25 lines, a study 40."""
     long = {
         str(path.relative_to(CONF)): lines
         for path in CONF.rglob("*.yaml")
-        if (lines := len(path.read_text("utf-8").splitlines())) > 25 and path != CONF / "train.yaml"
+        if (lines := len(path.read_text("utf-8").splitlines()))
+        > (40 if path.parent.name == "study" else 25)
+        and path != CONF / "train.yaml"
     }
     assert long == {}
 

@@ -152,5 +152,5 @@ def test_the_command_line_is_kept_without_the_storage(monkeypatch):
 def test_the_record_says_where_it_was_made(run):
     metrics = read_metrics(run)
     assert metrics["versions"]["torch"] in torch.__version__  # which may end in +cu130
-    assert metrics["hardware"].endswith(", 1 threads")
+    assert metrics["hardware"].endswith(", 1 thread")
     assert "pytest" in metrics["command"]

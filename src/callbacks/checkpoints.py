@@ -102,8 +102,12 @@ class Checkpoints(Checkpoint):
             self.save(trainer)
         elif trainer.is_global_zero:
             self._save_best()
-            (self.folder / LAST).unlink(missing_ok=True)
+
+    def tidy(self, trainer: L.Trainer) -> None:
+        """The run has ended, its test too: delete what only a resume would have needed."""
         if trainer.is_global_zero:
+            if not self.keep_last:
+                (self.folder / LAST).unlink(missing_ok=True)
             for name in (LAST, BEST):
                 previous(self.folder / name).unlink(missing_ok=True)
 
