@@ -6,6 +6,7 @@ nothing but what is there; finished or not. A folder of sweeps gets an index of 
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,7 @@ def after_sweep(folder: Path) -> None:
     except Exception as error:  # whatever it is, the runs are there, and the command says it again
         print(f"no report: {error}")
     else:
-        print(f"report: {folder / 'report.html'}")
+        print(f"report: {os.path.relpath(folder / 'report.html')}")
 
 
 def main() -> None:
