@@ -79,8 +79,9 @@ class TensorBoard(Checkpoint):
         if self.writer is None or self.writer.file_writer is None:
             return
         names = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
+        after = len(self.history.rows) + 1  # a run that goes on from here hides it
         for name in [name for name in names if name.startswith("test")]:
-            self.writer.add_scalar(name, names[name], len(self.history.rows))
+            self.writer.add_scalar(name, names[name], after)
         experiment, *session = hparams(dict(self.hparams), names)
         for part in [self._chosen_first(experiment), *session]:
             self.writer.file_writer.add_summary(part)
