@@ -59,7 +59,7 @@ class PRCurves(L.Callback):
             return
         self._hook.remove()
         probabilities, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        step = len(self.board.history.rows)
+        step = len(self.board.history.rows) + 1  # as the metrics of the test
         for number, name in enumerate(self.classes):
             self.board.writer.add_pr_curve(
                 f"pr/{name}", targets == number, probabilities[:, number], step
