@@ -132,7 +132,10 @@ def test_in_a_sweep_all_ranks_of_a_trial_train_with_its_values_in_its_folder(sta
     with start(*ddp, "optim.lr=0.01", "hydra.run.dir=alone") as process:
         print(process.stdout.read())
     assert sweep.returncode == process.returncode == 0
-    assert sorted(p.name for p in tmp_path.glob("multirun/s/*/")) == ["0-lr-0.001", "1-lr-0.01"]
+    assert sorted(p.name for p in tmp_path.glob("multirun/s/[0-9]*/")) == [
+        "0-lr-0.001",
+        "1-lr-0.01",
+    ]
     assert not (tmp_path / "multirun/single").exists()
     slow, fast, alone = (
         read_metrics(tmp_path / name)["metrics"]
