@@ -4,6 +4,7 @@ The optimiser's steps stay what they were: the same images, the same mean over t
 what a layer sees at a time: BatchNorm's statistics and dropout's draws are those of the parts.
 """
 
+import gc
 from typing import Any
 
 import lightning as L
@@ -54,6 +55,7 @@ class AutoBatch(L.Callback):
                 if size == 1 or not is_out_of_memory(error):
                     raise
             # here the error, and with it all that the failed attempt held, is gone
+            gc.collect()  # what refers to itself too
             self.size = (size + 1) // 2
             before.restore()
             print(

@@ -131,7 +131,7 @@ def test_several_devices_are_refused(config, tmp_path):
 def test_memory_that_runs_out_for_real(tmp_path, hit):
     """By RLIMIT_AS."""
     command = [sys.executable, "-m", "tests.memory_app", str(tmp_path)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # every thread takes address space of its own
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # or threads take room
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2], env=env)
     plain, auto = (read_metrics(tmp_path / name) for name in ("plain", "auto"))
     assert plain["status"] == "failed"
