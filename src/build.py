@@ -6,6 +6,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from omegaconf import DictConfig
+from torch import nn
 
 from src.callbacks.auto_batch import AutoBatch
 from src.callbacks.board_pictures import Pictures
@@ -34,18 +35,24 @@ def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
     """The net with weights drawn from `seed`, on the task, with its optimiser and schedule."""
     task = instantiate(cfg.task, num_outputs=data.num_outputs, _convert_="all")
     torch.manual_seed(cfg.seed)
-    net = instantiate(
-        cfg.model,
-        num_outputs=task.num_outputs,
-        in_channels=data.in_channels,
-        resolution=data.resolution,
-        _convert_="all",
-    )
+    net = network(cfg, task.num_outputs, data.in_channels, data.resolution)
     net.to(memory_format=torch.channels_last)
     if cfg.compile:
         net.compile()
     optim = instantiate(cfg.optim, _convert_="all")
     return Learner(net, task, optim=optim, sched=instantiate(cfg.sched, _convert_="all") or None)
+
+
+def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int) -> nn.Module:
+    """The net for images [N, in_channels, resolution, resolution]."""
+    net: nn.Module = instantiate(
+        cfg.model,
+        num_outputs=num_outputs,
+        in_channels=in_channels,
+        resolution=resolution,
+        _convert_="all",
+    )
+    return net
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:

@@ -120,15 +120,9 @@ def load(run: str | Path, device: torch.device | None = None) -> Trained:
     view = View(cfg.data.resolution, representation=cfg.data.representation)
     for key in {"weights", "freeze"} & set(cfg.model):  # where the net started from concerns no one
         cfg.model[key] = "none"
-    net = instantiate(
-        cfg.model,
-        num_outputs=task.num_outputs,
-        in_channels=view.num_channels,
-        resolution=view.resolution,
-        _convert_="all",
-    )
+    net = build.network(cfg, task.num_outputs, view.num_channels, view.resolution)
     weights = checkpoint.pop("net")
     check_fits(weights, net.state_dict(), folder / BEST)
     net.load_state_dict(weights)
-    net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     return Trained(folder, cfg, net, task, view, classes, checkpoint, device)

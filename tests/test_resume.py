@@ -147,14 +147,18 @@ def test_killed_twice_costs_nothing(config, once, tmp_path, batch, hit):
     hit(f"SIGTERM in step {batch}, then SIGKILL in the step after the resume")
 
 
-@pytest.mark.parametrize("batch", [2, 4, 5, 8, 11])
-def test_a_moving_average_of_the_weights_resumes_exactly(config, once, tmp_path, batch, hit):
-    cfg = config("ema_decay=0.8")
-    unbroken, folder = once("ema", cfg), tmp_path / "run"
+def stop_and_go_on(cfg, folder, batch):
     with pytest.raises(Stopped):
         train(cfg, folder, stop_after=batch)
     later(folder)
     train(cfg, folder)
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5, 8, 11])
+def test_a_moving_average_of_the_weights_resumes_exactly(config, once, tmp_path, batch, hit):
+    cfg = config("ema_decay=0.8")
+    unbroken, folder = once("ema", cfg), tmp_path / "run"
+    stop_and_go_on(cfg, folder, batch)
     assert_as_unbroken(folder, unbroken)
     hit(f"SIGTERM in step {batch}, with ema_decay")
 
@@ -164,10 +168,7 @@ def test_early_stopping_stops_where_it_would_have(config, once, tmp_path, batch,
     cfg = config("optim.lr=1e-12", "patience=2", "trainer.max_epochs=9", "sched=constant")
     unbroken, folder = once("patience", cfg), tmp_path / "run"
     assert len(rows(unbroken)) == 3  # the first, and two that are not better
-    with pytest.raises(Stopped):
-        train(cfg, folder, stop_after=batch)
-    later(folder)
-    train(cfg, folder)
+    stop_and_go_on(cfg, folder, batch)
     assert_as_unbroken(folder, unbroken)
     hit(f"SIGTERM in step {batch}, with patience")
 
@@ -177,10 +178,7 @@ def test_accumulated_batches_resume_exactly(config, once, tmp_path, batch, hit):
     """A stop between two optimiser steps: the gradients so far are lost, unless it waits."""
     cfg = config("trainer.accumulate_grad_batches=2")
     unbroken, folder = once("accumulate", cfg), tmp_path / "run"
-    with pytest.raises(Stopped):
-        train(cfg, folder, stop_after=batch)
-    later(folder)
-    train(cfg, folder)
+    stop_and_go_on(cfg, folder, batch)
     assert_as_unbroken(folder, unbroken)
     hit(f"SIGTERM in batch {batch}, with accumulated gradients")
 
