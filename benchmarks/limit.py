@@ -8,6 +8,7 @@ from torch import nn
 from torchvision import models
 
 from src.allocator import keep_big_blocks
+from src.wide_linear import use_onednn
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--resolution", type=int, required=True)
@@ -23,6 +24,7 @@ images = torch.randn(args.images, 3, args.resolution, args.resolution, device=de
 images = images.contiguous(memory_format=torch.channels_last)
 targets = torch.randint(5, (args.images,), device=device)
 net = models.alexnet(num_classes=5).to(device, memory_format=torch.channels_last)
+use_onednn(net)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
 
 speeds = []

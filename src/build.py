@@ -16,6 +16,7 @@ from src.callbacks.tensorboard import TensorBoard
 from src.choices import choose
 from src.data.image_folder import ImageFolderData
 from src.learner import Learner
+from src.wide_linear import use_onednn
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
@@ -37,8 +38,6 @@ def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
     torch.manual_seed(cfg.seed)
     net = network(cfg, task.num_outputs, data.in_channels, data.resolution)
     net.to(memory_format=torch.channels_last)
-    if cfg.compile:
-        net.compile()
     optim = instantiate(cfg.optim, _convert_="all")
     return Learner(net, task, optim=optim, sched=instantiate(cfg.sched, _convert_="all") or None)
 
@@ -53,6 +52,17 @@ def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int
         _convert_="all",
     )
     return net
+
+
+def hasten(cfg: DictConfig, net: nn.Module) -> None:
+    """Compile the net, or let oneDNN do its wide layers; it computes the same.
+
+    Last of all: what looks at a net with tensors that hold nothing cannot look at a compiled one.
+    """
+    if cfg.compile:
+        net.compile()
+    else:
+        use_onednn(net)
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:

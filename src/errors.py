@@ -17,7 +17,10 @@ PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraE
 
 def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
     """One or two lines for `error`. `keys` are the config's keys, for near matches."""
+    where = ""  # the part of the config
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        if found := re.search(r"full_key: (\S+)", str(error)):
+            where = f"{found[1]}: "
         error = error.__cause__
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
@@ -29,7 +32,7 @@ def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
-    prefix = "" if isinstance(error, PLAIN) else f"{type(error).__name__}: "
+    prefix = "" if isinstance(error, PLAIN) else f"{where}{type(error).__name__}: "
     return prefix + "\n".join(lines or [type(error).__name__])
 
 

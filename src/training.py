@@ -52,6 +52,7 @@ class Training:
         self.summary = summarize(
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )
+        build.hasten(cfg, self.learner.net)
         self.history = History(folder / HISTORY)
         self.auto_batch = build.auto_batch(cfg)
         self.checkpoints = self._checkpoints(keep_last=not trial)

@@ -179,3 +179,15 @@ def test_a_net_learns_twelve_images_by_heart(compose, image_folder, tmp_path):
 def test_a_setting_that_cannot_work_is_said(config, tmp_path, override, message):
     with pytest.raises(Exception, match=message):
         train(config(override), tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_net_trains_alike(config, tmp_path):
+    """Without dropout, whose draws are other ones in compiled code."""
+    for compiled in ("false", "true"):
+        train(config("model.dropout_at=none", f"compile={compiled}"), tmp_path / compiled)
+    eager, compiled = (read_history(tmp_path / c) for c in ("false", "true"))
+    for row, other in zip(eager, compiled, strict=True):
+        assert float(other["train/loss"]) == pytest.approx(float(row["train/loss"]), rel=1e-4)
+        assert float(other["val/loss"]) == pytest.approx(float(row["val/loss"]), rel=1e-4)
