@@ -9,52 +9,46 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from src.errors import said_in_short
 from src.run_folder import write_atomically
+from src.studies import curves, dots, html, index, page, search, tables, verdicts
+from src.studies.cells import cells
+from src.studies.sweep import Sweep, load
 
-if TYPE_CHECKING:
-    from src.studies.sweep import Sweep
 
-
-def write(folder: Path) -> "Sweep":
+def write(folder: Path) -> Sweep:
     """Write the report of the sweep in `folder`.
 
     Raises:
         FileNotFoundError: It is no sweep.
         ValueError: Its runs cannot be compared, or its study makes no sense.
     """
-    from src.studies import curves, dots, html, index, page, sweep, tables, verdicts
-    from src.studies.cells import all_words, cells
-    from src.studies.search import search_chart
-
-    read = sweep.load(folder)
-    level = float(read.about.get("level", 0.05))
-    judged = verdicts.judge(read)
+    sweep = load(folder)
+    judged = verdicts.judge(sweep)
+    found = cells(sweep)
     plots = folder / "plots"
-    found = cells(read)
-    words = all_words(read, [word for one in judged for word in one.claim.words])
+    claimed = [word for one in judged for word in one.claim.words]
+    recorded = dict.fromkeys(name for run in sweep.done for name in run.record["metrics"])
+    views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # several crops
+    words = list(dict.fromkeys([*sweep.words, *views, *claimed]))
     figures: dict[str, list[tuple[str, str]]] = {}
-    if read.facts.get("search"):
-        figures["Results"] = search_chart(read, plots)
-    elif any(cell.runs for cell in found):
+    if sweep.facts.get("search"):
+        figures["Results"] = search.search_chart(sweep, plots)
+    elif sweep.done:
+        drawn = [word for word in words if word == words[0] or word in claimed]
         figures["Verdicts"] = dots.claims_chart(judged, plots)
-        figures["Results"] = [
-            dots.cells_chart(read, found, word, level, plots)
-            for word in words
-            if word == words[0] or any(word in one.claim.words for one in judged)
-        ]
-        figures["Learning curves"] = curves.learning_curves(read, found, plots)
-        figures["Inside the layers"] = curves.diagnostics(read, found, plots)
-    text = page.report(read, found, judged, figures, level)
+        figures["Results"] = [dots.cells_chart(sweep, found, word, plots) for word in drawn]
+        figures["Learning curves"] = curves.learning_curves(sweep, found, plots)
+        figures["Inside the layers"] = curves.diagnostics(found, plots)
+    text = page.report(sweep, found, judged, figures)
+    summary = tables.summary_csv(sweep, found, words)
+    facts = json.dumps(index.facts(sweep, judged), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "report.md", text)
     write_atomically(folder / "report.html", html.page(text, folder))
-    write_atomically(
-        folder / "summary.csv", page.portable(tables.summary_csv(read, found, words, level))
-    )
-    facts = json.dumps(index.facts(read, judged), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "summary.csv", page.portable(summary))
     write_atomically(folder / index.FACTS, page.portable(facts))
-    return read
+    return sweep
 
 
 def after_sweep(folder: Path) -> None:
@@ -65,6 +59,32 @@ def after_sweep(folder: Path) -> None:
         print(f"no report: {error}")
     else:
         print(f"report: {os.path.relpath(folder / 'report.html')}")
+
+
+def act(folders: list[Path], target: Path | None) -> int:
+    """Report on `folders`; publish to `target` if there is one.
+
+    Returns:
+        How many sweeps of a folder of sweeps could have no report.
+    """
+    sweeps, failed = [], 0
+    for folder in folders:
+        below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))
+        for one in below or [folder]:
+            try:
+                sweeps.append(write(one))
+                print(f"report: {one / 'report.html'}")
+            except (ValueError, OSError) as error:
+                if not below:
+                    raise
+                failed += 1
+                print(f"error: {one}: {error}", file=sys.stderr)
+        if below:
+            print(f"index: {index.write_index(folder)}")
+    if target is not None:
+        index.publish(sweeps, target, Path("README.md"), Path("conf/study"))
+        print(f"published: {target / 'README.md'}")
+    return failed
 
 
 def main() -> None:
@@ -82,40 +102,8 @@ def main() -> None:
         help="copy the reports there, and list them in README.md",
     )
     options = parser.parse_args()
-    try:
-        failed = act(options.folders, options.publish)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    sys.exit(1 if failed else 0)
-
-
-def act(folders: list[Path], target: Path | None) -> int:
-    """Report on `folders`; publish to `target` if there is one.
-
-    Returns:
-        How many sweeps of a folder of sweeps could have no report.
-    """
-    from src.studies import index
-
-    sweeps, failed = [], 0
-    for folder in folders:
-        below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))
-        for one in below or [folder]:
-            try:
-                sweeps.append(write(one))
-            except (ValueError, OSError) as error:
-                if not below:
-                    raise
-                failed += 1
-                print(f"error: {one}: {error}", file=sys.stderr)
-            else:
-                print(f"report: {one / 'report.html'}")
-        if below:
-            print(f"index: {index.write_index(folder, index.read(below))}")
-    if target is not None:
-        index.publish(sweeps, target, Path("README.md"), Path("conf/study"))
-        print(f"published: {target / 'README.md'}")
-    return failed
+    with said_in_short():
+        sys.exit(1 if act(options.folders, options.publish) else 0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A claim: one sentence of a source, made testable before anything ran."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -14,7 +15,6 @@ KINDS = {  # the test of each, in words
     "within": "two one-sided t tests (TOST) over seeds",
 }
 RANKS = "Mann-Whitney test, one-sided, where a training loss is infinite"
-TWO_SIDED = ("equivalent", "within")
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,19 @@ class Claim:
     @property
     def two_sided(self) -> bool:
         """Whether it says that something is near, not that it is more."""
-        return self.kind in TWO_SIDED
+        return self.kind in ("equivalent", "within")
+
+    @property
+    def least(self) -> float:
+        """The margin on the scale of differences, which are of logs for variability."""
+        return math.log(self.margin) if self.kind == "variability" else self.margin
 
     @property
     def words(self) -> tuple[str, str]:
         """The metrics of `of` and of `than`."""
         prefix = {"gap": "gap ", "variability": "wobble "}.get(self.kind, "")
-        pair = self.of_metric or self.metric, self.than_metric or self.metric
-        return tuple(w if w.startswith(prefix) else prefix + w for w in pair)  # type: ignore[return-value]
+        of, than = self.of_metric or self.metric, self.than_metric or self.metric
+        return prefix + of.removeprefix(prefix), prefix + than.removeprefix(prefix)
 
 
 def read_claims(about: Mapping[str, Any]) -> list[Claim]:
@@ -72,11 +77,11 @@ def read_claims(about: Mapping[str, Any]) -> list[Claim]:
     Raises:
         ValueError: A claim lacks a key, has one too many, or one that makes no sense.
     """
-    known = {f.name for f in fields(Claim)}
+    known = [f.name for f in fields(Claim)]
     claims: Sequence[Mapping[str, Any]] = about.get("claims") or []
     for claim in claims:
         name = claim.get("says", "?")
-        if extra := sorted(set(claim) - known):
+        if extra := sorted(set(claim) - set(known)):
             raise ValueError(f"claim {name!r}: {extra[0]} is unknown; known: {', '.join(known)}")
         if lacking := sorted({"says", "kind", "margin"} - set(claim)):
             raise ValueError(f"claim {name!r} has no {lacking[0]}")

@@ -41,9 +41,7 @@ VERDICT = re.compile(r"<strong>((confirmed|refuted|inconclusive|not tested)[^<]*
 def page(markdown: str, folder: Path) -> str:
     """The page, with the images that lie in `folder` put into it."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(
-        r'src="(plots/[^"]+)"', lambda found: f'src="{_embedded(folder, found[1])}"', body
-    )
+    body = re.sub(r'src="(plots/[^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
     body = VERDICT.sub(
         lambda found: f'<span class="verdict {found[2].replace(" ", "-")}">{found[1]}</span>', body
     )
@@ -56,5 +54,5 @@ def page(markdown: str, folder: Path) -> str:
     )
 
 
-def _embedded(folder: Path, name: str) -> str:
-    return "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
+def _data(image: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(image.read_bytes()).decode()

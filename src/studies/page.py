@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from src.studies import tables
@@ -12,7 +12,7 @@ from src.studies.claims import KINDS, RANKS
 from src.studies.metrics import is_fraction, shown
 from src.studies.search import best_trials
 from src.studies.statistics import MOST_SEEDS
-from src.studies.sweep import Run, Sweep
+from src.studies.sweep import Sweep
 from src.studies.verdicts import VERDICTS, Judged
 
 Figures = Mapping[str, Sequence[tuple[str, str]]]  # heading -> (file below plots/, what it shows)
@@ -29,34 +29,45 @@ def portable(text: str) -> str:
     return ABSOLUTE.sub(".../", text)
 
 
-def report(
-    sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged], figures: Figures, level: float
-) -> str:
+def report(sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged], figures: Figures) -> str:
     """The whole page."""
-    name = sweep.about.get("question") or f"Sweep {sweep.folder.name}"
-    done, planned = len(sweep.done), len(sweep.runs)
-    parts = [f"# {name}" + " (at quick scale)" * sweep.quick]
-    for key, word in (("source", "Source"), ("notes", "Assumed")):
-        if text := str(sweep.about.get(key, "")):
-            parts.append(f"{word}: {text.rstrip('.')}.")
-    parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}")
-    if sweep.quick:
-        parts.append(quick(sweep))
+    scale = at_scale(sweep)
     sections = {
-        "Verdicts": [tally(judged, sweep), verdicts(judged, sweep), MEANING] if judged else [],
-        "Results": results(sweep, cells, judged, level),
+        "Verdicts": verdicts(judged, scale) if judged else [],
+        "Results": results(sweep, cells, judged),
         "Learning curves": [],
         "Inside the layers": [],
         "Claims": [claim(i, one, judged, sweep) for i, one in enumerate(judged, 1)],
-        "What the intervals cover": [coverage(sweep, level)],
+        "What the intervals cover": [coverage(sweep)],
         "What did not finish": [unfinished(sweep)],
         "How it was run": how(sweep),
     }
+    parts = opening(sweep)
     for head, texts in sections.items():
         drawn = [f"![{text}](plots/{file})\n\n*{text}*" for file, text in figures.get(head, [])]
         if texts or drawn:
             parts += [f"## {head}", *texts, *drawn]
     return portable("\n\n".join(parts)) + "\n"
+
+
+def at_scale(sweep: Sweep) -> str:
+    """The words that go with every verdict."""
+    return " at quick scale" * sweep.quick
+
+
+def opening(sweep: Sweep) -> list[str]:
+    """The question, its source, the data, and what quick scale changes."""
+    done, planned, about = len(sweep.done), len(sweep.runs), sweep.about
+    parts = [f"# {sweep.question}" + " (at quick scale)" * sweep.quick]
+    for key, word in (("source", "Source"), ("notes", "Assumed")):
+        if about.get(key):
+            parts.append(f"{word}: {str(about[key]).rstrip('.')}.")
+    parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}")
+    if sweep.quick:
+        changed = ", ".join(f"`{key}={value}`" for key, value in about.get("quick", {}).items())
+        text = f"Quick scale sets {changed or 'nothing'}. At full scale the verdicts may be others."
+        parts.append(text)
+    return parts
 
 
 def data(sweep: Sweep) -> str:
@@ -66,43 +77,30 @@ def data(sweep: Sweep) -> str:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
     words = []
     for name, images in found.items():
-        counts = {split: sorted({one.get(split, 0) for one in images}) for split in images[0]}
-        sizes = [f"{'-'.join(map(str, {n[0]: 0, n[-1]: 0}))} {s}" for s, n in counts.items()]
+        sizes = []
+        for split in images[0]:
+            counts = sorted({one.get(split, 0) for one in images})
+            sizes.append(
+                "-".join(str(n) for n in dict.fromkeys([counts[0], counts[-1]])) + f" {split}"
+            )
         words.append(name + f" ({', '.join(sizes)} images)" * bool(sizes))
     return f"Data: {', '.join(words)}." if words else ""
 
 
-def quick(sweep: Sweep) -> str:
-    """What quick scale changes."""
-    changed = ", ".join(f"`{key}={value}`" for key, value in sweep.about.get("quick", {}).items())
-    return f"Quick scale sets {changed or 'nothing'}. At full scale the verdicts may be others."
-
-
-def at_scale(sweep: Sweep) -> str:
-    """The words that go with every verdict."""
-    return " at quick scale" * sweep.quick
-
-
-def tally(judged: Sequence[Judged], sweep: Sweep) -> str:
-    """The verdicts in a sentence."""
+def verdicts(judged: Sequence[Judged], scale: str) -> list[str]:
+    """The claims with their verdicts and effects: in a sentence, as a table."""
     counts = Counter(one.verdict for one in judged)
-    said = [f"{counts[v]} {v}" for v in VERDICTS if counts[v]]
-    return f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {', '.join(said)}{at_scale(sweep)}."
-
-
-def verdicts(judged: Sequence[Judged], sweep: Sweep) -> str:
-    """The claims with their verdicts and effects, as a table."""
+    said = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
     rows = [
-        [f"{i}. {one.claim.says}", f"**{one.verdict}{at_scale(sweep)}**", effect(one) or one.why]
+        [f"{i}. {one.claim.says}", f"**{one.verdict}{scale}**", one.why or effect(one)]
         for i, one in enumerate(judged, 1)
     ]
-    return tables.markdown(["claim", "verdict", "effect (95% interval)"], rows)
+    table = tables.markdown(["claim", "verdict", "effect (95% interval)"], rows)
+    return [f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {said}{scale}.", table, MEANING]
 
 
 def effect(one: Judged) -> str:
-    """The effect with its interval; "" when there is none."""
-    if one.pairs is None:
-        return ""
+    """The effect with its interval."""
     values, word = [one.effect, one.low, one.high], one.claim.words[0]
     if not math.isfinite(one.effect):
         return "runs diverged"
@@ -114,18 +112,19 @@ def effect(one: Judged) -> str:
     return f"{shown(word, values[0], signed=True, like=size)} ({low} to {high})"
 
 
-def results(
-    sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged], level: float
-) -> list[str]:
+def results(sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged]) -> list[str]:
     """The tables of cells, or of the best trials of a search."""
     if sweep.facts.get("search"):
         return ["The best trials:", best_trials(sweep)]
-    words = [f"{split}/{sweep.metric}" for split in ("test", "val", "train")]
-    more = list(dict.fromkeys(w for one in judged for w in one.claim.words if w not in words))
-    text = f"Mean ± standard deviation ({100 * (1 - level):g}% interval of the mean) over seeds:"
-    parts = [text, tables.results(cells, words, level, not_run(sweep))]
+    more = [word for one in judged for word in one.claim.words if word not in sweep.words]
+    interval = f"{100 * (1 - sweep.level):g}% interval of the mean"
+    parts = [
+        f"Mean ± standard deviation ({interval}) over seeds:",
+        tables.results(cells, sweep.words, not_run(sweep)),
+    ]
     if more:
-        parts += ["What the claims compare besides:", tables.results(cells, more, level)]
+        table = tables.results(cells, list(dict.fromkeys(more)))
+        parts += ["What the claims compare besides:", table]
     costs = "What a run took, on average (runs that share a machine slow each other down):"
     return [*parts, costs, tables.costs(cells)]
 
@@ -140,11 +139,11 @@ def claim(index: int, one: Judged, judged: Sequence[Judged], sweep: Sweep) -> st
     family = sum(other.pairs is not None for other in judged)
     method = sweep.about.get("correction", "holm")
     for_all = f", corrected for {family} claims ({method})" * (family > 1 and method != "none")
-    how = KINDS[one.claim.kind] if one.pairs.sides is None else RANKS
+    ranks = one.pairs.diverged and not one.claim.two_sided
     lines += [
         f"{verdict}: {one.pairs.title}: {effect(one)}, {len(one.pairs.d)} seeds. {margin(one)}",
-        f"Test: {how}; p = {p(one.p_confirm)} for confirming, {p(one.p_refute)}"
-        f" for refuting{for_all}, at level {sweep.about.get('level', 0.05)}.",
+        f"Test: {RANKS if ranks else KINDS[one.claim.kind]}; p = {p(one.p_confirm)} for confirming,"
+        f" {p(one.p_refute)} for refuting{for_all}, at level {sweep.level}.",
     ]
     if one.seeds_needed is not None:
         few = f"about {one.seeds_needed}"
@@ -171,7 +170,7 @@ def p(value: float) -> str:
     return "below 0.0001" if value < 0.0001 else f"{value:.2g}"
 
 
-def coverage(sweep: Sweep, level: float) -> str:
+def coverage(sweep: Sweep) -> str:
     """What would vary if all were done again, and what would not."""
     if sweep.facts.get("search"):
         return (
@@ -184,9 +183,10 @@ def coverage(sweep: Sweep, level: float) -> str:
     return (
         f"Seeds: a seed sets the initial weights, the order of images, dropout and augmentation"
         f"{also * moves}.{fixed * (not moves)} Images are not resampled: what new images would give"
-        f" is not covered. Intervals are two-sided t intervals at {100 * (1 - level):g}%, each by"
-        " itself; p-values are corrected. Val and test are of the epoch that was best on val. Train"
-        " metrics are means over an epoch in which the net learns, with dropout and augmentation."
+        f" is not covered. Intervals are two-sided t intervals at {100 * (1 - sweep.level):g}%,"
+        " each by itself; p-values are corrected. Val and test are of the epoch that was best on"
+        " val. Train metrics are means over an epoch in which the net learns, with dropout and"
+        " augmentation."
     )
 
 
@@ -205,27 +205,29 @@ def unfinished(sweep: Sweep) -> str:
 
 def how(sweep: Sweep) -> list[str]:
     """What repeats it, and what it ran on."""
-    done, seconds = sweep.done, sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
+    records = [run.record for run in sweep.done]
     facts = {
-        "commit": _distinct(done, lambda run: run.record.get("git")),
-        "data fingerprint": _distinct(done, lambda run: run.record.get("data_fingerprint")),
-        "versions": _distinct(done, lambda run: _pairs(run.record.get("versions", {}))),
-        "hardware": _distinct(done, lambda run: run.record.get("hardware")),
-        "training time, all runs": f"{seconds / 3600:.2f} h",
+        "commit": _distinct(record.get("git") for record in records),
+        "data fingerprint": _distinct(record.get("data_fingerprint") for record in records),
+        "versions": _distinct(_pairs(record.get("versions", {})) for record in records),
+        "hardware": _distinct(record.get("hardware") for record in records),
     }
-    table = tables.markdown(["", ""], [[key, value] for key, value in facts.items() if value])
-    keys = sorted({key for run in done for key in run.config if key not in sweep.axes})
+    seconds = sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
+    rows = [[key, value] for key, value in facts.items() if value]
+    table = tables.markdown(
+        ["", ""], [*rows, ["training time, all runs", f"{seconds / 3600:.2f} h"]]
+    )
     used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
     lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]
-    for key in keys:
-        values = dict.fromkeys(str(run.config[key]) for run in done if key in run.config)
-        lines.append(f"{key}: {', '.join(values)}")
+    for key in sorted({key for run in sweep.done for key in run.config} - {*sweep.axes}):
+        values = _distinct(run.config[key] for run in sweep.done if key in run.config)
+        lines.append(f"{key}: {values}")
     return [f"```\n{sweep.facts['command']}\n```", table, "```\n" + "\n".join(lines) + "\n```"]
 
 
-def _distinct(runs: Sequence[Run], of: Callable[[Run], Any]) -> str:
-    return ", ".join(dict.fromkeys(str(of(run)) for run in runs if of(run) not in (None, "")))
+def _distinct(values: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,6 @@ from src.studies.claims import Claim
 from src.studies.metrics import never_reached, number
 from src.studies.statistics import Sample
 from src.studies.sweep import SEED, Run, Sweep, same
-
-Side = dict[tuple[str, tuple[str, ...]], float]  # (seed, values of the other axes) -> mean
 
 
 class NotTestedError(Exception):
@@ -29,8 +27,28 @@ class Pairs:
 
     title: str  # what is compared
     d: Sample
+    sides: tuple[Sample, Sample]  # what was compared, the larger as claimed first
     notes: list[str]
-    sides: tuple[Sample, Sample] | None = None  # the larger as claimed first, when d is not finite
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a number is infinite: there is no mean to test, but there are ranks."""
+        return not np.isfinite(self.d).all()
+
+
+@dataclass(frozen=True)
+class Side:
+    """The means of `word` of the runs `name`: {(seed, values of the other axes): mean}."""
+
+    name: str
+    word: str
+    means: Mapping[tuple[str, tuple[str, ...]], float]
+    notes: list[str]
+
+    @property
+    def numbers(self) -> Sample:
+        """The means, in the order of the seeds."""
+        return np.array([self.means[key] for key in sorted(self.means)])
 
 
 def comparisons(sweep: Sweep, claim: Claim) -> list[Pairs]:
@@ -40,26 +58,25 @@ def comparisons(sweep: Sweep, claim: Claim) -> list[Pairs]:
         NotTestedError: A side has fewer than two seeds.
     """
     if claim.kind == "within":
-        return [_against_target(sweep, claim)]
-    others = [claim.than or {}] if claim.kind != "extreme" else list(_others(sweep, claim))
+        of = _side(sweep, claim.of, claim.words[0], [])
+        values, target = of.numbers, claim.target or 0.0
+        title = f"{of.word} of {of.name} minus the target"
+        return [Pairs(title, values - target, (values, np.array([target])), of.notes)]
+    others = _others(sweep, claim)
     if not others:
         raise NotTestedError(f"there is nothing beside {sweep.label(claim.of)} in this sweep")
-    if claim.than is None and claim.than_metric:
-        others = [claim.of]  # two numbers of the same runs
     return [_against(sweep, claim, than) for than in others]
 
 
-def _others(sweep: Sweep, claim: Claim) -> Iterator[Mapping[str, Any]]:
-    """`than`, or all combinations of values, but its own, of the axes named in `of`."""
+def _others(sweep: Sweep, claim: Claim) -> Sequence[Mapping[str, Any]]:
+    """`than`; without it the same runs, of two metrics, or all other values of the axes in `of`."""
     if claim.than is not None:
-        yield from [claim.than] if isinstance(claim.than, Mapping) else claim.than
-        return
-    seen = []
-    for run in sweep.runs:
-        values = {axis: run.values.get(axis, "") for axis in claim.of}
-        if values not in seen and not chosen(run, claim.of):
-            seen.append(values)
-    yield from seen
+        return [claim.than] if isinstance(claim.than, Mapping) else list(claim.than)
+    if claim.than_metric:
+        return [claim.of]
+    others = [run for run in sweep.runs if not chosen(run, claim.of)]
+    values = [tuple((axis, run.values.get(axis, "")) for axis in claim.of) for run in others]
+    return [dict(once) for once in dict.fromkeys(values)]
 
 
 def chosen(run: Run, values: Mapping[str, Any]) -> bool:
@@ -68,61 +85,42 @@ def chosen(run: Run, values: Mapping[str, Any]) -> bool:
 
 
 def _against(sweep: Sweep, claim: Claim, than: Mapping[str, Any]) -> Pairs:
-    of_word, than_word = claim.words
     rest = [axis for axis in sweep.axes if axis not in claim.of and axis not in than]
-    of, of_notes = _side(sweep, claim.of, of_word, rest)
-    other, than_notes = _side(sweep, than, than_word, rest)
-    by_seed = defaultdict(list)
-    for key in sorted(of.keys() & other.keys()):  # sums depend on the order, in the last bit
-        difference = _difference(claim, of[key], other[key])
-        if not math.isnan(difference):
-            by_seed[key[0]].append(difference)
-    d = np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)])
-    names = sweep.label(claim.of), sweep.label(than)
+    chosen_by = zip((claim.of, than), claim.words, strict=True)
+    sides = [_side(sweep, values, word, rest) for values, word in chosen_by]
+    notes = [note for side in sides for note in side.notes]
+    sizes = [len(side.means) for side in sides]
+    if sizes[0] != sizes[1]:
+        notes.append(f"{sizes[0]} numbers against {sizes[1]}: only seeds that both have count")
+    if claim.kind == "gap" or (claim.kind == "extreme" and claim.end == "lowest"):
+        sides.reverse()  # `of` is claimed to be less
+    first, second = sides
+    d = _differences(first, second, logs=claim.kind == "variability")
     if len(d) < 2:
-        raise NotTestedError(f"{names[0]} and {names[1]} have {len(d)} seeds in common")
-    notes = [*of_notes, *than_notes]
-    if len(of) != len(other):
-        notes.append(f"{len(of)} numbers against {len(other)}: only seeds that both have count")
-    sides = None
-    if not np.isfinite(d).all():
-        sides = np.array(list(of.values())), np.array(list(other.values()))
-        sides = sides[::-1] if _turned(claim) else sides
-    return Pairs(_title(claim, *names), d, list(dict.fromkeys(notes)), sides)
+        raise NotTestedError(f"{first.name} and {second.name} have {len(d)} seeds in common")
+    if first.word == second.word:
+        minus = "over" if claim.kind == "variability" else "minus"
+        title = f"{first.word}, {first.name} {minus} {second.name}"
+    else:
+        names = "; ".join(dict.fromkeys([first.name, second.name]))
+        title = f"{first.word} minus {second.word}" + f" ({names})" * (names != "all runs")
+    return Pairs(title, d, (first.numbers, second.numbers), list(dict.fromkeys(notes)))
 
 
-def _difference(claim: Claim, of: float, than: float) -> float:
-    if claim.kind == "variability":
-        return math.log(of) - math.log(than) if of > 0 and than > 0 else math.nan
-    return than - of if _turned(claim) else of - than
+def _differences(first: Side, second: Side, *, logs: bool) -> Sample:
+    """`first` minus `second` where both have a number, averaged within each seed."""
+    by_seed = defaultdict(list)
+    for key in sorted(first.means.keys() & second.means.keys()):  # a sum depends on the order
+        one, other = first.means[key], second.means[key]
+        if logs:
+            one, other = (math.log(v) if v > 0 else math.nan for v in (one, other))
+        if not math.isnan(one - other):
+            by_seed[key[0]].append(one - other)
+    return np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)])
 
 
-def _turned(claim: Claim) -> bool:
-    return claim.kind == "gap" or (claim.kind == "extreme" and claim.end == "lowest")
-
-
-def _title(claim: Claim, of: str, than: str) -> str:
-    of_word, than_word = claim.words
-    if of_word != than_word:
-        who = "" if of == "all runs" else f" ({of})" if of == than else f" ({of}; {than})"
-        return f"{of_word} minus {than_word}{who}"
-    if claim.kind == "variability":
-        return f"{of_word}, {of} over {than}"
-    pair = f"{than} minus {of}" if _turned(claim) else f"{of} minus {than}"
-    return f"{of_word}, {pair}"
-
-
-def _against_target(sweep: Sweep, claim: Claim) -> Pairs:
-    word = claim.words[0]
-    of, notes = _side(sweep, claim.of, word, [])
-    d = np.array([of[key] for key in sorted(of)]) - (claim.target or 0.0)
-    return Pairs(f"{word} of {sweep.label(claim.of)} minus the target", d, notes)
-
-
-def _side(
-    sweep: Sweep, values: Mapping[str, Any], word: str, rest: list[str]
-) -> tuple[Side, list[str]]:
-    """The mean of `word` for each seed and combination of the axes in `rest`; notes on it.
+def _side(sweep: Sweep, values: Mapping[str, Any], word: str, rest: list[str]) -> Side:
+    """Runs at `values`, averaged for each seed and combination of the axes in `rest`.
 
     Raises:
         NotTestedError: There are fewer than two seeds.
@@ -146,4 +144,5 @@ def _side(
         notes.append(f"{name}: {diverged} of {len(runs)} runs diverged, so ranks are tested")
     if never := sum(never_reached(run, word) for run, _ in found):
         notes.append(f"{name}: {never} of {used} runs never got there, and count as one epoch more")
-    return {key: float(np.mean(values)) for key, values in groups.items()}, notes
+    means = {key: float(np.mean(values)) for key, values in groups.items()}
+    return Side(name, word, means, notes)

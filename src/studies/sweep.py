@@ -1,7 +1,6 @@
 """A sweep as its folder tells it: the question, the axes, the runs, and whether they compare."""
 
 import csv
-import json
 import math
 import re
 from collections import Counter
@@ -16,7 +15,6 @@ from src.run_config import hparams
 from src.run_folder import CONFIG, read_history, read_metrics
 
 SEED = "seed"  # the axis over which cells are repeated, and their differences paired
-QUICK = "-quick"
 # data.* settings that choose among the same images, or change how they are shown
 VIEWS = {"batch_size", "resolution", "load_size", "fit", "cache", "representation", "fraction"}
 VIEWS |= {"split", "split_seed", "val_fraction", "test_fraction"}
@@ -66,9 +64,19 @@ class Sweep:
         return self.facts.get("about") or {}
 
     @property
+    def question(self) -> str:
+        """What it asks, or its name."""
+        return self.about.get("question") or f"Sweep {self.folder.name}"
+
+    @property
+    def level(self) -> float:
+        """Of its tests; intervals cover 1 - level."""
+        return float(self.about.get("level", 0.05))
+
+    @property
     def study(self) -> str:
         """The study's name."""
-        return self.folder.name.removesuffix(QUICK)
+        return self.folder.name.removesuffix("-quick")
 
     @property
     def quick(self) -> bool:
@@ -79,6 +87,11 @@ class Sweep:
     def metric(self) -> str:
         """What the runs were chosen by: "acc" for an objective val/acc."""
         return str((self.facts.get("config") or {}).get("objective", "val/acc")).split("/")[-1]
+
+    @property
+    def words(self) -> list[str]:
+        """The numbers that every table shows."""
+        return [f"{split}/{self.metric}" for split in ("test", "val", "train")]
 
     @property
     def done(self) -> list[Run]:
@@ -140,16 +153,15 @@ def load(folder: Path) -> Sweep:
         rows = list(csv.DictReader(file))
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
     runs = [_read_run(folder, row, keys) for row in rows]
-    _check_comparable(runs)
+    _check_comparable([run for run in runs if run.finished])
     return Sweep(folder.absolute(), facts, [key for key in keys if key != SEED], runs)
 
 
 def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     place = folder / row["folder"]
-    ended = (read_metrics(place) if row["folder"] else None) or {}
-    config = place / CONFIG
+    ended = read_metrics(place) or {}
     table = read_history(place) if ended else []
-    columns = {key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]}
+    config = place / CONFIG
     settings = yaml.load(config.read_text("utf-8"), yaml.CSafeLoader) if config.is_file() else {}
     parts = {key: part for key, part in settings.items() if isinstance(part, Mapping)}
     classes = {key: part["_target_"] for key, part in parts.items() if "_target_" in part}
@@ -158,34 +170,28 @@ def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         row["state"],
         {key: row[key] for key in keys},
         error=row.get("error") or str(ended.get("error") or ""),
-        objective=row.get("objective") or row.get("objective_0") or "",
+        objective=row["objective"],
         record=ended,
-        history=columns,
+        history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
         config=hparams(settings) | classes,
     )
 
 
 def _check_comparable(runs: list[Run]) -> None:
     """ValueError when runs of the same data settings saw other data, or another major torch."""
-    seen: dict[str, tuple[str, int]] = {}
+    first: dict[str, tuple[str, int]] = {}
     for run in runs:
-        if not run.finished:
-            continue
-        images = {
-            key: value
-            for key, value in run.config.items()
-            if key.startswith("data.") and key[5:] not in VIEWS
-        }
+        data = {key[5:]: value for key, value in run.config.items() if key.startswith("data.")}
+        images = {key: value for key, value in sorted(data.items()) if key not in VIEWS}
+        of_data = f"the fingerprint of {data.get('name', 'the data')}"
         torch = str(run.record.get("versions", {}).get("torch", "?")).split(".")[0]
-        data = str(run.record.get("data_fingerprint"))
-        name = f"the fingerprint of {images.get('data.name', 'the data')}"
-        for what, key, value in (
+        for what, among, value in (
             ("torch's major version", "", torch),
-            (name, json.dumps(images, sort_keys=True, default=str), data),
+            (of_data, str(images), str(run.record.get("data_fingerprint"))),
         ):
-            first, number = seen.setdefault(what + key, (value, run.number))
-            if value != first:
+            before, number = first.setdefault(what + among, (value, run.number))
+            if value != before:
                 raise ValueError(
-                    f"runs that do not compare: {what} is {first} in trial {number}, {value} in"
+                    f"runs that do not compare: {what} is {before} in trial {number}, {value} in"
                     f" trial {run.number}; put the runs of one kind into a sweep of their own"
                 )

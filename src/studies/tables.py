@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from src.studies.cells import Cell, spread
+from src.studies.cells import Cell, Spread
 from src.studies.metrics import is_fraction, shown
 from src.studies.sweep import Sweep
 
@@ -35,9 +35,7 @@ def title(word: str) -> str:
     return COSTS.get(word) or word.replace("/", " ") + f", {unit}" * is_fraction(word)
 
 
-def results(
-    cells: Sequence[Cell], words: Sequence[str], level: float, missing: Sequence[str] = ()
-) -> str:
+def results(cells: Sequence[Cell], words: Sequence[str], missing: Sequence[str] = ()) -> str:
     """Mean ± standard deviation and the interval of each word; n is what finished.
 
     `missing` are cells that the study has, and this sweep has not.
@@ -45,18 +43,14 @@ def results(
     rows = []
     for cell in cells:
         of = f" of {cell.planned}" * (len(cell.runs) < cell.planned)
-        means = (_mean(cell, word, level) for word in words)
-        rows.append([cell.label, f"{len(cell.runs)}{of}", *means])
+        rows.append([cell.label, f"{len(cell.runs)}{of}", *(_mean(cell, word) for word in words)])
     rows += [[label, "not run", *[""] * len(words)] for label in missing]
     return markdown(["", "n", *map(title, words)], rows)
 
 
-def _mean(cell: Cell, word: str, level: float) -> str:
-    found = spread(cell.numbers(word), level)
-    mean, sd, low, high = (
-        shown(word, v, unit=False, like=found.mean)
-        for v in (found.mean, found.sd, found.low, found.high)
-    )
+def _mean(cell: Cell, word: str) -> str:
+    found = cell.spread(word)
+    mean, sd, low, high = (shown(word, v, unit=False, like=found.mean) for v in found[1:])
     return mean if math.isnan(found.sd) else f"{mean} ± {sd} ({low} to {high})"
 
 
@@ -65,23 +59,19 @@ def costs(cells: Sequence[Cell]) -> str:
     names = dict.fromkeys(n for cell in cells for run in cell.runs for n in run.record["metrics"])
     words = [*COSTS, *(name for name in names if name.startswith("test/seconds"))]
     words = [word for word in words if any(len(cell.numbers(word)) for cell in cells)]
-    rows = [
-        [c.label, *(shown(w, spread(c.numbers(w), 0.05).mean, unit=False) for w in words)]
-        for c in cells
-    ]
+    rows = [[c.label, *(shown(w, c.spread(w).mean, unit=False) for w in words)] for c in cells]
     return markdown(["", *map(title, words)], rows)
 
 
-def summary_csv(sweep: Sweep, cells: Sequence[Cell], words: Sequence[str], level: float) -> str:
+def summary_csv(sweep: Sweep, cells: Sequence[Cell], words: Sequence[str]) -> str:
     """One row a cell: its axes, runs finished and planned, and five numbers a metric."""
     text = io.StringIO()
-    words, parts = [*words, *COSTS], ["n", "mean", "sd", "low", "high"]
+    words = [*words, *COSTS]
     writer = csv.writer(text, lineterminator="\n")
-    names = (f"{word} {part}" for word in words for part in parts)
+    names = (f"{word} {part}" for word in words for part in Spread._fields)
     writer.writerow([*sweep.axes, "finished", "planned", *names])
     for cell in cells:
-        found = [spread(cell.numbers(word), level) for word in words]
-        numbers = (getattr(one, part) for one in found for part in parts)
-        values = ("" if math.isnan(value) else f"{value:.6g}" for value in numbers)
-        writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *values])
+        found = (number for word in words for number in cell.spread(word))
+        numbers = ("" if math.isnan(number) else f"{number:.6g}" for number in found)
+        writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *numbers])
     return text.getvalue()

@@ -1,7 +1,6 @@
 """Claims judged: confirmed, refuted, inconclusive, or not tested, and why."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from src.studies import statistics as st
@@ -37,43 +36,38 @@ class Judged:
 
 def judge(sweep: Sweep) -> list[Judged]:
     """The study's claims with their verdicts, in the study's order."""
-    level = float(sweep.about.get("level", 0.05))
-    tested: dict[int, list[Pairs]] = {}
-    judged = []
     fails = reference_fails(sweep)
+    judged: list[Judged] = []
+    tested: dict[int, list[Pairs]] = {}
     for index, claim in enumerate(read_claims(sweep.about)):
-        why = fails or ("it needs full scale" if sweep.quick and claim.needs == "full" else "")
-        if not why:
-            try:
-                tested[index] = comparisons(sweep, claim)
-            except NotTestedError as error:
-                why = str(error)
-        judged.append(Judged(claim, why=why))
-    evidence = {index: _evidence(judged[index].claim, pairs) for index, pairs in tested.items()}
+        try:
+            if why := fails or "it needs full scale" * (sweep.quick and claim.needs == "full"):
+                raise NotTestedError(why)
+            tested[index] = comparisons(sweep, claim)
+            judged.append(Judged(claim))
+        except NotTestedError as error:
+            judged.append(Judged(claim, why=str(error)))
+    evidence = [_evidence(judged[index].claim, pairs) for index, pairs in tested.items()]
     method = str(sweep.about.get("correction", "holm"))
-    confirm = st.corrected([e.p_confirm for e in evidence.values()], level, method)
-    refute = st.corrected([e.p_refute for e in evidence.values()], level, method)
-    for (index, found), p_confirm, p_refute in zip(evidence.items(), confirm, refute, strict=True):
-        found = replace(found, p_confirm=p_confirm, p_refute=p_refute)
-        judged[index] = _verdict(judged[index].claim, tested[index], found, level, len(tested))
+    confirm = st.corrected([e.p_confirm for e in evidence], sweep.level, method)
+    refute = st.corrected([e.p_refute for e in evidence], sweep.level, method)
+    for index, found, *p in zip(tested, evidence, confirm, refute, strict=True):
+        found = replace(found, p_confirm=p[0], p_refute=p[1])
+        claim, pairs = judged[index].claim, tested[index]
+        judged[index] = _verdict(claim, pairs, found, sweep.level, len(tested))
     return judged
 
 
-def margin(claim: Claim) -> float:
-    """The claim's margin, on the scale of its differences."""
-    return math.log(claim.margin) if claim.kind == "variability" else claim.margin
-
-
-def _evidence(claim: Claim, pairs: Iterable[Pairs]) -> st.Evidence:
-    return st.all_of([_one(claim, pair) for pair in pairs])
-
-
-def _one(claim: Claim, pair: Pairs) -> st.Evidence:
-    if claim.two_sided:
-        return st.equivalent(pair.d, margin(claim))
-    if pair.sides is not None:
-        return st.superior_in_rank(*pair.sides, margin(claim))
-    return st.superior(pair.d, margin(claim))
+def _evidence(claim: Claim, pairs: list[Pairs]) -> st.Evidence:
+    found = []
+    for pair in pairs:
+        if claim.two_sided:
+            found.append(st.equivalent(pair.d, claim.least))
+        elif pair.diverged:
+            found.append(st.superior_in_rank(*pair.sides, claim.least))
+        else:
+            found.append(st.superior(pair.d, claim.least))
+    return st.all_of(found)
 
 
 def _verdict(
@@ -96,11 +90,10 @@ def _verdict(
 
 def _seeds_needed(claim: Claim, pairs: list[Pairs], level: float) -> int:
     """Seeds to decide, at the level that the strictest correction would leave."""
-    least = margin(claim)
-    short = [] if claim.two_sided else [pair for pair in pairs if pair.d.mean() < least]
+    short = [] if claim.two_sided else [pair for pair in pairs if pair.d.mean() < claim.least]
     level /= len(short and pairs) or 1  # any one of `short` may refute
     counts = [
-        st.seeds_to_confirm_or_refute(pair.d, least, level, two_sided=claim.two_sided)
+        st.seeds_to_confirm_or_refute(pair.d, claim.least, level, two_sided=claim.two_sided)
         for pair in short or pairs
     ]
     return min(counts) if short else max(counts)
