@@ -9,7 +9,6 @@ epochs after the first, as `metrics.json` has them for ours.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ CONTESTANTS = {
     "d' limit, bf16": "limit bf16",
 }
 LIMITS = {"c  ours": "d  limit, bare loop", "c' ours, bf16": "d' limit, bf16"}
-RESULTS = Path(__file__).with_name("RESULTS.md")
+RESULTS = Path(__file__).with_name("results")
 
 
 def speed(
@@ -85,16 +84,16 @@ def main() -> None:
         sys.exit("set DATA_DIR to the folder that holds pokemon/<class>/*")
     root = Path(os.environ["DATA_DIR"]) / "pokemon"
     images = round(0.7 * args.fraction * len(find_class_images(root).paths))  # as ours trains on
-    lines = heading(images, args)
     for resolution in args.resolution:
         ours(root, resolution, 1, "32-true", 0.1)  # decodes, once, so that no round pays for it
         rounds = [
             {name: speed(key, root, resolution, images, args) for name, key in CONTESTANTS.items()}
             for _ in range(args.rounds)
         ]
-        lines += table(resolution, rounds)
-        print("\n".join(lines), flush=True)
-        RESULTS.write_text("# Training speed\n\n" + "\n".join(lines) + "\n")
+        text = "\n".join([*heading(images, args), *table(resolution, rounds)])
+        print(text, flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{resolution}px.md").write_text(f"# Training speed\n\n{text}\n")
 
 
 def heading(images: int, args: argparse.Namespace) -> list[str]:
@@ -105,17 +104,8 @@ def heading(images: int, args: argparse.Namespace) -> list[str]:
         f"momentum, {images} Pokémon images; images/s of training in epochs 2 to {args.epochs}.",
         f"{args.rounds} rounds, the contestants in turn, each in its own process; medians, and",
         "medians of the ratios within a round.",
-        f"On: {processor()} ({device}), torch {torch.__version__}, commit {git_commit()}.",
+        f"On: {device}, torch {torch.__version__}, commit {git_commit()}.",
     ]
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((li.split(":")[1].strip() for li in lines if li.startswith("model name")), "cpu")
 
 
 def table(resolution: int, rounds: list[dict[str, float]]) -> list[str]:

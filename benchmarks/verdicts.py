@@ -27,6 +27,10 @@ def draw(kind: str, truth: str, n: int, rng: np.random.Generator) -> st.Evidence
         sizes = rng.normal(0.0, 1.0, (2, n, 15)).std(axis=2, ddof=1)
         ratio = WOBBLE if at_margin else 1.0
         return st.superior(np.log(ratio * sizes[0] / sizes[1]), float(np.log(WOBBLE)))
+    if kind == "rank":  # two sides of which one has a run that diverged, of n seeds each
+        sides = rng.normal(0.0, SD, (2, n)) + [[MARGIN if at_margin else 0.0], [0.0]]
+        sides[:, 0] = np.inf  # on both, or else the truth would not be at the edge
+        return st.superior_in_rank(*sides, MARGIN)
     # extreme: of two others, the nearer one is at the edge, the other far away
     shared = rng.normal(0.0, SD / np.sqrt(2), n)
     near, far = (MARGIN if at_margin else 0.0), 10 * MARGIN
@@ -53,7 +57,7 @@ def main() -> None:
     print(f"share of wrong verdicts at level {LEVEL}, of {repeats} experiments each\n")
     print("| kind | truth | wrong verdict | " + " | ".join(f"{n} seeds" for n in SEEDS) + " |")
     print("|---|---|---|" + "---:|" * len(SEEDS))
-    for kind in ("greater", "equivalent", "extreme", "variability"):
+    for kind in ("greater", "equivalent", "extreme", "variability", "rank"):
         for truth, wrong in (("null", "confirmed"), ("margin", "refuted")):
             shares = (f"{errors(kind, truth, n, repeats):.3f}" for n in SEEDS)
             print(f"| {kind} | at the {truth} | {wrong} | {' | '.join(shares)} |")
