@@ -6,32 +6,27 @@ pooling, dropout. Deviations: weights start as torch's defaults do (`init=paper`
 which leaves small images' nets at chance for long), and `stem` adapts to small images.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from src.choices import choose
 from src.models.activations import activation
-from src.models.blocks import DROPOUT_AT, Stages
+from src.models.blocks import DROPOUT_AT, ConvNet, Stages
 from src.models.resolution import feature_map
 
 # First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
 # image (15-7-7-3-3-3-3-1) down to 31 and 15 pixels: only the scale of the first kernels changes.
 STEMS = {"imagenet": (11, 4, 2), "half": (5, 2, 1), "cifar": (5, 1, 2)}
-POOL_BEFORE_HEAD = dict.fromkeys(("adaptive", "none", "gap"))
-INITS = dict.fromkeys(("torch", "paper"))
 MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, which fc6 was made for
 
 
-class AlexNet(nn.Module):
-    """Images [N, C, R, R] float32 -> outputs [N, num_outputs]; R >= 63, or >= 15 with small stems.
+class AlexNet(ConvNet):
+    """See `ConvNet`; R >= 63, or >= 15 with small stems.
 
     Args:
-        num_outputs: classes, or 1 for a score.
-        in_channels: channels of the images.
-        resolution: side of the images in pixels.
-        act: activation, see `activations`.
         norm: none, lrn (after the first two convolutions) or batch (after all five).
         pool: max, avg, conv1x1 or strided, see `blocks.Stages`.
         overlap: pooling windows of 3 with stride 2, else of 2.
@@ -53,6 +48,7 @@ class AlexNet(nn.Module):
             wide layers, else 0 (section 5).
     """
 
+    classifier: nn.Sequential
     published: ClassVar[dict[str, str]] = {
         "parameters": "60M",
         "neurons": "650K",
@@ -82,10 +78,7 @@ class AlexNet(nn.Module):
         init: str = "torch",
     ) -> None:
         super().__init__()
-        places = choose("dropout_at", dropout_at, DROPOUT_AT)
-        choose("pool_before_head", pool_before_head, POOL_BEFORE_HEAD)
-        choose("init", init, INITS)
-        a = activation(act)
+        a, places = activation(act), choose("dropout_at", dropout_at, DROPOUT_AT)
         on_features = dropout if feature_dropout is None else feature_dropout
         stages = Stages(
             act=a,
@@ -98,26 +91,22 @@ class AlexNet(nn.Module):
         stem = stem_for(resolution) if stem == "auto" else stem
         self.features = _features(stages, in_channels, stem, groups, width)
         maps, side = feature_map(self.features, in_channels, resolution)
-        self.avgpool, side = _before_head(pool_before_head, side)  # [N, maps, side, side]
+        sides = {"adaptive": min(side, MAP_OF_HEAD), "none": side, "gap": 1}
+        side = choose("pool_before_head", pool_before_head, sides)
+        self.avgpool = nn.AdaptiveAvgPool2d(side)  # [N, maps, side, side]
         on_head = dropout if "fc" in places else 0.0
         self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
         self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
-        if init == "paper":
+        if choose("init", init, {"torch": False, "paper": True}):
             self._init_as_published()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
-        return outputs
-
     def _init_as_published(self) -> None:
-        layers = {**dict(self.features.named_children()), **dict(self.classifier.named_children())}
-        weighted = {k: v for k, v in layers.items() if isinstance(v, nn.Conv2d | nn.Linear)}
-        zero_bias = ("conv1", "conv3", list(weighted)[-1])
-        for name, layer in weighted.items():
-            nn.init.normal_(layer.weight, std=0.01)
-            if layer.bias is not None:
-                nn.init.constant_(layer.bias, 0.0 if name in zero_bias else 1.0)
+        zero_bias = (self.features.conv1, self.features.conv3, self.classifier[-1])
+        for layer in (*self.features, *self.classifier):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, std=0.01)
+                if layer.bias is not None:
+                    nn.init.constant_(layer.bias, 0.0 if layer in zero_bias else 1.0)
 
 
 def stem_for(resolution: int) -> str:
@@ -138,24 +127,14 @@ def _features(
         stage(k3, k4, 3, padding=1, groups=groups, lrn=False),
         stage(k4, k5, 3, padding=1, groups=groups, lrn=False, pooled=True),
     ]
-    features = nn.Sequential()
-    for number, layers in enumerate(built, 1):
-        for kind, layer in layers.items():
-            features.add_module(f"{kind}{number}", layer)
-    return features
+    numbered = [(f"{kind}{i}", part) for i, s in enumerate(built, 1) for kind, part in s.items()]
+    return nn.Sequential(OrderedDict(numbered))
 
 
 def _scaled(kernels: int, width: float) -> int:
     if width <= 0:
         raise ValueError(f"width={width} must be positive (1.0 is the published net)")
     return max(8, round(kernels * width / 8) * 8)
-
-
-def _before_head(kind: str, side: int) -> tuple[nn.Module, int]:
-    if kind == "none":
-        return nn.Identity(), side
-    side = 1 if kind == "gap" else min(side, MAP_OF_HEAD)
-    return nn.AdaptiveAvgPool2d(side), side
 
 
 def _classifier(

@@ -4,14 +4,15 @@ Fewer kernels than the 2012 net (64-192-384-256-256), no normalisation; state di
 interchangeable with `torchvision.models.alexnet`.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from src.models.activations import activation
+from src.models.blocks import ConvNet
 from src.models.resolution import feature_map
 
 
-class AlexNetTorchvision(nn.Module):
-    """Images [N, C, R, R] float32, R >= 63 -> outputs [N, num_outputs].
+class AlexNetTorchvision(ConvNet):
+    """See `ConvNet`; R >= 63.
 
     The average pooling always hands 6x6 maps to the classifier, because the state dict asks for
     9,216 inputs. Below 224 pixels this enlarges: at 64 px each value of the 1x1 map is repeated
@@ -46,8 +47,3 @@ class AlexNetTorchvision(nn.Module):
             *[nn.Dropout(dropout), nn.Linear(4096, 4096), a()],
             nn.Linear(4096, num_outputs),
         )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
-        return outputs

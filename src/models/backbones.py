@@ -11,7 +11,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from src.choices import choose
+from src.choices import near
 from src.models.weights import load_strictly, published, read_weights
 
 TORCHVISION = (
@@ -58,13 +58,11 @@ def build_backbone(name: str, weights: str) -> Backbone:
 
 
 def _torchvision(name: str, *, random: bool) -> Backbone:
-    try:
-        choose("name", name, dict.fromkeys(TORCHVISION))
-    except ValueError as error:
-        more = (
+    if name not in TORCHVISION:
+        timm = (
             "no such net in timm either" if find_spec("timm") else "installing timm adds its nets"
         )
-        raise ValueError(f"{error}; {more}") from None
+        raise ValueError(f"name={name!r} is unknown{near(name, TORCHVISION)}; {timm}")
     options: dict[str, Any] = {"init_weights": random} if name == "inception_v3" else {}
     whole = torchvision.models.get_model(name, weights=None, **options)
     parts = [(part, layer) for part, layer in whole.named_children() if part not in BEHIND]

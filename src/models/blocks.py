@@ -1,4 +1,4 @@
-"""Exchangeable parts of a convolutional stage: normalisation, activation, dropout, pooling.
+"""The form of a plain net, and the exchangeable parts of its convolutional stages.
 
 A stage is convolution, activation and normalisation in the order that its kind wants, dropout,
 pooling. LRN follows the activation (Krizhevsky et al. 2012, section 3.3); BatchNorm stands before
@@ -7,7 +7,7 @@ it, and its convolution has no bias.
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from src.choices import choose
 from src.models.lrn import LocalResponseNorm
@@ -21,6 +21,23 @@ DROPOUT_AT: dict[str, tuple[str, ...]] = {
     "both": ("features", "fc"),
 }
 DROPOUTS: dict[str, type[nn.Module]] = {"element": nn.Dropout, "channel": nn.Dropout2d}
+
+
+class ConvNet(nn.Module):
+    """Images [N, C, R, R] float32 -> outputs [N, num_outputs]: features, avgpool, classifier.
+
+    Every net takes `num_outputs` (classes, or 1 for a score), and by keyword `in_channels` (of the
+    images), `resolution` (their side in pixels) and `act` (a name of `activations`).
+    """
+
+    features: nn.Sequential
+    avgpool: nn.Module
+    classifier: nn.Module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
+        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
+        return outputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,9 @@ def freeze_layers(net: nn.Module, policy: str | Sequence[str], k: int) -> list[n
     layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
     if isinstance(policy, str):
         choose("freeze", policy, FREEZE)
-        first_free = {"none": 0, "all": len(layers)}.get(policy)
-        if first_free is None:
-            first_free = _first_of_last(k, list(layers.values()))
-        chosen = list(layers.values())[:first_free]
+        every = list(layers.values())
+        first_free = _first_of_last(k, every) if policy == "all_but_last_k" else len(every)
+        chosen = [] if policy == "none" else every[:first_free]
     else:
         starts = tuple(f"{part}." for part in policy)
         unknown = [s[:-1] for s in starts if not any(f"{n}.".startswith(s) for n in layers)]

@@ -4,23 +4,16 @@
 nets. The softmax of the article is part of the loss here.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from src.models.activations import activation
+from src.models.blocks import ConvNet
 from src.models.keras import glorot
 from src.models.resolution import feature_map
 
 
-class NaiveCNN(nn.Module):
-    """Images [N, C, R, R] float32, R >= 2 -> outputs [N, num_outputs].
-
-    Args:
-        num_outputs: 3 in the article.
-        in_channels: channels of the images; 1 in the article.
-        resolution: side of the images in pixels; the article has 100.
-        act: activation.
-        dropout: rates behind the two wide layers.
-    """
+class NaiveCNN(ConvNet):
+    """See `ConvNet`; R >= 2. `dropout` has the rates behind the two wide layers."""
 
     def __init__(
         self,
@@ -45,8 +38,3 @@ class NaiveCNN(nn.Module):
             nn.Linear(60, num_outputs),
         )
         glorot(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
-        return outputs

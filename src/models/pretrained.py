@@ -19,12 +19,7 @@ from src.models.resolution import feature_map
 
 GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # how one channel arrives (data.representation=gray)
 UNIT: Statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in 0..1, as many scripts feed them
-INPUTS: dict[str, Statistics | None] = {
-    "auto": None,
-    "imagenet": IMAGENET,
-    "half": HALF,
-    "unit": UNIT,
-}
+INPUTS = {"imagenet": IMAGENET, "half": HALF, "unit": UNIT}
 HEADS = dict.fromkeys(("linear", "gap_linear", "mlp"))
 
 
@@ -80,7 +75,7 @@ class Pretrained(nn.Module):
         features = maps if gap else maps * side**2
         hidden = [nn.Linear(features, 1024), nn.ReLU(), nn.Dropout(0.2)] if head == "mlp" else []
         self.head = nn.Sequential(*hidden, nn.Linear(1024 if hidden else features, num_outputs))
-        wanted = choose("inputs", inputs, INPUTS) or backbone.inputs
+        wanted = choose("inputs", inputs, {"auto": backbone.inputs, **INPUTS})
         scale, shift = _restandardise(IMAGENET if in_channels == 3 else GRAY, wanted)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)

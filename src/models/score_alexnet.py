@@ -4,24 +4,19 @@ It is not the paper's: padding is "same" everywhere, the second convolution has 
 pooling windows of 2 do not overlap, and a third wide layer of 1000 stands before the output.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from src.models.activations import activation
+from src.models.blocks import ConvNet
 from src.models.keras import SameConv2d, glorot, same_pool
 from src.models.resolution import feature_map
 
 
-class ScoreAlexNet(nn.Module):
-    """Images [N, C, R, R] float32 -> outputs [N, num_outputs].
+class ScoreAlexNet(ConvNet):
+    """See `ConvNet`. `dropout` is the rate behind each of the three wide layers.
 
-    Args:
-        num_outputs: 1 in the article: the score.
-        in_channels: channels of the images.
-        resolution: side of the images in pixels; the article has 128.
-        act: activation.
-        dropout: rate behind each of the three wide layers.
-        stride: of the first convolution. 4 leaves a last map of 4x4 at 128 pixels, which the
-            article's answer suspects to be too small; 2 leaves 8x8 and 1 leaves 16x16.
+    `stride` is that of the first convolution. 4 leaves a last map of 4x4 at 128 pixels, which the
+    article's answer suspects to be too small; 2 leaves 8x8 and 1 leaves 16x16.
     """
 
     def __init__(
@@ -52,8 +47,3 @@ class ScoreAlexNet(nn.Module):
             nn.Linear(1000, num_outputs),
         )
         glorot(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
-        return outputs

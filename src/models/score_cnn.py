@@ -4,23 +4,19 @@ At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet
 (43,767,121), and hands its wide layer a map of 29x29: the answer there says otherwise on both.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from src.choices import choose
 from src.models.activations import activation
-from src.models.blocks import DROPOUT_AT, DROPOUTS
+from src.models.blocks import DROPOUT_AT, DROPOUTS, ConvNet
 from src.models.keras import glorot
 from src.models.resolution import feature_map
 
 
-class ScoreCNN(nn.Module):
-    """Images [N, C, R, R] float32, R >= 16 -> outputs [N, num_outputs].
+class ScoreCNN(ConvNet):
+    """See `ConvNet`; R >= 16.
 
     Args:
-        num_outputs: 1 in the article: the score.
-        in_channels: channels of the images.
-        resolution: side of the images in pixels; the article has 128.
-        act: activation.
         dropout: rate behind the wide layer.
         feature_dropout: rate behind each convolution.
         dropout_at: none, fc, features or both (the article).
@@ -55,8 +51,3 @@ class ScoreCNN(nn.Module):
             nn.Linear(1000, num_outputs),
         )
         glorot(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
-        return outputs

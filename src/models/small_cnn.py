@@ -1,15 +1,18 @@
 """A quick baseline: five Conv-BatchNorm-act stages of 3x3 kernels, each halved by max pooling."""
 
-from torch import Tensor, nn
+from itertools import pairwise
+
+from torch import nn
 
 from src.models.activations import activation
+from src.models.blocks import ConvNet
 from src.models.resolution import feature_map
 
 
-class SmallCNN(nn.Module):
-    """191k parameters; learns the generated shapes (64 pixels, 700 images) in ten epochs.
+class SmallCNN(ConvNet):
+    """191k parameters; learns the generated shapes (64 pixels, 700 images) in ten epochs. R >= 32.
 
-    Images [N, C, R, R] float32, R >= 32 -> outputs [N, num_outputs].
+    See `ConvNet`.
     """
 
     def __init__(
@@ -17,19 +20,10 @@ class SmallCNN(nn.Module):
     ) -> None:
         super().__init__()
         a = activation(act)
-        layers: list[nn.Module] = []
-        maps = in_channels
-        for kernels in (16, 32, 64, 96, 128):
+        self.features = nn.Sequential()  # [N, 128, R/32, R/32]
+        for maps, kernels in pairwise((in_channels, 16, 32, 64, 96, 128)):
             conv = nn.Conv2d(maps, kernels, 3, padding=1, bias=False)  # BatchNorm has the bias
-            layers += [conv, nn.BatchNorm2d(kernels), a(), nn.MaxPool2d(2)]
-            maps = kernels
-        self.features = nn.Sequential(*layers)  # [N, 128, R/32, R/32]
-        feature_map(self.features, in_channels, resolution)
+            self.features.extend([conv, nn.BatchNorm2d(kernels), a(), nn.MaxPool2d(2)])
+        maps, _ = feature_map(self.features, in_channels, resolution)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(maps, num_outputs)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
-        pooled: Tensor = self.avgpool(self.features(images)).flatten(1)  # [N, 128]
-        outputs: Tensor = self.classifier(pooled)
-        return outputs

@@ -4,7 +4,9 @@
 and linear layers for one image.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -14,7 +16,6 @@ from src.models.receptive_field import Field, ReceptiveFields
 from src.models.resolution import meta_forward
 
 Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-Pool = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
@@ -63,30 +64,27 @@ class Summary:
         return tuple(row.output_shape[-1] for row in self.rows if row.step)
 
     @property
-    def last_map(self) -> tuple[int, ...] | None:
-        """(channels, height, width) of the feature map in front of the head."""
-        before = [row.input_shape for row in self.rows if row.name == "avgpool"]
-        steps = [row.output_shape for row in self.rows if row.step]
-        return next((shape for shape in [*before, *reversed(steps)] if len(shape) == 3), None)
+    def last_map(self) -> tuple[int, ...]:
+        """(channels, height, width) of the feature map in front of the head, or of `avgpool`."""
+        seen = [(row.input_shape, row.output_shape if row.step else ()) for row in self.rows]
+        return [shape for shapes in seen for shape in shapes if len(shape) == 3][-1]
 
     @property
     def junction(self) -> str:
         """From the last feature map to the first linear layer: "1x1x256 -> fc 4096"."""
-        if not self.last_map:
-            return ""
         channels, height, width = self.last_map
-        first = next((row for row in self.rows if row.kind == "Linear"), None)
         text = f"{height}x{width}x{channels}"
-        if not first:
-            return text
-        fed = first.input_shape[-1]
-        pooled = "" if fed == prod(self.last_map) else f" -> {fed} inputs"
-        return f"{text}{pooled} -> fc {first.output_shape[-1]}"
+        for row in self.rows:
+            if row.kind == "Linear":
+                fed = row.input_shape[-1]
+                pooled = "" if fed == prod(self.last_map) else f" -> {fed} inputs"
+                return f"{text}{pooled} -> fc {row.output_shape[-1]}"
+        return text
 
     def headline(self) -> str:
         """One line: name, parameters, neurons, feature maps, what the head is fed, notes."""
         sizes = self.map_sizes
-        if len(sizes) > 12 and self.last_map:  # deep nets: each size once, without side branches
+        if len(sizes) > 12:  # deep nets: each size once, without side branches
             sizes = tuple(sorted({s for s in sizes if s >= self.last_map[-1]}, reverse=True))
         frozen = "" if self.trainable == self.params else f" ({short(self.trainable)} trained)"
         parts = [
@@ -97,7 +95,7 @@ class Summary:
             self.junction,
             *self.notes,
         ]
-        return ", ".join(part for part in parts if part)
+        return ", ".join(parts)
 
 
 def short(count: int) -> str:
@@ -116,22 +114,17 @@ def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
     counted: set[nn.Module] = set()
     fields = ReceptiveFields()
 
-    def record(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
-                field = fields.after(layer, inputs[0], output)
-                rows.append(_row(name, layer, inputs[0], output, field, layer not in counted))
-                counted.add(layer)
+    def record(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
+            field = fields.after(layer, inputs[0], output)
+            rows.append(_row(name, layer, inputs[0], output, field, layer not in counted))
+            counted.add(layer)
 
-        return hook
-
-    leaves = [(name, layer) for name, layer in net.named_modules() if not any(layer.children())]
-    handles = [layer.register_forward_hook(record(name)) for name, layer in leaves]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in net.named_modules():
+            if not any(layer.children()):
+                hooks.enter_context(layer.register_forward_hook(partial(record, name)))
         meta_forward(net, in_channels, resolution)
-    finally:
-        for handle in handles:
-            handle.remove()
     params = [(p.numel(), p.requires_grad) for p in net.parameters()]
     return Summary(
         name=str(getattr(net, "name", type(net).__name__)),
@@ -146,7 +139,7 @@ def _row(
     name: str, layer: nn.Module, image: Tensor, output: Tensor, field: Field | None, first: bool
 ) -> Row:
     weight = layer.weight if isinstance(layer, (*Conv, nn.Linear)) else None
-    neurons = output[0].numel() if weight is not None else 0
+    neurons = 0 if weight is None else output[0].numel()
     return Row(
         name=name,
         kind=type(layer).__name__,
@@ -154,7 +147,7 @@ def _row(
         output_shape=tuple(output.shape[1:]),
         params=sum(p.numel() for p in layer.parameters()) if first else 0,
         neurons=neurons,
-        macs=neurons * weight[0].numel() if weight is not None else 0,
-        step=isinstance(layer, Conv + Pool),
+        macs=0 if weight is None else neurons * weight[0].numel(),
+        step=isinstance(layer, (*Conv, nn.MaxPool2d, nn.AvgPool2d)),
         field=field,
     )
