@@ -54,9 +54,8 @@ class Augment(nn.Module):
         self.colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.pca, self.randaugment, self.magnitude = pca, randaugment, magnitude
         most = {"rotate": 180, "stretch": 0.9, "pca": math.inf, "randaugment": 14, "magnitude": 30}
-        given = self.warp | self.colour | {"flip": flip, "pca": pca}
-        given |= {"randaugment": randaugment, "magnitude": magnitude}
-        for name, value in given.items():
+        others = {"flip": flip, "pca": pca, "randaugment": randaugment, "magnitude": magnitude}
+        for name, value in (self.warp | self.colour | others).items():
             if not 0 <= value <= most.get(name, 1):
                 raise ValueError(f"augment.{name}={value} must be in [0, {most.get(name, 1)}]")
 

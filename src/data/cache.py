@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from src.data.decode import Facts, read_image
+from src.data.decode import Facts, read_image, to_rgb, to_square
 from src.data.files import ImageFiles
 from src.data.twins import find_twins
 from src.durable import whole
@@ -77,9 +77,12 @@ class ImageCache:
 
     def read(self, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
         """[N, 3, size, size] decoded now, past the cache."""
-        decode = partial(read_image, size=size, fit=self.fit)
+
+        def decode(path: Path) -> NDArray[np.uint8]:
+            return to_square(to_rgb(path.read_bytes())[0], size, self.fit)
+
         with ThreadPoolExecutor(cores()) as pool:
-            return np.stack([p for _, p in pool.map(decode, self.paths(rows)) if p is not None])
+            return np.stack(list(pool.map(decode, self.paths(rows))))
 
     def paths(self, rows: NDArray[np.int64]) -> list[Path]:
         """The files of these rows."""
@@ -91,7 +94,7 @@ class ImageCache:
     def _build(self, size: int | None) -> None:
         """Write what is missing of the index and the array of `size`, if one is asked for."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / ".lock", self.name):
+        with self._locked():
             index = self.folder / "index.npz"
             if index.exists() and (size is None or self._path(size).exists()):
                 return  # another process was faster
@@ -102,20 +105,31 @@ class ImageCache:
             facts = self._write_images(size) if size else [f for f, _ in self._read_all(None)]
             if not index.exists():
                 with whole(index) as file:
-                    columns = zip(*facts, strict=True)
-                    named: dict[str, Any] = {
-                        field: _column(v) for field, v in zip(Facts._fields, columns, strict=True)
+                    columns: dict[str, Any] = {
+                        name: np.array(values, None if isinstance(values[0], str) else np.uint64)
+                        for name, values in zip(
+                            Facts._fields, zip(*facts, strict=True), strict=True
+                        )
                     }
-                    np.savez(file, twins=find_twins(facts), **named)
+                    np.savez(file, twins=find_twins(facts), **columns)
             print(f"decoded in {time.perf_counter() - start:.1f} s", flush=True)
+
+    def _locked(self) -> AbstractContextManager[object]:
+        """Hold the folder's lock while entered; the system drops it when its holder dies."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            return lock.acquire(blocking=False)
+        except Timeout:
+            print(f"waiting for another process that is decoding {self.name}", flush=True)
+            return lock.acquire()
 
     def _write_images(self, size: int) -> list[Facts]:
         nothing = np.zeros((3, size, size), np.uint8)
-        header = {"descr": "|u1", "fortran_order": False}
         facts = []
         with whole(self._path(size)) as file:
             shape = (len(self.files.paths), *nothing.shape)
-            np.lib.format.write_array_header_1_0(file, {**header, "shape": shape})
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
             for fact, pixels in self._read_all(size):
                 facts.append(fact)
                 file.write((nothing if pixels is None else pixels).data)
@@ -125,27 +139,8 @@ class ImageCache:
         read = partial(read_image, size=size, fit=self.fit)
         with ThreadPoolExecutor(cores()) as pool:
             for first in range(0, len(self.files.paths), CHUNK):
-                chunk = self.files.paths[first : first + CHUNK]
-                yield from pool.map(read, [self.files.root / path for path in chunk])
-
-
-def _column(values: tuple[str | int, ...]) -> NDArray[np.generic]:
-    return np.array(values, None if isinstance(values[0], str) else np.uint64)
-
-
-@contextmanager
-def _locked(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock at `path`; the system drops it when its holder dies."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"waiting for another process that is decoding {name}", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+                chunk = np.arange(first, min(first + CHUNK, len(self.files.paths)))
+                yield from pool.map(read, self.paths(chunk))
 
 
 def cores() -> int:

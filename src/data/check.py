@@ -8,7 +8,6 @@ neardup_group is the truth that they are held against.
 import argparse
 import csv
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from src.data.check_report import markdown
 from src.data.files import ImageFiles
 from src.data.image_folder import ImageFolderData
 from src.data.split import SPLITS, kept_split
-from src.errors import in_short
+from src.errors import said_in_short
 from src.run_folder import write_atomically
 
 SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
@@ -36,17 +35,17 @@ def examine(data: ImageFolderData) -> dict[str, Any]:
     files = data.find_files()
     store = ImageCache(files, data.name, folder=data.cache_dir, fit=data.fit)
     index = store.index(data.load_size)
-    good = np.flatnonzero(~index.broken)
     sides = {
         kind: kept_split(
-            store.folder, files, index, kind == "grouped", data.split_seed, *data.fractions
+            store, index, grouped=grouped, seed=data.split_seed, fractions=data.fractions
         )
-        for kind in ("grouped", "random")
+        for kind, grouped in (("grouped", True), ("random", False))
     }
+    facts = {name: column[~index.broken] for name, column in index.facts.items()}
     paths = np.array(files.paths, dtype=object)
-    facts = {name: column[good] for name, column in index.facts.items()}
-    exact = _groups(facts["sha1"].tolist(), paths[good])
-    twins = _groups(index.twins[good].tolist(), paths[good])
+    good, broken = paths[~index.broken], paths[index.broken]
+    exact = _groups(facts["sha1"].tolist(), good)
+    twins = _groups(index.twins[~index.broken].tolist(), good)
     return {
         "name": data.name,
         "root": str(files.root),
@@ -56,10 +55,8 @@ def examine(data: ImageFolderData) -> dict[str, Any]:
         "size": {side: _quantiles(facts[side]) for side in ("width", "height")},
         "formats": Counter(facts["format"].tolist()),
         "modes": Counter(facts["mode"].tolist()),
-        "wrong_extension": [
-            path for path, f in zip(paths[good], facts["format"], strict=True) if _wrong(path, f)
-        ],
-        "broken": {paths[i]: str(index.facts["error"][i]) for i in np.flatnonzero(index.broken)},
+        "wrong_extension": [p for p, f in zip(good, facts["format"], strict=True) if _wrong(p, f)],
+        "broken": dict(zip(broken, index.facts["error"][index.broken].tolist(), strict=True)),
         "passed_over": files.ignored,
         "exact_groups": exact,
         "twin_groups": twins,
@@ -79,17 +76,15 @@ def _groups(keys: Sequence[Hashable], paths: Iterable[str]) -> list[list[str]]:
 
 
 def _counts(files: ImageFiles, sides: NDArray[np.str_]) -> dict[str, dict[str, int]]:
-    names = [files.classes[int(t)] for t in files.targets] if files.classes else None
-    found = Counter(zip(sides.tolist(), names or ["images"] * len(sides), strict=True))
     every = files.classes or ["images"]
+    names = [every[int(target)] if files.classes else "images" for target in files.targets]
+    found = Counter(zip(sides.tolist(), names, strict=True))
     return {side: {name: found[side, name] for name in every} for side in SPLITS}
 
 
 def _quantiles(values: NDArray[Any]) -> list[int]:
     """Least, median and largest."""
-    return (
-        [int(v) for v in np.quantile(values, (0, 0.5, 1), method="nearest")] if len(values) else []
-    )
+    return np.quantile(values, (0, 0.5, 1), method="nearest").tolist() if len(values) else []
 
 
 def _wrong(path: str, format: str) -> bool:
@@ -98,23 +93,17 @@ def _wrong(path: str, format: str) -> bool:
 
 
 def _two_labels(files: ImageFiles, groups: list[list[str]]) -> list[list[str]]:
-    if not files.classes:
-        return []
-    label = dict(zip(files.paths, files.targets, strict=True))
-    return [group for group in groups if len({label[path] for path in group}) > 1]
+    label = dict(zip(files.paths, files.targets, strict=True)) if files.classes else {}
+    return [group for group in groups if len({label.get(path) for path in group}) > 1]
 
 
 def _leak(twins: NDArray[np.int64], sides: NDArray[np.str_]) -> dict[str, int]:
     """Images of test and val, and those of them that have a twin in train."""
-    train = twins[sides == "train"]
-    return {
-        key: int(value)
-        for side in ("test", "val")
-        for key, value in (
-            (side, (sides == side).sum()),
-            (f"{side}_with_twin", np.isin(twins[sides == side], train).sum()),
-        )
-    }
+    leak: dict[str, int] = {}
+    for side in ("test", "val"):
+        with_twin = np.isin(twins[sides == side], twins[sides == "train"])
+        leak |= {side: len(with_twin), f"{side}_with_twin": int(with_twin.sum())}
+    return leak
 
 
 def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
@@ -123,20 +112,20 @@ def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     with path.open(newline="", encoding="utf-8") as file:
-        rows = {row["path"]: row for row in csv.DictReader(file) if "path" in row}
-    known = [i for i, p in enumerate(files.paths) if "neardup_group" in rows.get(p, {})]
+        rows = {row.get("path"): row.get("neardup_group") for row in csv.DictReader(file)}
+    known = [i for i, name in enumerate(files.paths) if rows.get(name) is not None]
     if not known:
         return None
-    found = [int(index.twins[i]) for i in known]
-    true = [rows[files.paths[i]]["neardup_group"] for i in known]
+    found, true = index.twins[known].tolist(), [rows[files.paths[i]] for i in known]
+    pairs_found, pairs_true = _pairs(found), _pairs(true)
     both = _pairs(zip(found, true, strict=True))
     return {
         "images": len(known),
-        "pairs_true": _pairs(true),
-        "pairs_found": _pairs(found),
+        "pairs_true": pairs_true,
+        "pairs_found": pairs_found,
         "pairs_both": both,
-        "precision": both / max(1, _pairs(found)),
-        "recall": both / max(1, _pairs(true)),
+        "precision": both / max(1, pairs_found),
+        "recall": both / max(1, pairs_true),
     }
 
 
@@ -150,19 +139,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", help="as for src.train: data=flower data.fit=squash")
     parser.add_argument("--out", type=Path, default=Path("multirun/check"), help="folder")
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
             cfg = compose("train", args.settings)
         found = examine(instantiate(cfg.data, _convert_="all"))
-        text = markdown(found)
+        text, report = markdown(found), args.out / f"{found['name']}.md"
         args.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.out / f"{found['name']}.json", json.dumps(found, indent=1))
-        write_atomically(args.out / f"{found['name']}.md", text)
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
-    print(text)
-    print(args.out / f"{found['name']}.md")
+        write_atomically(report.with_suffix(".json"), json.dumps(found, indent=1))
+        write_atomically(report, text)
+        print(text, report, sep="\n")
 
 
 if __name__ == "__main__":

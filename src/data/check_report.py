@@ -10,29 +10,41 @@ SHOWN = 10  # examples of each finding; the JSON has all
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The report of what `src.data.check.examine` found."""
+    broken = [f"{path}: {why}" for path, why in found["broken"].items()]
+    two_labels, near = (
+        [" = ".join(group) for group in found[key]] for key in ("two_labels", "two_labels_near")
+    )
+    sizes = [[f"{side} (pixels)", *least] for side, least in found["size"].items() if least]
+    leaks = [
+        [kind, n["test"], n["test_with_twin"], f"{n['test_with_twin'] / max(1, n['test']):.1%}"]
+        for kind, n in found["leak"].items()
+    ]
     parts = [
         f"# Data gate: {found['name']}",
         f"{found['files']:,} images in `{found['root']}`.",
         "## Images per class and split (grouped)",
         _counts(found["counts"]["grouped"]),
         "## Files",
-        _table(("", "least", "median", "largest"), _sizes(found["size"])),
+        _table(("", "least", "median", "largest"), sizes),
         f"Formats: {_tally(found['formats'])}. Modes: {_tally(found['modes'])}.",
         _finding("Files whose extension names another format", found["wrong_extension"]),
-        _finding("Broken files", [f"{path}: {why}" for path, why in found["broken"].items()]),
+        _finding("Broken files", broken),
         _finding("Files passed over (not images by name)", found["passed_over"]),
         "## Duplicates",
         _duplicates("Exact duplicates", found["exact_groups"]),
         _duplicates("Exact or near duplicates", found["twin_groups"]),
-        _finding("Exact duplicates under two labels, groups", _joined(found["two_labels"])),
-        _finding(
-            "Exact or near duplicates under two labels, groups", _joined(found["two_labels_near"])
-        ),
+        _finding("Exact duplicates under two labels, groups", two_labels),
+        _finding("Exact or near duplicates under two labels, groups", near),
         "## What a split leaks",
-        _table(("split", "test images", "with a twin in train", "share"), _leaks(found["leak"])),
+        _table(("split", "test images", "with a twin in train", "share"), leaks),
     ]
     if truth := found["against_manifest"]:
-        parts += ["## Twins against manifest.csv", _truth(truth)]
+        parts += [
+            "## Twins against manifest.csv",
+            f"{truth['images']:,} images; {truth['pairs_true']:,} true pairs of twins,"
+            f" {truth['pairs_found']:,} found, {truth['pairs_both']:,} of them true:"
+            f" precision {truth['precision']:.3f}, recall {truth['recall']:.3f}.",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -54,10 +66,6 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> str:
     return _table(("class", *SPLITS, "all"), [[k, *row, sum(row)] for k, row in rows.items()])
 
 
-def _sizes(size: Mapping[str, Sequence[int]]) -> list[list[object]]:
-    return [[f"{side} (pixels)", *values] for side, values in size.items() if values]
-
-
 def _tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda c: -c[1]))
 
@@ -70,28 +78,9 @@ def _finding(what: str, items: Sequence[str]) -> str:
 
 
 def _duplicates(kind: str, groups: Sequence[Sequence[str]]) -> str:
-    images, spare = sum(map(len, groups)), sum(len(group) - 1 for group in groups)
+    images = sum(map(len, groups))
     largest = f"; the largest has {len(groups[0])}" if groups else ""
     return (
-        f"{kind}: {len(groups):,} groups, {images:,} images, {spare:,} more than are"
+        f"{kind}: {len(groups):,} groups, {images:,} images, {images - len(groups):,} more than are"
         f" needed{largest}."
-    )
-
-
-def _joined(groups: Sequence[Sequence[str]]) -> list[str]:
-    return [" = ".join(group) for group in groups]
-
-
-def _leaks(leak: Mapping[str, Mapping[str, int]]) -> list[list[object]]:
-    return [
-        [kind, n["test"], n["test_with_twin"], f"{n['test_with_twin'] / max(1, n['test']):.1%}"]
-        for kind, n in leak.items()
-    ]
-
-
-def _truth(truth: Mapping[str, Any]) -> str:
-    return (
-        f"{truth['images']:,} images; {truth['pairs_true']:,} true pairs of twins,"
-        f" {truth['pairs_found']:,} found, {truth['pairs_both']:,} of them true:"
-        f" precision {truth['precision']:.3f}, recall {truth['recall']:.3f}."
     )

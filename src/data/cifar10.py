@@ -2,16 +2,14 @@
 
 import hashlib
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from src.data.files import ImageFiles, find_class_images
+from src.data.files import ImageFiles, find_class_images, made_once
 from src.data.image_folder import ImageFolderData
 
 META = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
@@ -26,36 +24,28 @@ class Cifar10Data(ImageFolderData):
 
     def find_files(self) -> ImageFiles:
         """The folders, or what the pickles hold."""
-        root = self.folder()
-        if not (root / CIFAR10.base_folder).is_dir():
-            return find_class_images(root)
-        written = self.cache_dir / "cifar10-images"
-        if not written.exists():
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{written}.lock"):
-                if not written.exists():
-                    write_images(root / CIFAR10.base_folder, written)
-        return find_class_images(written)
+        root, written = self.folder(), self.cache_dir / "cifar10-images"
+        batches = root / CIFAR10.base_folder
+        if batches.is_dir():
+            root = made_once(written, lambda folder: write_images(batches, folder))
+        return find_class_images(root)
 
 
 def write_images(batches: Path, folder: Path) -> None:
-    """Write `folder/{train,test}/<class>/<number>.png` from the pickles, whole or not at all."""
+    """Write `folder/{train,test}/<class>/<number>.png` from the pickles."""
     print("writing out the images of CIFAR-10, once", flush=True)
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     names = _load(batches, *META)[CIFAR10.meta["key"]]
     for part, files in (("train", CIFAR10.train_list), ("test", CIFAR10.test_list)):
         for name in names:
-            (temporary / part / name).mkdir(parents=True)
+            (folder / part / name).mkdir(parents=True)
         number = 0
         for file, md5 in files:
             batch = _load(batches, file, md5)
             pixels = np.asarray(batch["data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
             for image, label in zip(pixels, batch["labels"], strict=True):
-                path = temporary / part / names[label] / f"{number:05d}.png"
+                path = folder / part / names[label] / f"{number:05d}.png"
                 Image.fromarray(image).save(path, compress_level=1)
                 number += 1
-    temporary.rename(folder)
 
 
 def _load(batches: Path, file: str, md5: str) -> dict[str, Any]:

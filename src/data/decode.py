@@ -16,7 +16,6 @@ MAX_BYTES = 500_000_000  # as many 16-bit RGBA pixels, packed badly
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, from 89 million on
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # not EPS: it would run Ghostscript
 WHITE = (255, 255, 255, 255)
-FITS = ("crop", "squash")
 
 
 class BrokenImage(ValueError):
@@ -91,9 +90,6 @@ def to_square(image: Image.Image, size: int, fit: str) -> NDArray[np.uint8]:
     that shapes keep their proportions; `squash` keeps everything and loses the proportions, as
     Keras' loaders do.
     """
-    bilinear = Image.Resampling.BILINEAR
-    if fit == "crop":
-        image = ImageOps.fit(image, (size, size), bilinear)
-    else:
-        image = image.resize((size, size), bilinear)
+    how = (size, size), Image.Resampling.BILINEAR
+    image = ImageOps.fit(image, *how) if fit == "crop" else image.resize(*how)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -20,15 +19,12 @@ from torchvision.datasets import CIFAR10
 
 from src.data.archive import unpack
 from src.data.files import find_class_images
-from src.errors import in_short
+from src.errors import said_in_short
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from and what it must be.
-
-    `counts` are the images of each class, where they are known; `checksum` is "algorithm:hex".
-    """
+    """A data set; `counts` are images of each class, 0 if unknown; `checksum` "algorithm:hex"."""
 
     folder: str
     counts: dict[str, int]
@@ -50,10 +46,6 @@ SOURCES = {
         "pokemon", dict.fromkeys(("bulbasaur", "charmander", "mewtwo", "pikachu", "squirtle"), 0)
     ),
 }
-POKEMON = """The pokemon images have no public address that will last. If you have them, as an
-archive or as a folder with bulbasaur/ charmander/ mewtwo/ pikachu/ squirtle/ in it:
-    python -m src.data.fetch pokemon FILE_OR_FOLDER
-They are the Pokedex set of pyimagesearch's "Keras and CNNs". data=shapes needs no images at all."""
 
 
 def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
@@ -68,11 +60,16 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
         ValueError: It is there already; what was given or downloaded is not what it should be.
         FileNotFoundError: `given` is not there, or there is nothing to download.
     """
-    source, target = SOURCES[name], data_dir / SOURCES[name].folder
+    source = SOURCES[name]
+    target = data_dir / source.folder
     if target.exists():
         raise ValueError(f"{target} is there already; remove it to fetch it anew")
     if given is None and not source.url:
-        raise FileNotFoundError(POKEMON)
+        raise FileNotFoundError(
+            f"the {name} images (pyimagesearch's Pokedex) have no public address that will last;"
+            f" from an archive, or a\nfolder with {'/ '.join(source.counts)}/:"
+            f" python -m src.data.fetch {name} FILE_OR_FOLDER"
+        )
     if given is not None and not given.exists():
         raise FileNotFoundError(f"{given} is not there")
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -83,7 +80,10 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
         else:
             unpack(given or download(source, Path(made) / "download"), inside)
         root = _without_wrapping(inside)
-        _name_classes(root, list(source.counts))
+        shutil.rmtree(root / "__MACOSX", ignore_errors=True)
+        for path in list(root.iterdir()):
+            if (known := path.name.lower()) in source.counts and path.name != known:
+                path.rename(root / known)
         if not (root / CIFAR10.base_folder).is_dir():  # its own files are checked when read
             _check_counts(root, source.counts)
         root.rename(target)
@@ -127,14 +127,6 @@ def _without_wrapping(folder: Path) -> Path:
         folder = visible[0]
 
 
-def _name_classes(root: Path, known: list[str]) -> None:
-    """Give classes that are written in capitals the name that is known; drop macOS' own folder."""
-    shutil.rmtree(root / "__MACOSX", ignore_errors=True)
-    for path in list(root.iterdir()):
-        if path.name.lower() in known and path.name != path.name.lower():
-            path.rename(root / path.name.lower())
-
-
 def _check_counts(root: Path, expected: dict[str, int]) -> None:
     files = find_class_images(root)
     found = Counter(files.classes[int(target)] for target in files.targets)
@@ -159,11 +151,8 @@ def main(arguments: list[str] | None = None) -> None:
     default = Path(os.environ.get("DATA_DIR", "data"))
     parser.add_argument("--data-dir", type=Path, default=default, help="default: %(default)s")
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         print(fetch(args.name, args.given, args.data_dir))
-    except Exception as error:
-        print(str(error) if str(error) == POKEMON else f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

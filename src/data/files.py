@@ -6,11 +6,14 @@ files and folders are passed over; files that are not images are counted and nam
 """
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from src.choices import choose
@@ -48,22 +51,20 @@ def find_class_images(root: Path) -> ImageFiles:
         ValueError: No class folder, a class without an image, or split folders of other names.
     """
     folders = _folders(root)
-    if {"train", "test"} <= set(folders):
-        parts = ["train", "test"]
-        classes = sorted({name for part in parts for name in _folders(root / part)})
-        where = [(part, name, f"{part}/{name}") for part in parts for name in classes]
-    else:
-        if splits := sorted({"train", "test", "val", "valid", "validation"} & set(folders)):
-            raise ValueError(
-                f"{root} has the folder {splits[0]!r}: give it train/<class>/ and test/<class>/, or"
-                " class folders only"
-            )
-        classes = folders
-        where = [("", name, name) for name in classes]
+    parts = ["train", "test"] if {"train", "test"} <= set(folders) else [""]
+    splits = sorted({"train", "test", "val", "valid", "validation"} & set(folders))
+    if splits and parts == [""]:
+        raise ValueError(
+            f"{root} has the folder {splits[0]!r}: give it train/<class>/ and test/<class>/, or"
+            " class folders only"
+        )
+    classes = sorted({name for part in parts for name in _folders(root / part)})
+    if not classes:
+        raise ValueError(f"no class folders in {root}; images are expected in {root}/<class>/")
     images: list[tuple[str, int, int, int, str]] = []
     ignored: list[str] = []
-    for part, name, folder in where:
-        before, target = len(images), classes.index(name)
+    for part, (target, name) in product(parts, enumerate(classes)):
+        folder, before = f"{part}/{name}".removeprefix("/"), len(images)
         for path, stat in _walk(root, folder):
             if stat and path.rpartition(".")[2].lower() in EXTENSIONS:
                 images.append((path, stat.st_size, stat.st_mtime_ns, target, part))
@@ -73,12 +74,21 @@ def find_class_images(root: Path) -> ImageFiles:
             raise ValueError(
                 f"class {name!r} has no image in {root / folder}; add some or remove the folder"
             )
-    if not classes:
-        raise ValueError(f"no class folders in {root}; images are expected in {root}/<class>/")
-    images.sort()
-    paths, sizes, times, targets, official = map(list, zip(*images, strict=True))
-    stats = np.array([sizes, times])
-    return ImageFiles(root, paths, stats, targets, classes, official, ignored)
+    paths, sizes, times, targets, official = map(list, zip(*sorted(images), strict=True))
+    return ImageFiles(root, paths, np.array([sizes, times]), targets, classes, official, ignored)
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, which `make` fills under another name if it is not there: whole or not at all."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():  # else another process was faster
+                temporary = folder.with_name(folder.name + ".tmp")
+                shutil.rmtree(temporary, ignore_errors=True)
+                make(temporary)
+                temporary.rename(folder)
+    return folder
 
 
 def select_classes(known: list[str], wanted: list[str] | None) -> list[int]:

@@ -1,12 +1,11 @@
 """Images in class folders, decoded once and dealt into train, val and test."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from src.choices import choose
@@ -53,13 +52,15 @@ class ImageFolderData(L.LightningDataModule):
         num_outputs: Outputs that a net needs.
         in_channels: Channels that it sees.
         fingerprint: Hash of the contents used, the same on every machine.
-        counts: {split: {class: images}}.
-        notes: Sentences to print.
+        rows, counts: {split: rows among all files}, {split: {class: images}}.
+        notes: Sentences to print; `remarks` are those that a source always adds.
 
     Raises:
         ValueError: A setting out of range, unusable files; the message names it.
         FileNotFoundError: No such folder.
     """
+
+    remarks: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -99,12 +100,6 @@ class ImageFolderData(L.LightningDataModule):
         self._check_numbers()
         self.view = View(resolution, augment=augment, representation=representation)
         self.in_channels = self.view.num_channels
-        self.classes: list[str] = []
-        self.notes: list[str] = []
-        self.counts: dict[str, dict[str, int]] = {}
-        self.num_outputs = 0
-        self.fingerprint = ""
-        self.rows: dict[str, NDArray[np.int64]] = {}
 
     def _check_numbers(self) -> None:
         for key in ("batch_size", "resolution", "load_size"):
@@ -141,32 +136,25 @@ class ImageFolderData(L.LightningDataModule):
         return root
 
     def prepare(self) -> None:
-        """Decode what is not decoded yet and deal out the split; does nothing a second time."""
-        if self.rows:
-            return
+        """Decode what is not decoded yet and deal out the split, before any net is built."""
         self.files = files = self.find_files()
-        classes = select_classes(files.classes, self.wanted)
+        chosen = select_classes(files.classes, self.wanted)
         self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.store.index(self.load_size if self.cached else None)
         if not self.skip_broken:
             check_broken(files, index)
         sides = kept_split(
-            self.store.folder, files, index, self.grouped, self.split_seed, *self.fractions
+            self.store, index, grouped=self.grouped, seed=self.split_seed, fractions=self.fractions
         )
-        used = select(
-            files, index, sides, classes=classes, fraction=self.fraction, seed=self.split_seed
+        self.rows, self.counts, targets, self.fingerprint = select(
+            files, index, sides, classes=chosen, fraction=self.fraction, seed=self.split_seed
         )
-        check_counts(self.name, used.counts, self.batch_size)
+        check_counts(self.name, self.counts, self.batch_size)
         self.notes = notes_on(files, index, sides, grouped=self.grouped)
-        self.notes += self.view.notes(self.load_size)
-        self.rows, self.targets = used.rows, torch.from_numpy(used.targets)
-        self.classes, self.num_outputs = used.classes, len(used.classes) or 1
-        self.counts, self.fingerprint = used.counts, used.fingerprint
+        self.notes += [*self.view.notes(self.load_size), *self.remarks]
+        self.targets = torch.from_numpy(targets)
+        self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1
         self.images = torch.from_numpy(self.store.images(self.load_size)) if self.cached else None
-
-    def setup(self, stage: str | None = None) -> None:
-        """See `prepare`."""
-        self.prepare()
 
     def _loader(self, side: str) -> BatchLoader:
         trainer, train = self.trainer, side == "train"
@@ -183,15 +171,15 @@ class ImageFolderData(L.LightningDataModule):
 
     def _fetch(self, device: torch.device) -> Fetch:
         if self.images is None:
-            return self._decode_batch
+            return lambda rows: (
+                torch.from_numpy(self.store.read(rows, self.load_size)),
+                self.targets[rows],
+            )
         if device.type == "cuda" and not self.images.is_cuda:
             free, _ = torch.cuda.mem_get_info(device)
             if self.images.nbytes < GPU_SHARE * free:
                 self.images, self.targets = self.images.to(device), self.targets.to(device)
         return gather(self.images, self.targets, pin=device.type == "cuda" and self.images.is_cpu)
-
-    def _decode_batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self.store.read(rows, self.load_size)), self.targets[rows]
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of train."""

@@ -5,7 +5,6 @@ for other representations than RGB, the first draw's channels, black and white a
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from src import build, run_config
-from src.errors import in_short
+from src.errors import said_in_short
 
 DRAWS, IMAGES, SHOWN, GAP = 4, 8, 128, 4  # SHOWN: least side of an image on the picture, pixels
 
@@ -27,11 +26,10 @@ def preview(cfg: DictConfig) -> tuple[Tensor, list[str]]:
     """
     data = build.data_module(cfg)
     print(*data.notes, sep="\n")
-    images, targets = next(iter(data.train_dataloader()))
-    images, view = images[:IMAGES], data.view
+    images, targets = (some[:IMAGES] for some in next(iter(data.train_dataloader())))
+    view = data.view
     torch.manual_seed(cfg.seed)
-    columns = [view.pixels(images, training=False)]
-    columns += [view.pixels(images, training=True) for _ in range(DRAWS)]
+    columns = [view.pixels(images, training=drawn > 0) for drawn in range(1 + DRAWS)]
     if cfg.data.representation != "rgb":
         seen = view.represent(columns[1]) / 5 + 0.5
         columns += [channel.expand(-1, 3, -1, -1) for channel in seen.split(1, 1)]
@@ -40,8 +38,7 @@ def preview(cfg: DictConfig) -> tuple[Tensor, list[str]]:
     cells = cells.repeat_interleave(enlarge, 3).repeat_interleave(enlarge, 4)
     framed = torch.nn.functional.pad(cells, (0, GAP, 0, GAP), value=1.0)
     picture = framed.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
-    rows = targets[:IMAGES].tolist()
-    names = [data.classes[target] if data.classes else f"{target:g}" for target in rows]
+    names = [data.classes[t] if data.classes else f"{t:g}" for t in targets.tolist()]
     return (255 * picture).round().to(torch.uint8), names
 
 
@@ -51,18 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", help="as for src.train: data=flower augment=alexnet")
     parser.add_argument("--out", type=Path, default=Path("multirun/preview.png"), help="PNG file")
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
             cfg = compose("train", args.settings)
         picture, names = preview(cfg)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(args.out, format="PNG")
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
-    print(f"rows: {', '.join(names)}")
-    print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
-    print(args.out)
+        print(f"rows: {', '.join(names)}")
+        print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
+        print(args.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +10,8 @@ from src.data.cache import Index
 from src.data.files import ImageFiles
 from src.data.split import LEFT_OUT, SPLITS, take_fraction
 
-
-@dataclass(frozen=True)
-class Selection:
-    """The images in use, by their row among all M files.
-
-    Attributes:
-        rows: {split: rows [N] int64}.
-        targets: Class [M] int64 or score [M] float32.
-        classes: Names in the order of the targets; empty for scores.
-        counts: {split: {class: images}}.
-        fingerprint: Hash of the contents, paths and targets of the images in use, all of train.
-    """
-
-    rows: dict[str, NDArray[np.int64]]
-    targets: NDArray[np.int64] | NDArray[np.float32]
-    classes: list[str]
-    counts: dict[str, dict[str, int]]
-    fingerprint: str
+Rows = dict[str, NDArray[np.int64]]
+Counts = dict[str, dict[str, int]]
 
 
 def select(
@@ -39,11 +22,16 @@ def select(
     classes: list[int],
     fraction: float,
     seed: int,
-) -> Selection:
-    """Take the given classes of each split, and `fraction` of train."""
+) -> tuple[Rows, Counts, NDArray[np.int64] | NDArray[np.float32], str]:
+    """Take the given classes of each split, and `fraction` of train.
+
+    Returns:
+        {split: rows among all M files}; {split: {class: images}}; the target of each file, a place
+        in `classes` [M] int64 or a score [M] float32; and a hash of the contents, paths and targets
+        of the images in use, all of train.
+    """
     names = [files.classes[i] for i in classes] or ["images"]
-    targets = np.array(files.targets)
-    used = ~index.broken
+    used, targets = ~index.broken, np.array(files.targets)
     strata = np.zeros(len(targets), np.int64)
     if classes:
         used &= np.isin(targets, classes)
@@ -58,9 +46,7 @@ def select(
     lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
     text = "\n".join(lines).encode(errors="surrogateescape")
     fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-    if not classes:
-        return Selection(rows, targets.astype(np.float32), [], counts, fingerprint)
-    return Selection(rows, targets, names, counts, fingerprint)
+    return rows, counts, targets if classes else targets.astype(np.float32), fingerprint
 
 
 def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
@@ -96,12 +82,11 @@ def notes_on(
     if files.ignored:
         few = ", ".join(map(repr, files.ignored[:3])) + ", ..." * (len(files.ignored) > 3)
         notes.append(f"{_count(files.ignored, 'file')} passed over, no image by name: {few}")
-    broken = np.flatnonzero(index.broken)
+    broken, good = np.flatnonzero(index.broken), np.flatnonzero(~index.broken)
     if len(broken):
         notes.append(f"{_count(broken, 'broken image')} skipped, {files.paths[broken[0]]!r} first")
-    good = np.flatnonzero(~index.broken)
-    distinct = len(set(index.facts["sha1"][good].tolist()))
-    exact, near = len(good) - distinct, distinct - len(set(index.twins[good].tolist()))
+    distinct = len(np.unique(index.facts["sha1"][good]))
+    exact, near = len(good) - distinct, distinct - len(np.unique(index.twins[good]))
     if grouped and exact + near:
         notes.append(f"{exact} exact and {near} near duplicates kept on one side")
     if left := int((sides[good] == LEFT_OUT).sum()):

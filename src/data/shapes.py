@@ -8,16 +8,14 @@ import colorsys
 import csv
 import math
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from src.choices import choose
-from src.data.files import ImageFiles
+from src.data.files import ImageFiles, made_once
 from src.data.image_folder import ImageFolderData
 from src.data.scores import find_scored_images
 
@@ -37,6 +35,8 @@ class ShapesData(ImageFolderData):
         **settings: See `ImageFolderData`.
     """
 
+    remarks = ("drawn by this program: no real data set",)
+
     def __init__(
         self, root: str, *, targets: str, num_images: int, draw_seed: int, **settings: Any
     ) -> None:
@@ -46,40 +46,28 @@ class ShapesData(ImageFolderData):
             raise ValueError(f"data.num_images={num_images}: must be at least {10 * len(CLASSES)}")
         self.num_images, self.draw_seed = num_images, draw_seed
 
-    def prepare(self) -> None:
-        """As any image folder, but nobody shall take it for a real data set."""
-        super().prepare()
-        if (note := "drawn by this program: no real data set") not in self.notes:
-            self.notes.append(note)
-
     def find_files(self) -> ImageFiles:
         """Draw what is not drawn yet, and list it."""
-        root = Path(str(self.root))
-        if not root.exists():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{root}.lock"):
-                if not root.exists():
-                    draw_folder(root, self.num_images, self.draw_seed)
+        root = made_once(
+            Path(str(self.root)), lambda root: draw_folder(root, self.num_images, self.draw_seed)
+        )
         return find_scored_images(root) if self.scored else super().find_files()
 
 
 def draw_folder(root: Path, num_images: int, seed: int) -> None:
-    """Draw into a temporary folder and rename it, so that `root` is whole or absent."""
-    temporary = root.with_name(root.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    """Draw into a new folder `root`, and write its labels.csv."""
     rows = []
     for i in range(num_images):
         name = list(CLASSES)[i % len(CLASSES)]
         image, score = draw(name, np.random.default_rng((seed, i)))
         path = f"{name}/{i:05d}.png"
-        (temporary / name).mkdir(parents=True, exist_ok=True)
-        image.save(temporary / path)
+        (root / name).mkdir(parents=True, exist_ok=True)
+        image.save(root / path)
         rows.append((path, f"{score:.3f}"))
-    with (temporary / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("filename", "score"), *rows])
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(root)
 
 
 def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:

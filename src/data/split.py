@@ -6,14 +6,13 @@ it depends neither on the order of the files nor on the machine nor on any libra
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.cache import Index
-from src.data.files import ImageFiles
+from src.data.cache import ImageCache, Index
 from src.run_folder import write_atomically
 
 SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
@@ -21,17 +20,15 @@ LEFT_OUT = "left out"
 
 
 def kept_split(
-    folder: Path,
-    files: ImageFiles,
-    index: Index,
-    grouped: bool,
-    seed: int,
-    test_fraction: float,
-    val_fraction: float,
+    store: ImageCache, index: Index, *, grouped: bool, seed: int, fractions: tuple[float, float]
 ) -> NDArray[np.str_]:
-    """The side of each file [M], "left out" if broken; kept in `folder` as {path: side}."""
+    """The side of each file [M], "left out" if broken; kept beside the cache as {path: side}.
+
+    `fractions` are those of test and of val.
+    """
+    files, (test_fraction, val_fraction) = store.files, fractions
     kind = "grouped" if grouped else "random"
-    path = folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
+    path = store.folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
         return np.array([kept[name] for name in files.paths])
@@ -47,8 +44,9 @@ def kept_split(
         test_fraction=test_fraction,
         val_fraction=val_fraction,
     )
-    named = dict(zip(files.paths, sides.tolist(), strict=True))
-    write_atomically(path, json.dumps(named, indent=0))
+    write_atomically(
+        path, json.dumps(dict(zip(files.paths, sides.tolist(), strict=True)), indent=0)
+    )
     return sides
 
 
@@ -75,7 +73,7 @@ def split(
         official: "test", "train" or "" for each image.
         seed: Another seed deals another split.
         test_fraction: Of all images of a class.
-        val_fraction: Of all images of a class.
+        val_fraction: Likewise.
 
     Returns:
         [M]: "train", "val", "test", or "left out" for a twin of an official test image.
@@ -87,7 +85,10 @@ def split(
     sizes = np.bincount(targets)
     fractions = {VAL: val_fraction} if is_test.any() else {TEST: test_fraction, VAL: val_fraction}
     wanted = {side: np.rint(sizes * f).astype(int).clip(1) for side, f in fractions.items()}
-    for members in _in_order(keys, groups, sides == TRAIN, seed):
+    free = defaultdict(list)
+    for row in np.flatnonzero(sides == TRAIN).tolist():
+        free[groups[row]].append(row)
+    for members in sorted(free.values(), key=lambda m: _hash(seed, *sorted(keys[i] for i in m))):
         counts = np.bincount(targets[members], minlength=len(sizes))
         here = counts > 0
         for side, missing in wanted.items():
@@ -97,17 +98,6 @@ def split(
                 missing -= counts
                 break
     return sides
-
-
-def _in_order(
-    keys: Sequence[str], groups: NDArray[np.int64], free: NDArray[np.bool_], seed: int
-) -> list[NDArray[np.int64]]:
-    """The rows of each free group, groups in the order of their hash."""
-    rows = np.flatnonzero(free)
-    rows = rows[np.argsort(groups[rows], kind="stable")]
-    starts = np.flatnonzero(np.diff(groups[rows], prepend=-1))
-    members = np.split(rows, starts[1:]) if len(rows) else []
-    return sorted(members, key=lambda m: _hash(seed, *sorted(keys[row] for row in m)))
 
 
 def take_fraction(
