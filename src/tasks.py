@@ -57,17 +57,15 @@ class Classification:
             )
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"task.label_smoothing={label_smoothing} must be in [0, 1)")
-        for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+        self._mixers: list[v2.Transform] = []
+        for name, mixer, alpha in (("mixup", v2.MixUp, mixup), ("cutmix", v2.CutMix, cutmix)):
             if alpha < 0:
                 raise ValueError(f"task.{name}={alpha} must be 0 (off) or a positive alpha")
+            if alpha:
+                self._mixers.append(mixer(alpha=alpha, num_classes=num_outputs))
         self.num_classes = num_outputs
         self.num_outputs = 1 if sigmoid else num_outputs
         self.label_smoothing = label_smoothing
-        self._mixers: list[v2.Transform] = [
-            mixer(alpha=alpha, num_classes=num_outputs)
-            for mixer, alpha in ((v2.MixUp, mixup), (v2.CutMix, cutmix))
-            if alpha
-        ]
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Images [N, C, R, R], targets [N] int64 -> mixed images, soft targets [N, num_classes].
