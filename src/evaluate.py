@@ -5,20 +5,17 @@ that needs nothing else. RUN_DIR may be best:SWEEP_DIR, the best run of a sweep 
 kept. Another data set is taken if it has the same classes: --data root=FOLDER.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src import named_run
 from src.errors import said_in_short
-from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.data.image_folder import ImageFolderData
     from src.evaluation.views import Crops
     from src.trained import Trained
-
-SPLITS = ("test", "val", "all")
 
 
 def evaluate(
@@ -86,20 +83,15 @@ def _notes(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser = named_run.parser("evaluate", __doc__)
     parser.add_argument("--data", nargs="+", default=[], metavar="KEY=VALUE", help="root=FOLDER")
     parser.add_argument(
         "--crops", nargs="+", type=int, default=[1], choices=(1, 10, 144), help="views an image"
     )
-    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--split", choices=("test", "val", "all"), default="test")
     options = parser.parse_args(arguments)
     with said_in_short():
-        run = find(options.run)
+        run = named_run.find(options.run)
         evaluate(run, settings=options.data, crops=options.crops, split=options.split)
 
 

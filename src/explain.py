@@ -5,21 +5,21 @@ or what --outputs says (1 with task=regression).
 """
 
 import argparse
-import sys
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.table import Table
+from rich.table import Column, Table
 
 from hydra_plugins._study_board import wide_console
 from src import run_config
 from src.data.representation import Representation
-from src.errors import in_short
-from src.models.summary import Row, Summary, short, summarize
+from src.errors import said_in_short
+from src.models.summary import Summary, short, summarize
 
-COLUMNS = ("layer", "kind", "output", "parameters", "neurons", "multiply-adds", "sees", "stride")
+PLAIN: Any = {"box": None, "pad_edge": False, "padding": (0, 2, 0, 0)}  # a table without lines
 
 
 def explain(cfg: DictConfig, num_outputs: int) -> tuple[Summary, dict[str, str]]:
@@ -27,8 +27,7 @@ def explain(cfg: DictConfig, num_outputs: int) -> tuple[Summary, dict[str, str]]
     one = cfg.task._target_.endswith("Regression")
     task = instantiate(cfg.task, num_outputs=1 if one else num_outputs, _convert_="all")
     channels = Representation(cfg.data.representation).num_channels
-    side = cfg.data.resolution
-    shape = {"in_channels": channels, "resolution": side}
+    shape = {"in_channels": channels, "resolution": cfg.data.resolution}
     with torch.device("meta"):  # shapes only: no memory, whatever the net
         net = instantiate(cfg.model, num_outputs=task.num_outputs, **shape, _convert_="all")
     return summarize(net, **shape), getattr(net, "published", {})
@@ -36,11 +35,14 @@ def explain(cfg: DictConfig, num_outputs: int) -> tuple[Summary, dict[str, str]]
 
 def layers(summary: Summary) -> Table:
     """A row a layer, and the totals."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in COLUMNS[:3] else "right")
+    numbers = ("parameters", "neurons", "multiply-adds", "sees", "stride")
+    right = (Column(name, justify="right") for name in numbers)
+    table = Table("layer", "kind", "output", *right, **PLAIN)
     for row in summary.rows:
-        table.add_row(row.name, row.kind, _times(row.output_shape), *_counts(row), *_field(row))
+        counts = [f"{n:,}" if n else "" for n in (row.params, row.neurons, row.macs)]
+        field = [f"{side} px" for side in row.field or ()]
+        whole = "all" if len(row.output_shape) == 1 else ""
+        table.add_row(row.name, row.kind, _times(row.output_shape), *counts, *(field or [whole]))
     totals = (summary.params, summary.neurons, summary.macs)
     table.add_row("total", "", "", *(f"{total:,}" for total in totals), style="bold")
     return table
@@ -51,26 +53,14 @@ def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, [*shape[1:], shape[0]]))
 
 
-def _counts(row: Row) -> list[str]:
-    return [f"{count:,}" if count else "" for count in (row.params, row.neurons, row.macs)]
-
-
-def _field(row: Row) -> list[str]:
-    if row.field is None:
-        return ["all" if len(row.output_shape) == 1 else "", ""]
-    return [f"{row.field[0]} px", f"{row.field[1]} px"]
-
-
 def comparison(summary: Summary, published: dict[str, str]) -> Table:
     """This net beside the article."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("", "here", "published"):
-        table.add_column(column, justify="right" if column else "left")
     own = {
         "parameters": short(summary.params),
         "neurons": short(summary.neurons),
         "weight layers": str(summary.weight_layers),
     }
+    table = Table("", *(Column(name, justify="right") for name in ("here", "published")), **PLAIN)
     for what, figure in own.items():
         table.add_row(what, figure, published[what])
     return table
@@ -82,13 +72,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("settings", nargs="*", help="as for src.train: model=alexnet act=tanh")
     parser.add_argument("--outputs", type=int, default=5, metavar="N", help="classes (default 5)")
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
             cfg = compose("train", args.settings)
         summary, published = explain(cfg, args.outputs)
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
     console = wide_console()
     inputs = _times(summary.rows[0].input_shape)
     console.print(f"{summary.name}, images {inputs}, {summary.rows[-1].output_shape[0]} outputs\n")

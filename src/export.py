@@ -6,14 +6,13 @@ data.resolution; it standardises them itself, and gives `probabilities` [N, clas
 back, by ONNX Runtime or torch, and must give what the run's own net gives for real test images.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src import named_run
 from src.errors import said_in_short
-from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from torch import Tensor
@@ -21,8 +20,7 @@ if TYPE_CHECKING:  # torch is imported when there is something to do
 
     from src.trained import Trained
 
-    Reader = Callable[[Path], Callable[[Tensor], Tensor]]
-    Writer = Callable[[ExportedProgram, dict[str, str], Path], None]
+    Net = Callable[[Tensor], Tensor]
 
 TOLERANCE = 1e-4  # largest difference of a probability or a score
 IMAGES = 64  # on which the two are compared
@@ -42,7 +40,7 @@ def export(
 
     from src import trained
 
-    suffix, write, read = FORMATS[format]
+    suffix, write_and_read = FORMATS[format]
     net = trained.load(run, torch.device("cpu"))
     data = net.data(settings)
     pixels = torch.from_numpy(data.store.read(data.rows["test"][:IMAGES], data.load_size))
@@ -51,8 +49,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp{suffix}")
     try:
-        write(program(net), about(net), temporary)
-        again = read(temporary)
+        again = write_and_read(program(net), about(net), temporary)
         found = torch.cat([again(images[:1]), again(images[1:])])  # batches of any size
         difference = (found - expected).abs().max().item()
         if not difference <= TOLERANCE:
@@ -69,9 +66,8 @@ def export(
 def program(net: "Trained") -> "ExportedProgram":
     """From pixels to probabilities or scores, as one graph for batches of any size."""
     import torch
-    from torch import nn
 
-    class Whole(nn.Module):
+    class Whole(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.represent, self.net = net.view.represent, net.net
@@ -81,10 +77,9 @@ def program(net: "Trained") -> "ExportedProgram":
 
     whole = Whole().eval().to(memory_format=torch.contiguous_format)
     example = torch.rand(2, 3, net.resolution, net.resolution)
+    shapes = {"images": {0: torch.export.Dim("N")}}
     with torch.no_grad():
-        return torch.export.export(
-            whole, (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
-        )
+        return torch.export.export(whole, (example,), dynamic_shapes=shapes)
 
 
 def about(net: "Trained") -> dict[str, str]:
@@ -102,9 +97,9 @@ def about(net: "Trained") -> dict[str, str]:
     }
 
 
-def _write_onnx(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> None:
+def _onnx(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> "Net":
     try:
-        import onnxruntime  # noqa: F401
+        import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RuntimeError(f"{error.name} is not installed: pip install 'convlab[onnx]'") from None
@@ -116,51 +111,34 @@ def _write_onnx(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> 
     )
     exported.model.metadata_props.update(facts)
     exported.save(path)
-
-
-def _read_onnx(path: Path) -> "Callable[[Tensor], Tensor]":
-    import onnxruntime
-    import torch
-
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def _write_torch(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> None:
-    import torch
+def _torch(graph: "ExportedProgram", facts: dict[str, str], path: Path) -> "Net":
+    from torch.export import load, save
 
-    torch.export.save(graph, path, extra_files={METADATA: json.dumps(facts, ensure_ascii=False)})
-
-
-def _read_torch(path: Path) -> "Callable[[Tensor], Tensor]":
-    import torch
-
-    module: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    save(graph, path, extra_files={METADATA: json.dumps(facts, ensure_ascii=False)})
+    module: Net = load(path).module()
     return module
 
 
-FORMATS: "dict[str, tuple[str, Writer, Reader]]" = {
-    "onnx": (".onnx", _write_onnx, _read_onnx),
-    "torch_export": (".pt2", _write_torch, _read_torch),
+FORMATS: "dict[str, tuple[str, Callable[[ExportedProgram, dict[str, str], Path], Net]]]" = {
+    "onnx": (".onnx", _onnx),
+    "torch_export": (".pt2", _torch),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser = named_run.parser("export", __doc__)
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--output", type=Path, metavar="FILE", help="RUN_DIR/model.onnx or .pt2")
     parser.add_argument("--data", nargs="+", default=[], metavar="KEY=VALUE", help="root=FOLDER")
     options = parser.parse_args(arguments)
     with said_in_short():
-        path, difference = export(
-            find(options.run), options.format, output=options.output, settings=options.data
-        )
+        run = named_run.find(options.run)
+        path, difference = export(run, options.format, output=options.output, settings=options.data)
         print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
         print(f"largest difference on {IMAGES} test images: {difference:.2g}")
 

@@ -6,8 +6,6 @@ for the class that the net sees in it; Selvaraju et al. 2017, by the library gra
 extra `gradcam` installs).
 """
 
-import argparse
-import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import save_image
 
-from src import pictures, trained
-from src.errors import in_short
+from src import named_run, pictures, trained
+from src.errors import said_in_short
 
 
 def look(run: trained.Trained, places: list[int]) -> list[Path]:
@@ -36,24 +34,20 @@ def look(run: trained.Trained, places: list[int]) -> list[Path]:
     pixels = run.view.pixels(stored, training=False)
     folder = run.folder / "look"
     folder.mkdir(exist_ok=True)
+    names = ["filters", "feature_maps"]
     save_image(pictures.filters(run.net), folder / "filters.png")
     save_image(pictures.feature_maps(run.net, images, pixels), folder / "feature_maps.png")
-    drawn = [folder / "filters.png", folder / "feature_maps.png"]
     if find_spec("pytorch_grad_cam") is not None:
-        titles = [
-            f"test {place}\n{_name(run, t)}" for place, t in zip(places, targets, strict=True)
-        ]
+        names.append("gradcam")
+        titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
         grad_cam(run, images, pixels, titles).savefig(folder / "gradcam.png", dpi=120)
-        drawn.append(folder / "gradcam.png")
-    return drawn
+    return [folder / f"{name}.png" for name in names]
 
 
 def grad_cam(run: trained.Trained, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
     """Each image, and below it what speaks for the prediction, seen at the last convolution."""
-    cam, image_tools = (
-        import_module("pytorch_grad_cam"),
-        import_module("pytorch_grad_cam.utils.image"),
-    )
+    cam = import_module("pytorch_grad_cam")
+    overlay = import_module("pytorch_grad_cam.utils.image").show_cam_on_image
     with torch.no_grad():
         predictions = run.task.predict(run.net(images).float())
     with cam.GradCAM(run.net, [pictures.convolutions(run.net)[-1]]) as explained:
@@ -62,10 +56,12 @@ def grad_cam(run: trained.Trained, images: Tensor, pixels: Tensor, titles: list[
     axes = figure.subplots(2, len(images), squeeze=False)
     for i, prediction in enumerate(predictions.cpu()):
         shown = pixels[i].permute(1, 2, 0).float().cpu().numpy()
+        says = f"says {_name(run, prediction.argmax() if run.classes else prediction)}"
+        certainty = f"\n{float(prediction.max()):.0%}" if run.classes else ""
         axes[0, i].imshow(shown)
         axes[0, i].set_title(titles[i], fontsize=9)
-        axes[1, i].imshow(image_tools.show_cam_on_image(shown, heat[i], use_rgb=True))
-        axes[1, i].set_title(_prediction(run, prediction), fontsize=9)
+        axes[1, i].imshow(overlay(shown, heat[i], use_rgb=True))
+        axes[1, i].set_title(says + certainty, fontsize=9)
         axes[0, i].axis("off"), axes[1, i].axis("off")
     return figure
 
@@ -82,29 +78,16 @@ def _name(run: trained.Trained, target: Tensor) -> str:
     return run.classes[int(target)] if run.classes else f"{float(target):.1f}"
 
 
-def _prediction(run: trained.Trained, prediction: Tensor) -> str:
-    if not run.classes:
-        return f"says {float(prediction):.1f}"
-    return f"says {run.classes[int(prediction.argmax())]}\n{float(prediction.max()):.0%}"
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description="Draws a trained net's filters, feature maps and Grad-CAM.",
-        prog="python -m src.look",
-    )
-    parser.add_argument("run", help="a run's folder, or best:SWEEP")
+    parser = named_run.parser("look", __doc__)
     parser.add_argument(
         "--test", type=int, nargs="+", default=[], metavar="N",
         help="places in the test set, from 0 (default: the first image of each class)",
     )  # fmt: skip
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         drawn = look(trained.load(args.run), args.test)
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
     print(*drawn, sep="\n")
     if len(drawn) == 2:
         print("gradcam.png needs: pip install '.[gradcam]'")

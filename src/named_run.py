@@ -1,5 +1,6 @@
 """From what a user names to a finished run's folder, without a second's wait for torch."""
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -9,6 +10,17 @@ from omegaconf import OmegaConf
 from src.run_folder import BEST, CONFIG, is_locked, read_metrics
 
 BEST_OF = "best:"
+
+
+def parser(command: str, about: str | None) -> argparse.ArgumentParser:
+    """The command line `python -m src.<command> RUN_DIR`; its `run` is for `find`."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m src.{command}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("run", metavar="RUN_DIR", help=f"a run's folder, or {BEST_OF}SWEEP_DIR")
+    return made
 
 
 def find(run: str | Path) -> Path:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src import named_run
 from src.errors import said_in_short
-from src.named_run import find
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.trained import Trained
@@ -30,15 +30,16 @@ def predict(net: "Trained", paths: Iterable[Path], *, top: int, crops: int) -> I
     from src.evaluation.views import predicted
 
     for path, found in predicted(paths, net.crops(crops), net.predict):
+        record: Record = {"path": str(path)}
         if isinstance(found, BrokenImage):
-            yield {"path": str(path), "error": str(found)}
+            record["error"] = str(found)
         elif not net.classes:
-            yield {"path": str(path), "score": found.item()}
+            record["score"] = found.item()
         else:
             probs, order = found.sort(descending=True, stable=True)
             pairs = zip(order[:top].tolist(), probs[:top].tolist(), strict=True)
-            predictions = [{"class": net.classes[k], "probability": p} for k, p in pairs]
-            yield {"path": str(path), "predictions": predictions}
+            record["predictions"] = [{"class": net.classes[k], "probability": p} for k, p in pairs]
+        yield record
 
 
 def images_in(folder: Path) -> Iterator[Path]:
@@ -61,9 +62,9 @@ def named(what: str) -> tuple[Iterable[Path], int | None]:
     if what == "-":
         return (Path(line) for line in map(str.strip, sys.stdin) if line), None
     path = Path(what)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
     if not path.is_dir():
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file or folder")
         return [path], 1
     count = sum(1 for _ in images_in(path))
     if not count:
@@ -82,22 +83,18 @@ def printer(format: str, net: "Trained", top: int) -> Callable[[Record], None]:
 
     def write(record: Record) -> None:
         path, error = record["path"], record.get("error", "")
+        values = [f"{record['score']:.3f}"] if "score" in record else []
+        for found in record.get("predictions", []):
+            values += [found["class"], f"{found['probability']:.4f}"]
         if format == "jsonl":
             print(json.dumps(record, ensure_ascii=False))
         elif format == "csv":
-            rows.writerow([path, *(_values(record) or [""] * len(names)), error])
+            rows.writerow([path, *(values or [""] * len(names)), error])
         else:
-            padded = [f"{value:<{width}}" for value in _values(record)]
+            padded = [f"{value:<{width}}" for value in values]
             print(*(padded or [f"broken: {error}"]), path, sep="  ")
 
     return write
-
-
-def _values(record: Record) -> list[str]:
-    if "score" in record:
-        return [f"{record['score']:.3f}"]
-    found = record.get("predictions", [])
-    return [value for p in found for value in (p["class"], f"{p['probability']:.4f}")]
 
 
 def run_on(run: Path, options: argparse.Namespace) -> int:
@@ -114,27 +111,22 @@ def run_on(run: Path, options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     off = not console.is_terminal
-    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=off)
     broken = 0
-    with bar:
-        row = bar.add_task("", total=count)
-        for record in predict(net, paths, top=options.top, crops=options.crops):
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, disable=off
+    ) as bar:
+        records = predict(net, paths, top=options.top, crops=options.crops)
+        for record in bar.track(records, total=count):
             if "error" in record:
                 broken += 1
                 print(f"broken: {record['path']}: {record['error']}", file=sys.stderr)
             write(record)
-            bar.advance(row)
     return broken
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", metavar="RUN_DIR", help="a run's folder, or best:SWEEP_DIR")
+    parser = named_run.parser("predict", __doc__)
     parser.add_argument("images", metavar="IMAGE|FOLDER|-", help="an image, a folder, or stdin")
     parser.add_argument("--format", choices=("table", "csv", "jsonl"), default="table")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="classes an image (3)")
@@ -146,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--top must be at least 1")
     with said_in_short():
         try:
-            sys.exit(1 if run_on(find(options.run), options) else 0)
+            sys.exit(1 if run_on(named_run.find(options.run), options) else 0)
         except BrokenPipeError:  # the reader, head for one, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

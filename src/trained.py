@@ -31,26 +31,15 @@ FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cach
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run's net, with the weights of its best epoch.
-
-    Attributes:
-        folder: The run's.
-        cfg: The run's config.
-        net: Standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode.
-        task: Outputs -> probabilities or scores, and their metrics.
-        view: uint8 [N, 3, S, S] -> what the net takes.
-        classes: Their names in the order of the outputs; empty for scores.
-        checkpoint: What best.ckpt says beside the weights: epoch, score, metrics, fingerprint.
-        device: Where the net is.
-    """
+    """A finished run's net, with the weights of its best epoch."""
 
     folder: Path
     cfg: DictConfig
-    net: nn.Module
-    task: Task
-    view: View
-    classes: list[str]
-    checkpoint: dict[str, Any]
+    net: nn.Module  # standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode
+    task: Task  # outputs -> probabilities or scores, and their metrics
+    view: View  # uint8 [N, 3, S, S] -> what the net takes
+    classes: list[str]  # in the order of the outputs; empty for scores
+    checkpoint: dict[str, Any]  # best.ckpt but the weights: epoch, score, metrics, fingerprint
     device: torch.device
 
     @property

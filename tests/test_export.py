@@ -60,9 +60,13 @@ def test_torch_export_agrees_for_batches_of_any_size(run, tmp_path):
 
 
 def test_a_difference_is_an_error_and_nothing_is_written(run, tmp_path, monkeypatch, capsys):
-    suffix, write, _ = export.FORMATS["torch_export"]
-    wrong = (suffix, write, lambda path: lambda images: torch.full((len(images), 1), 0.3))
-    monkeypatch.setitem(export.FORMATS, "torch_export", wrong)
+    suffix, write = export.FORMATS["torch_export"]
+
+    def wrong(*arguments):
+        write(*arguments)
+        return lambda images: torch.full((len(images), 1), 0.3)
+
+    monkeypatch.setitem(export.FORMATS, "torch_export", (suffix, wrong))
     with pytest.raises(SystemExit):
         export.main([str(run), "--format", "torch_export", "--output", f"{tmp_path}/net.pt2"])
     assert "differ from the run's by" in capsys.readouterr().err

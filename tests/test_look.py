@@ -5,16 +5,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch import nn
 
 from src import look, pictures, trained
 from src.data.views import View
-from src.run_config import CONF
-from src.run_folder import RunFolder
 from src.tasks import Classification
-from src.training import Training
 
 
 class SeesRed(nn.Module):
@@ -78,34 +74,18 @@ def test_grad_cam_is_hot_where_the_red_is(red_corner):
     assert figure.axes[1].get_title().startswith("says red")
 
 
-@pytest.fixture(scope="module")
-def run(image_folder, tmp_path_factory):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", [
-            *["data=folder", f"data.root={image_folder}", "data.resolution=32"],
-            *["data.batch_size=6", "trainer.max_epochs=1"],
-            f"cache_dir={tmp_path_factory.mktemp('cache')}",
-        ])  # fmt: skip
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    with RunFolder(folder, keep=True) as opened:
-        Training(cfg, opened.path, opened.record, trial=False).run()
-    return folder
-
-
-def test_pictures_of_a_run_for_an_image_of_each_class(run, capsys):
-    look.main([str(run)])
+def test_pictures_of_a_run_for_an_image_of_each_class(class_run, capsys):
+    look.main([str(class_run)])
     printed = capsys.readouterr().out.splitlines()
-    names = ["filters.png", "feature_maps.png"] + ["gradcam.png"] * bool(
-        find_spec("pytorch_grad_cam")
-    )
-    assert [line for line in printed if line.endswith(".png")] == [
-        str(run / "look" / name) for name in names
-    ]
-    height = Image.open(run / "look/feature_maps.png").height
-    assert height == 3 + 3 * 5 * (pictures.CELL + 3)  # three classes, five layers
+    names = ["filters.png", "feature_maps.png"]
+    names += ["gradcam.png"] * bool(find_spec("pytorch_grad_cam"))
+    drawn = [line for line in printed if line.endswith(".png")]
+    assert drawn == [str(class_run / "look" / name) for name in names]
+    height = Image.open(class_run / "look/feature_maps.png").height
+    assert height == 3 + 5 * 5 * (pictures.CELL + 3)  # five classes, five layers
 
 
-def test_an_image_that_is_not_there_is_said(run, capsys):
+def test_an_image_that_is_not_there_is_said(class_run, capsys):
     with pytest.raises(SystemExit, match="1"):
-        look.main([str(run), "--test", "0", "99"])
-    assert "error: --test: the test set has the images 0 to 2" in capsys.readouterr().err
+        look.main([str(class_run), "--test", "0", "99"])
+    assert "error: --test: the test set has the images 0 to 19" in capsys.readouterr().err

@@ -16,21 +16,13 @@ Rows = Mapping[str, Sequence[tuple[Path, str]]]
 
 @dataclass(frozen=True)
 class Seen:
-    """What was predicted of N images.
-
-    Attributes:
-        paths: Their files.
-        targets: Class [N] int64, or score [N] float32.
-        predictions: Probabilities [N, K], or scores [N, 1].
-        classes: K names; empty for scores.
-        fit: How an image becomes square.
-    """
+    """What was predicted of N images."""
 
     paths: Sequence[Path]
-    targets: Tensor
-    predictions: Tensor
-    classes: Sequence[str]
-    fit: str
+    targets: Tensor  # class [N] int64, or score [N] float32
+    predictions: Tensor  # probabilities [N, K], or scores [N, 1]
+    classes: Sequence[str]  # K names; empty for scores
+    fit: str  # how an image becomes square
 
     def mistakes(self, of: int | None = None) -> list[int]:
         """Wrongly classified images, the most confident first; `of` one class."""
@@ -64,21 +56,19 @@ class Seen:
     def galleries(self) -> dict[str, Rows]:
         """{file name: its rows}."""
         if not self.classes:
+            form = "{predicted:.1f}, not {true:.1f}"
             both = {"too high": self.errors(1), "too low": self.errors(-1)}
-            return {"errors": {name: self._row(rows, "") for name, rows in both.items()}}
-        every = self.mistakes()
+            return {"errors": {name: self._row(rows, form) for name, rows in both.items()}}
+        every, form = self.mistakes(), "{predicted} {confidence:.0%}"
         lines = [every[i : i + COLUMNS] for i in range(0, len(every), COLUMNS)][:LINES]
         of = [(name, self.mistakes(k)) for k, name in enumerate(self.classes)]
         most = sorted(sorted(of, key=lambda c: -len(c[1]))[:CLASSES])
         return {
-            "mistakes": {" " * i: self._row(line) for i, line in enumerate(lines)},
-            "mistakes_by_class": {name: self._row(rows, "") for name, rows in most},
+            "mistakes": {" " * i: self._row(row, "{true}\n" + form) for i, row in enumerate(lines)},
+            "mistakes_by_class": {name: self._row(rows, form) for name, rows in most},
         }
 
-    def _row(self, rows: Sequence[int], form: str = "{true}\n") -> list[tuple[Path, str]]:
-        form += (
-            "{predicted} {confidence:.0%}" if self.classes else "{predicted:.1f}, not {true:.1f}"
-        )
+    def _row(self, rows: Sequence[int], form: str) -> list[tuple[Path, str]]:
         return [(self.paths[i], form.format(**self.describe(i))) for i in rows[:COLUMNS]]
 
 

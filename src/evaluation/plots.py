@@ -99,19 +99,15 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     return figure
 
 
-def gallery(
-    rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str
-) -> Figure | None:
+def gallery(rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str) -> Figure:
     """Rows of images with a line of text under each; the row's name stands at its left.
 
     Args:
-        rows: {name: (image file, text)}, no more than `columns` each.
+        rows: {name: (image file, text)}, no more than `columns` each; not all empty.
         columns: How many there is room for.
         fit: How an image becomes square.
     """
     rows = {name: images for name, images in rows.items() if images}
-    if not rows:
-        return None
     figure = Figure((1.05 * columns, 1.35 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:

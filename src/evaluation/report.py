@@ -1,7 +1,7 @@
 """What an evaluation found, as Markdown, JSON, plots and a page."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +31,26 @@ def write(found: Mapping[str, Any], seen: Seen, folder: Path) -> Path:
     """Write evaluation.{md,json,html} and plots/ into `folder`, and print the numbers."""
     shutil.rmtree(folder / "plots", ignore_errors=True)
     (folder / "plots").mkdir(parents=True)
+    galleries = seen.galleries().items()
     figures = {
-        name: draw.gallery(rows, COLUMNS, seen.fit) for name, rows in seen.galleries().items()
+        n: draw.gallery(rows, COLUMNS, seen.fit) for n, rows in galleries if any(rows.values())
     }
     if len(found["crops"]) > 1:
-        figures["crops"] = draw.crops(
-            found["crops"], name := headline(found["crops"][0]), NAMES[name]
-        )
+        name = headline(found["crops"][0])
+        figures["crops"] = draw.crops(found["crops"], name, NAMES[name])
     if seen.classes:
         figures["confusion"] = draw.confusion(found["confusion_matrix"], seen.classes)
         figures["reliability"] = draw.reliability(found["calibration"])
     else:
-        figures["residuals"] = draw.residuals(
-            seen.predictions[:, 0].tolist(), seen.targets.tolist()
-        )
-    there = {name: figure for name, figure in figures.items() if figure is not None}
-    for name, figure in there.items():
+        scores, targets = seen.predictions[:, 0].tolist(), seen.targets.tolist()
+        figures["residuals"] = draw.residuals(scores, targets)
+    for name, figure in figures.items():
         figure.savefig(folder / "plots" / f"{name}.png", dpi=160)
-    text = markdown(found, list(there))
+    text = markdown(found, figures)
     write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
     write_atomically(folder / "evaluation.md", text)
     write_atomically(folder / "evaluation.html", page(text, folder))
-    numbers = text.split("\n\n## ")[: 3 if "crops" in there else 2]
+    numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
     Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
     print(folder / "evaluation.html")
     return folder
@@ -70,16 +68,18 @@ def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) 
     return [value, f"{low} to {high}"]
 
 
-def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
+def markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
     """The page of what `src.evaluate.evaluate` found, with those plots that there are."""
+    about = (
+        f"`{found['run']}`, weights of epoch {found['epoch']};"
+        f" {found['images']:,} images of `{found['root']}`; {found['device']}"
+    )
+    rows = [[NAMES[name], *with_interval(name, v)] for name, v in found["metrics"].items()]
     parts = [
         f"# {found['model']} on {found['data']}, {found['split']}",
-        "\n".join(f"- {line}" for line in [_about(found), *found["notes"]]),
+        "\n".join(f"- {line}" for line in [about, *found["notes"]]),
         "## Numbers",
-        table(
-            ["", "value", "95% interval"],
-            [[NAMES[k], *with_interval(k, v)] for k, v in found["metrics"].items()],
-        ),
+        table(["", "value", "95% interval"], rows),
         "Intervals are bootstraps over these images, duplicates together (2,000 resamples): what"
         " other images like these would give, not what another training would.",
     ]
@@ -93,52 +93,45 @@ def markdown(found: Mapping[str, Any], plots: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _about(found: Mapping[str, Any]) -> str:
-    return (
-        f"`{found['run']}`, weights of epoch {found['epoch']};"
-        f" {found['images']:,} images of `{found['root']}`; {found['device']}"
-    )
-
-
 def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """One row a number of views: what it reaches, the change from one view, and its cost."""
     name = headline(rows[0])
-    others = [k for k in ("top5_error",) if k in rows[0]]
-    head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in others)]
-    return table(
-        [*head, "change" + ", points" * (name == "acc"), "95% interval", "seconds", "times"],
+    top5 = ["top5_error"] if "top5_error" in rows[0] else []
+    change = "change, points" if name == "acc" else "change"
+    head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in top5), change]
+    lines = [
         [
-            [
-                str(row["crops"]),
-                *with_interval(name, row[name]),
-                *(shown(k, row[k]["value"]) for k in others),
-                *(with_interval(name, row["gain"], change=True) if row["gain"] else ["", ""]),
-                f"{row['seconds']:.1f}",
-                f"{row['ratio']:.1f}",
-            ]
-            for row in rows
-        ],
-    )
+            str(row["crops"]),
+            *with_interval(name, row[name]),
+            *(shown(k, row[k]["value"]) for k in top5),
+            *(with_interval(name, row["gain"], change=True) if row["gain"] else ["", ""]),
+            f"{row['seconds']:.1f}",
+            f"{row['ratio']:.1f}",
+        ]
+        for row in rows
+    ]
+    return table([*head, "95% interval", "seconds", "times"], lines)
 
 
-def _of_classes(found: Mapping[str, Any], plots: Sequence[str]) -> list[str]:
+def _of_classes(found: Mapping[str, Any], plots: Collection[str]) -> list[str]:
     keys = ("precision", "recall", "f1")
     rows = [
         [row["class"], f"{row['images']:,}", *(shown("f1", row[k]) for k in keys)]
         for row in found["per_class"]
     ]
-    parts = ["## Classes", table(["class", "images", *keys], rows), *_plots(plots, "confusion")]
-    parts += [
+    return [
+        "## Classes",
+        table(["class", "images", *keys], rows),
+        *_plots(plots, "confusion"),
         "## Calibration",
         f"Expected calibration error {found['calibration']['ece']:.3f}: how far confidence is from"
         " accuracy, on average over 15 bins.",
         *_plots(plots, "reliability"),
         "## Most confident mistakes",
         "Under each: what it shows, what was predicted, how confidently.",
+        *(_plots(plots, "mistakes", "mistakes_by_class") or ["There are none."]),
     ]
-    pictures = _plots(plots, "mistakes", "mistakes_by_class")
-    return [*parts, *(pictures or ["There are none."])]
 
 
-def _plots(there: Sequence[str], *names: str) -> list[str]:
+def _plots(there: Collection[str], *names: str) -> list[str]:
     return [f"![{n.replace('_', ' ')}](plots/{n}.png)" for n in names if n in there]
