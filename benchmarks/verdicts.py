@@ -28,7 +28,8 @@ def draw(kind: str, truth: str, n: int, rng: np.random.Generator) -> st.Evidence
         ratio = WOBBLE if at_margin else 1.0
         return st.superior(np.log(ratio * sizes[0] / sizes[1]), float(np.log(WOBBLE)))
     if kind == "rank":  # two sides of which one has a run that diverged, of n seeds each
-        sides = rng.normal(0.0, SD, (2, n)) + [[MARGIN if at_margin else 0.0], [0.0]]
+        sides = rng.normal(0.0, SD, (2, n))
+        sides[0] += MARGIN if at_margin else 0.0
         sides[:, 0] = np.inf  # on both, or else the truth would not be at the edge
         return st.superior_in_rank(*sides, MARGIN)
     # extreme: of two others, the nearer one is at the edge, the other far away

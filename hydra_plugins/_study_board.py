@@ -1,10 +1,9 @@
-"""What a sweep shows: the plan before it starts, a live table, trials.csv, Optuna's plots."""
+"""What a sweep shows: the plan before it starts, a live table, trials.csv."""
 
 import csv
 import io
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,19 +15,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hydra_plugins._study_flights import Flight
+from hydra_plugins._study_folder import write_atomically
 from hydra_plugins._study_ledger import Record, as_floats
 
 SHOWN = 40  # rows of a table that a person still reads
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Board:
@@ -48,7 +39,6 @@ class Board:
         self.console = wide_console()
         self.rows: dict[int, str] = {}
         self.records: dict[int, Record] = {}
-        self.began: dict[int, float] = {}  # when each run in flight was started
         self._states: Counter[str] = Counter()
         self._known: dict[int, str] = {}
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
@@ -149,13 +139,13 @@ class Board:
             done = sum(counts.get(s, 0) for s in ("finished", "pruned", "failed"))
             self.say(f"[{done}/{len(self.rows)}] {record.state} {record.folder} {tail(record)}")
 
-    def draw(self, to_run: int) -> None:
+    def draw(self, to_run: int, flights: Iterable[Flight]) -> None:
         """Redraw the live table, at most four times a second."""
         if self._live.is_started and time.monotonic() - self._drawn > 0.25:
             self._drawn = time.monotonic()
-            self._live.update(self._now(to_run), refresh=True)
+            self._live.update(self._now(to_run, flights), refresh=True)
 
-    def _now(self, to_run: int) -> Group:
+    def _now(self, to_run: int, flights: Iterable[Flight]) -> Group:
         counts, walls, best = self.counts(), self._walls(), self.best()
         left = duration(median(walls) * to_run / self.jobs) if walls else "unknown"
         title = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
@@ -163,8 +153,8 @@ class Board:
         table = Table(box=None, pad_edge=False)
         for column in ("run", "since"):
             table.add_column(column)
-        for number, began in sorted(self.began.items())[:SHOWN]:
-            table.add_row(self.records[number].folder, duration(time.monotonic() - began))
+        for flight in list(flights)[:SHOWN]:
+            table.add_row(flight.record.folder, duration(time.monotonic() - flight.began))
         if best is not None:
             head.append(f"\nbest so far: {best.result['objective']:.5g} of {best.folder}")
         return Group(head, table)
@@ -191,38 +181,6 @@ class Board:
         self.console.print(table)
         if len(shown) < len(rows):
             self.say(f"... and {len(rows) - len(shown)} more in {self.folder / 'trials.csv'}")
-
-
-def plots(study: Any, folder: Path, several: bool) -> str | None:
-    """Write Optuna's own plots of a search below `folder`; a sentence when that is not possible."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import optuna.visualization.matplotlib as draw
-    except ImportError:
-        return "Optuna's plots need matplotlib: pip install matplotlib"
-    folder.mkdir(exist_ok=True)
-    names = ["plot_pareto_front"] if several else list(_PLOTS)
-    missing = []
-    for name in names:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                axes = getattr(draw, name)(study)
-            first = axes if hasattr(axes, "figure") else axes.ravel()[0]
-            first.figure.savefig(folder / f"{name.removeprefix('plot_')}.png", bbox_inches="tight")
-            matplotlib.pyplot.close("all")
-        except (ValueError, RuntimeError, ImportError) as error:
-            missing.append(f"{name}: {error}")
-    return "; ".join(missing) or None
-
-
-_PLOTS = (
-    "plot_param_importances",
-    "plot_slice",
-    "plot_parallel_coordinate",
-    "plot_optimization_history",
-)
 
 
 def tail(record: Record) -> str:

@@ -1,11 +1,13 @@
 """The runs in flight: a thread each that waits for its launcher; told to stop, ended when late."""
 
+import math
 import os
 import queue
 import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,21 @@ def prepare(launcher: Launcher, jobs: int | None) -> int:
     return int(own(jobs)) if own is not None else jobs or 1
 
 
-class Flights:
-    """Runs of the sweep in `folder`, launched one at a time through any Hydra launcher.
+@dataclass
+class Flight:
+    """A run in flight. Times are those of `time.monotonic`."""
+
+    record: Record
+    deadline: float
+    began: float = field(default_factory=time.monotonic)
+    told: bool = False  # that it shall stop: once, a second time would be "now"
+    late: bool = False
+    over: bool = False  # for its launcher; its folder may still be locked
+    result: Any = None  # what the launcher says
+
+
+class Flights(dict[int, Flight]):
+    """Runs of the sweep in `folder` by number, launched one at a time through any Hydra launcher.
 
     Args:
         launcher: Called from several threads, one job each; one with `signal(number, signal)` is
@@ -48,91 +63,67 @@ class Flights:
         self, launcher: Launcher, folder: Path, timeout_s: float | None, grace_s: float
     ) -> None:
         self.launcher, self.folder = launcher, folder
-        self.timeout_s, self.grace_s = timeout_s, grace_s
-        self.records: dict[int, Record] = {}
-        self.began: dict[int, float] = {}
+        self.timeout_s, self.grace_s = timeout_s or math.inf, grace_s
         self.stopping = False
-        self._deadlines: dict[int, float] = {}
-        self._told: set[int] = set()  # that they shall stop: once, a second time would be "now"
-        self._late: set[int] = set()
-        self._ends: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._blocked: dict[int, Any] = {}  # ended for their launcher, but their folder is locked
-
-    def __len__(self) -> int:
-        """How many runs are in flight."""
-        return len(self.records)
+        self._ends: queue.SimpleQueue[tuple[Flight, Any]] = queue.SimpleQueue()
 
     def start(self, record: Record, overrides: Sequence[str]) -> None:
         """Launch a run."""
-        number = record.number
-        self.records[number], self.began[number] = record, time.monotonic()
-        if self.timeout_s is not None:
-            self._deadlines[number] = self.began[number] + self.timeout_s
+        flight = Flight(record, deadline=time.monotonic() + self.timeout_s)
+        self[record.number] = flight
         if isinstance(self.launcher, BasicLauncher):  # it runs in this very thread
-            self._wait_for(number, overrides)
+            self._launch(flight, overrides)
         else:
-            arguments = (number, overrides)
-            threading.Thread(target=self._wait_for, args=arguments, daemon=True).start()
+            arguments = (flight, overrides)
+            threading.Thread(target=self._launch, args=arguments, daemon=True).start()
 
-    def _wait_for(self, number: int, overrides: Sequence[str]) -> None:
+    def _launch(self, flight: Flight, overrides: Sequence[str]) -> None:
         result: Any
         try:
+            number = flight.record.number
             result = self.launcher.launch([list(overrides)], initial_job_idx=number)[0]
         except BaseException as error:
             result = error
-        self._ends.put((number, result))
+        self._ends.put((flight, result))
 
-    def landed(self, timeout: float) -> tuple[Record, Any, bool] | None:
-        """A run that has ended, what its launcher says, and whether it was too late; or None."""
+    def landed(self, timeout: float) -> Flight | None:
+        """A run that has ended and whose folder is free, waited for up to `timeout` seconds."""
         try:
-            number, result = self._ends.get(timeout=timeout)
-            self._blocked[number] = result
+            ended, result = self._ends.get(timeout=timeout)
+            ended.over, ended.result = True, result
         except queue.Empty:
             pass
-        for number, result in self._blocked.items():
-            record = self.records[number]
-            if not folders.is_locked(self.folder / record.folder):
-                late = number in self._late
-                self._forget(number)
-                return record, result, late
+        for number, flight in self.items():
+            if flight.over and not folders.is_locked(self.folder / flight.record.folder):
+                return self.pop(number)
         return None
-
-    def _forget(self, number: int) -> None:
-        for known in (self._blocked, self.records, self.began, self._deadlines):
-            known.pop(number, None)
-        self._late.discard(number)
-        self._told.discard(number)
 
     def watch(self) -> None:
         """End the runs that are late; when stopping, tell those that could not be told before."""
-        now = time.monotonic()
-        for number, deadline in self._deadlines.items():
-            if now >= deadline:
-                again = number in self._late
-                self._late.add(number)
-                self._signal(self.records[number], signal.SIGKILL if again else signal.SIGTERM)
-                self._deadlines[number] = now + self.grace_s
+        for flight in self.values():
+            if (now := time.monotonic()) >= flight.deadline:
+                self._signal(flight, signal.SIGKILL if flight.late else signal.SIGTERM)
+                flight.late, flight.deadline = True, now + self.grace_s
         if self.stopping:
             self.stop()
 
     def stop(self) -> None:
         """Let all runs save and stop."""
         self.stopping = True
-        for number, record in list(self.records.items()):
-            if number not in self._told and self._signal(record, signal.SIGTERM):
-                self._told.add(number)
+        for flight in list(self.values()):
+            flight.told = flight.told or self._signal(flight, signal.SIGTERM)
 
     def kill(self) -> None:
         """End all runs now."""
-        for record in list(self.records.values()):
-            self._signal(record, signal.SIGKILL)
+        for flight in list(self.values()):
+            self._signal(flight, signal.SIGKILL)
 
-    def _signal(self, record: Record, what: signal.Signals) -> bool:
+    def _signal(self, flight: Flight, what: signal.Signals) -> bool:
         """Send `what` to a run; whether there was a process to send it to."""
         through = getattr(self.launcher, "signal", None)
         if through is not None:
-            return bool(through(record.number, what))
-        process = folders.holder(self.folder / record.folder)
+            return bool(through(flight.record.number, what))
+        process = folders.holder(self.folder / flight.record.folder)
         if process is None or process == os.getpid():
             return False
         os.kill(process, what)

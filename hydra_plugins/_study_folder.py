@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra_plugins._study_board import write_atomically
 from hydra_plugins._study_ledger import as_floats
 
 try:
@@ -24,6 +23,16 @@ LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
 BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
 KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
 ASKED_TO_DIE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:

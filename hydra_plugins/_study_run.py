@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from hydra_plugins import _study_board as boards
 from hydra_plugins import _study_folder as folders
 from hydra_plugins import _study_search as searches
-from hydra_plugins._study_flights import Flights, prepare
+from hydra_plugins._study_flights import Flight, Flights, prepare
 from hydra_plugins._study_judge import Judge
 from hydra_plugins._study_ledger import Ledger, Record
 from hydra_plugins._study_space import Cell, Composer, quoted
@@ -77,13 +77,12 @@ class Run:
             self.ledger = Ledger(self.url, name, self.directions, self.folder)
             self.judge = Judge(self.settings, self.folder, self.composer.groups, self.ledger)
             self.board = boards.Board(self.folder, self.space.keys, self.directions, 1)
-            self.board.began = self.flights.began
             refuse_what_differs(self.folder, signature, self.ledger)
             if not self.ledger.records:
                 lines = rebuild(self.ledger, self.cells, self.composer, self.search)
                 self.board.say("\n".join(lines)) if lines else None
             text = OmegaConf.to_yaml(OmegaConf.create(signature))
-            boards.write_atomically(self.folder / "sweep.yaml", text)
+            folders.write_atomically(self.folder / "sweep.yaml", text)
             self.ledger.add(self.cells, self.space.choices)
             self.ledger.study.set_user_attr("signature", signature)
         except OSError as error:
@@ -236,16 +235,15 @@ class Run:
 
     def _wait(self) -> None:
         """Until a run ends or a while has passed; then see to it."""
-        landed = self.flights.landed(TICK_S)
-        if landed is not None:
-            self._ended(*landed)
+        if (flight := self.flights.landed(TICK_S)) is not None:
+            self._ended(flight)
         if time.monotonic() - self._ticked > TICK_S:
             self._ticked = time.monotonic()
             self.ledger.sync()
             self._see()
             self._take_over_the_dead()
             self.flights.watch()
-        self.board.draw(self._to_run() + len(self.flights))
+        self.board.draw(self._to_run() + len(self.flights), self.flights.values())
 
     def _see(self) -> None:
         """Take in what this sweeper or another one has changed."""
@@ -270,9 +268,10 @@ class Run:
             elif self.ledger.take_over(record):
                 self._see()
 
-    def _ended(self, record: Record, result: Any, late: bool) -> None:
+    def _ended(self, flight: Flight) -> None:
         """Write down how a run ended, or run it again."""
-        end = self.judge.judge(record, result, late)
+        record = flight.record
+        end = self.judge.judge(record, flight.result, flight.late)
         failures = record.trial.user_attrs.get("failures", 0)
         again = end["status"] in ("failed", "interrupted") and failures < self.settings.retries
         if self.judge.other_data:
@@ -314,7 +313,7 @@ class Run:
             return []
         records = self.ledger.records.values()
         same = (r for r in records if r.identity == record.identity and r is not record)
-        return [r for r in same if r.state == "running" and r.number not in self.flights.records]
+        return [r for r in same if r.state == "running" and r.number not in self.flights]
 
     def _tidy(self, record: Record) -> None:
         """Delete what is no longer needed: `last` here, `best` of all but the best."""
@@ -353,8 +352,9 @@ class Run:
             raise ValueError(self.judge.other_data)
         stopped = self.flights.stopping
         if self.search is not None and not stopped:
-            told = boards.plots(self.ledger.study, self.folder / "plots", len(self.directions) > 1)
-            self.board.say(told or f"plots: {self.folder / 'plots'}")
+            plots = self.folder / "plots"
+            told = searches.plots(self.ledger.study, plots, len(self.directions) > 1)
+            self.board.say(told or f"plots: {plots}")
         if self.signals:
             return 130
         if self.left:

@@ -1,6 +1,8 @@
-"""A search's space and sampler, as Optuna knows them."""
+"""A search's space, sampler and plots, as Optuna knows them."""
 
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -80,3 +82,35 @@ def from_override(text: str, one: BaseDistribution) -> Any:
     if isinstance(one, FloatDistribution):
         return float(text)
     return int(text) if isinstance(one, IntDistribution) else text
+
+
+def plots(study: Any, folder: Path, several: bool) -> str | None:
+    """Write Optuna's own plots of a search below `folder`; a sentence when that is not possible."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import optuna.visualization.matplotlib as draw
+    except ImportError:
+        return "Optuna's plots need matplotlib: pip install matplotlib"
+    folder.mkdir(exist_ok=True)
+    names = ["plot_pareto_front"] if several else list(_PLOTS)
+    missing = []
+    for name in names:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                axes = getattr(draw, name)(study)
+            first = axes if hasattr(axes, "figure") else axes.ravel()[0]
+            first.figure.savefig(folder / f"{name.removeprefix('plot_')}.png", bbox_inches="tight")
+            matplotlib.pyplot.close("all")
+        except (ValueError, RuntimeError, ImportError) as error:
+            missing.append(f"{name}: {error}")
+    return "; ".join(missing) or None
+
+
+_PLOTS = (
+    "plot_param_importances",
+    "plot_slice",
+    "plot_parallel_coordinate",
+    "plot_optimization_history",
+)

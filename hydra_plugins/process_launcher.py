@@ -9,6 +9,7 @@ the process that launched it dies.
 import atexit
 import contextlib
 import faulthandler
+import itertools
 import multiprocessing
 import os
 import queue
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -119,22 +121,10 @@ class ProcessLauncher(Launcher):
         """See Launcher."""
         if not hasattr(self, "_method"):
             self.prepare(None)
-        results: list[JobReturn | None] = [None] * len(job_overrides)
+        with ThreadPoolExecutor(len(job_overrides)) as pool:
+            return list(pool.map(self._run, job_overrides, itertools.count(initial_job_idx)))
 
-        def one(index: int) -> None:
-            results[index] = self._run(list(job_overrides[index]), initial_job_idx + index)
-
-        if len(job_overrides) == 1:
-            one(0)
-        else:
-            threads = [threading.Thread(target=one, args=(i,)) for i in range(len(job_overrides))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        return [result for result in results if result is not None]
-
-    def _run(self, overrides: list[str], number: int) -> JobReturn:
+    def _run(self, overrides: Sequence[str], number: int) -> JobReturn:
         folder = self._folder(overrides, number)
         folder.mkdir(parents=True, exist_ok=True)
         place = self._free.get()
@@ -150,7 +140,7 @@ class ProcessLauncher(Launcher):
         finally:
             self._free.put(place)
         result = JobReturn()
-        result.overrides = overrides
+        result.overrides = list(overrides)
         result.status = JobStatus.FAILED if code else JobStatus.COMPLETED
         result.return_value = JobDied(code) if code else None
         return result
@@ -179,14 +169,14 @@ class ProcessLauncher(Launcher):
                     os.kill(process.pid, what)
         return True
 
-    def _folder(self, overrides: list[str], number: int) -> Path:
+    def _folder(self, overrides: Sequence[str], number: int) -> Path:
         given = [o for o in overrides if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
         if len(given) == 2:
             values = {
                 o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(given)
             }
             return Path(str(values["hydra.sweep.dir"])) / str(values["hydra.sweep.subdir"])
-        cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
+        cfg = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(cfg):
             cfg.hydra.job.id = cfg.hydra.job.num = number
         return Path(cfg.hydra.sweep.dir).absolute() / str(cfg.hydra.sweep.subdir)

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional  # noqa: UP035
@@ -163,7 +163,7 @@ class StudySweeper(Sweeper):
         }
         probe: Callable[[Any], Any] = load(self.settings.fingerprint) or (lambda config: {})
         return {
-            "command": shlex.join(["python", *_program(), *sys.argv[1:]]),
+            "command": command_line(),
             "storage": self.settings.storage and without_password(self.settings.storage),
             "directions": directions(self.settings.direction),
             "axes": axes,
@@ -180,9 +180,11 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
 
 
-def _program() -> Sequence[str]:
+def command_line() -> str:
+    """The command that is running, as it may be kept."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["-m", spec.name] if spec is not None else [sys.argv[0]]
+    program = ["-m", spec.name] if spec is not None else [sys.argv[0]]
+    return shlex.join(["python", *program, *map(without_password, sys.argv[1:])])
 
 
 def directions(direction: Any) -> list[str]:
@@ -192,7 +194,7 @@ def directions(direction: Any) -> list[str]:
 
 def without_password(url: str) -> str:
     """`url` as it may be shown and kept."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
 
 
 def load(path: str | None) -> Any:

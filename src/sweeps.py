@@ -88,25 +88,32 @@ def unneeded(sweep: Path, *, weights: bool) -> list[Path]:
     return [path for path in [*found, sweep / ".old"] if path.exists()]
 
 
-def rerun(sweep: Path, numbers: list[int], *, dry_run: bool) -> int:
+def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool) -> int:
     """Make trials pending again, and give the sweep's own command; its exit code.
 
     Raises:
-        ValueError: There is no such trial, or it has not ended.
+        ValueError: There is no such trial, it has not ended, or `storage` has a password, which no
+            sweep keeps.
     """
     from omegaconf import OmegaConf
 
     from hydra_plugins._study_ledger import Ledger
+    from hydra_plugins._study_space import quoted
+    from hydra_plugins.study_sweeper import without_password
 
     about = OmegaConf.load(sweep / "sweep.yaml")
     command = shlex.split(about.command)
+    if storage:
+        command.append(f"hydra.sweeper.storage={quoted(storage)}")
+    elif "***@" in (about.storage or ""):
+        raise ValueError(f"the password of {about.storage} is not kept: say --storage URL")
     if not numbers:
         command.append("rerun_failed=true")
-    print(shlex.join(command))
+    print(shlex.join(map(without_password, command)))
     if dry_run:
         return 0
     if numbers:
-        url = about.storage or str(sweep.absolute() / "study.journal")
+        url = storage or about.storage or str(sweep.absolute() / "study.journal")
         ledger = Ledger(url, sweep.absolute().name, list(about.directions), sweep.absolute())
         for number in numbers:
             if number not in ledger.records or not ledger.records[number].ended:
@@ -140,6 +147,7 @@ def main() -> None:
         "sweeps", nargs="*", type=Path, help="folders; multirun by default for list"
     )
     parser.add_argument("--trials", nargs="*", type=int, default=[], help="rerun: their numbers")
+    parser.add_argument("--storage", help="rerun: its URL, where that has a password")
     parser.add_argument("--checkpoints", action="store_true", help="clean: best.ckpt too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     options = parser.parse_args()
@@ -165,7 +173,8 @@ def act(options: argparse.Namespace) -> int:
         elif options.what == "clean":
             delete(unneeded(sweep, weights=options.checkpoints), dry_run=options.dry_run)
         else:
-            code = max(code, rerun(sweep, options.trials, dry_run=options.dry_run))
+            again = rerun(sweep, options.trials, storage=options.storage, dry_run=options.dry_run)
+            code = max(code, again)
     return code
 
 

@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
+from hydra_plugins.study_sweeper import command_line
 from src import sweep_facts, sweeps
 from tests.sweep.sweeping import ROOT, rows, states, sweep
 
@@ -92,6 +95,26 @@ def test_rerun_without_numbers_takes_what_failed(copied):
     assert rows(copied)[1]["state"] == "failed"
     assert len((copied / "multirun/s/1-seed-1/pids.txt").read_text().split()) == 2
     assert (copied / "multirun/s/0-seed-0/pids.txt").read_text() == ran
+
+
+def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
+    arguments = ["-m", "seed=0", "hydra.sweeper.storage=mysql://me:top@secret@host/db"]
+    monkeypatch.setattr(sys, "argv", ["toy", *arguments])
+    assert shlex.split(command_line())[-3:] == [
+        "-m",
+        "seed=0",
+        "hydra.sweeper.storage=mysql://me:***@host/db",
+    ]
+    path = copied / "multirun/s/sweep.yaml"
+    about = OmegaConf.load(path)
+    about.storage = "mysql://me:***@host/db"
+    OmegaConf.save(about, path)
+    code, text = run(copied, "rerun", "multirun/s")
+    assert code == 1
+    assert "the password of mysql://me:***@host/db is not kept: say --storage URL" in text
+    code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
+    assert code == 0
+    assert "hydra.sweeper.storage='redis://me:***@host'" in shlex.split(text)
 
 
 def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):
