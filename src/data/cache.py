@@ -32,22 +32,24 @@ CHUNK = 256  # images in memory at once
 
 @dataclass(frozen=True)
 class Index:
-    """What is known of each of M files, in the order of `ImageFiles`.
+    """What is known of each of M files.
 
     Attributes:
+        files: Where they are.
         facts: Facts as arrays [M].
         twins: Groups of exact and near duplicates [M] int64; broken files are alone.
         broken: [M] bool.
     """
 
+    files: ImageFiles
     facts: dict[str, NDArray[np.generic]]
     twins: NDArray[np.int64]
     broken: NDArray[np.bool_]
 
-    def keys(self, files: ImageFiles) -> list[str]:
+    def keys(self) -> list[str]:
         """What each file is, on every machine: its content's hash and its path."""
         hashes = self.facts["sha1"].tolist()
-        return [f"{sha1} {path}" for sha1, path in zip(hashes, files.paths, strict=True)]
+        return [f"{sha1} {path}" for sha1, path in zip(hashes, self.files.paths, strict=True)]
 
 
 class ImageCache:
@@ -66,7 +68,7 @@ class ImageCache:
             self._build(size)
         with np.load(path) as columns:
             facts = {name: columns[name] for name in Facts._fields}
-            return Index(facts, columns["twins"], facts["error"] != "")
+            return Index(self.files, facts, columns["twins"], facts["error"] != "")
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """[M, 3, size, size] uint8, memory-mapped (copy on write: the file never changes)."""

@@ -36,10 +36,8 @@ def examine(data: ImageFolderData) -> dict[str, Any]:
     store = ImageCache(files, data.name, folder=data.cache_dir, fit=data.fit)
     index = store.index(data.load_size)
     sides = {
-        kind: kept_split(
-            store, index, grouped=grouped, seed=data.split_seed, fractions=data.fractions
-        )
-        for kind, grouped in (("grouped", True), ("random", False))
+        kind: kept_split(store.folder, index, kind == "grouped", data.split_seed, data.fractions)
+        for kind in ("grouped", "random")
     }
     facts = {name: column[~index.broken] for name, column in index.facts.items()}
     paths = np.array(files.paths, dtype=object)

@@ -142,15 +142,13 @@ class ImageFolderData(L.LightningDataModule):
         self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.store.index(self.load_size if self.cached else None)
         if not self.skip_broken:
-            check_broken(files, index)
-        sides = kept_split(
-            self.store, index, grouped=self.grouped, seed=self.split_seed, fractions=self.fractions
-        )
+            check_broken(index)
+        sides = kept_split(self.store.folder, index, self.grouped, self.split_seed, self.fractions)
         self.rows, self.counts, targets, self.fingerprint = select(
-            files, index, sides, classes=chosen, fraction=self.fraction, seed=self.split_seed
+            index, sides, classes=chosen, fraction=self.fraction, seed=self.split_seed
         )
         check_counts(self.name, self.counts, self.batch_size)
-        self.notes = notes_on(files, index, sides, grouped=self.grouped)
+        self.notes = notes_on(index, sides, grouped=self.grouped)
         self.notes += [*self.view.notes(self.load_size), *self.remarks]
         self.targets = torch.from_numpy(targets)
         self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1

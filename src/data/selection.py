@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.cache import Index
-from src.data.files import ImageFiles
 from src.data.split import LEFT_OUT, SPLITS, take_fraction
 
 Rows = dict[str, NDArray[np.int64]]
@@ -15,13 +14,7 @@ Counts = dict[str, dict[str, int]]
 
 
 def select(
-    files: ImageFiles,
-    index: Index,
-    sides: NDArray[np.str_],
-    *,
-    classes: list[int],
-    fraction: float,
-    seed: int,
+    index: Index, sides: NDArray[np.str_], *, classes: list[int], fraction: float, seed: int
 ) -> tuple[Rows, Counts, NDArray[np.int64] | NDArray[np.float32], str]:
     """Take the given classes of each split, and `fraction` of train.
 
@@ -30,13 +23,13 @@ def select(
         in `classes` [M] int64 or a score [M] float32; and a hash of the contents, paths and targets
         of the images in use, all of train.
     """
-    names = [files.classes[i] for i in classes] or ["images"]
-    used, targets = ~index.broken, np.array(files.targets)
+    names = [index.files.classes[i] for i in classes] or ["images"]
+    used, targets = ~index.broken, np.array(index.files.targets)
     strata = np.zeros(len(targets), np.int64)
     if classes:
         used &= np.isin(targets, classes)
         targets = strata = np.searchsorted(classes, targets)
-    keys = index.keys(files)
+    keys = index.keys()
     rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
     rows["train"] = take_fraction(rows["train"], keys, strata, seed=seed, fraction=fraction)
     counts = {
@@ -63,9 +56,9 @@ def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size:
         )
 
 
-def check_broken(files: ImageFiles, index: Index) -> None:
+def check_broken(index: Index) -> None:
     """ValueError that names the first broken image."""
-    broken = np.flatnonzero(index.broken)
+    files, broken = index.files, np.flatnonzero(index.broken)
     if len(broken):
         path, reason = str(files.root / files.paths[broken[0]]), index.facts["error"][broken[0]]
         more = f" ({len(broken)} are broken)" if len(broken) > 1 else ""
@@ -74,11 +67,9 @@ def check_broken(files: ImageFiles, index: Index) -> None:
         )
 
 
-def notes_on(
-    files: ImageFiles, index: Index, sides: NDArray[np.str_], *, grouped: bool
-) -> list[str]:
+def notes_on(index: Index, sides: NDArray[np.str_], *, grouped: bool) -> list[str]:
     """Sentences on what was passed over, kept together and left out."""
-    notes = []
+    files, notes = index.files, []
     if files.ignored:
         few = ", ".join(map(repr, files.ignored[:3])) + ", ..." * (len(files.ignored) > 3)
         notes.append(f"{_count(files.ignored, 'file')} passed over, no image by name: {few}")

@@ -8,11 +8,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.cache import ImageCache, Index
+from src.data.cache import Index
 from src.run_folder import write_atomically
 
 SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
@@ -20,20 +21,20 @@ LEFT_OUT = "left out"
 
 
 def kept_split(
-    store: ImageCache, index: Index, *, grouped: bool, seed: int, fractions: tuple[float, float]
+    folder: Path, index: Index, grouped: bool, seed: int, fractions: tuple[float, float]
 ) -> NDArray[np.str_]:
-    """The side of each file [M], "left out" if broken; kept beside the cache as {path: side}.
+    """The side of each file [M], "left out" if broken; kept in `folder` as {path: side}.
 
     `fractions` are those of test and of val.
     """
-    files, (test_fraction, val_fraction) = store.files, fractions
+    files, (test_fraction, val_fraction) = index.files, fractions
     kind = "grouped" if grouped else "random"
-    path = store.folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
+    path = folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
         return np.array([kept[name] for name in files.paths])
     good = np.flatnonzero(~index.broken)
-    keys = index.keys(files)
+    keys = index.keys()
     sides = np.full(len(keys), LEFT_OUT)
     sides[good] = split(
         [keys[i] for i in good],

@@ -115,7 +115,6 @@ class Pretrained(nn.Module):
 def _restandardise(given: Statistics, wanted: Statistics) -> tuple[Tensor, Tensor]:
     """Scale and shift [3, 1, 1] that take images from one standardisation to another."""
     (mean, std), (new_mean, new_std) = (
-        [torch.tensor(values).view(3, 1, 1) for values in statistics]
-        for statistics in (given, wanted)
+        torch.tensor(statistics).view(2, 3, 1, 1) for statistics in (given, wanted)
     )
     return std / new_std, (mean - new_mean) / new_std

@@ -22,14 +22,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"weights={path}: no such file")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(
-            f"weights={path} refused: it holds more than plain tensors, or is damaged; nothing in "
-            f"it was executed ({str(error).splitlines()[0][:120]})"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"weights={path} is cut short or no weight file: fetch it again"
+            f"weights={path} refused: it holds more than plain tensors, or is cut short; nothing "
+            f"in it was executed ({why})"
         ) from error
     named = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
     if not named or not state:
