@@ -48,9 +48,9 @@ def images_in(folder: Path) -> Iterator[Path]:
 
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.rpartition(".")[2].lower() in EXTENSIONS:
-                yield Path(place, name)
+        for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix[1:].lower() in EXTENSIONS and path.is_file():  # no pipe: it would hang
+                yield path
 
 
 def named(what: str) -> tuple[Iterable[Path], int | None]:

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def images(tmp_path, image_folder):
     (folder / "a.png").write_bytes(b"no image")
     for name in (".hidden.png", "notes.txt"):
         (folder / name).write_text("")
+    os.mkfifo(folder / "pipe.png")
     return folder
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import five_crop
 
 from src.data.cache import cores
-from src.data.decode import BrokenImage, to_rgb, to_square
+from src.data.decode import MAX_BYTES, BrokenImage, to_rgb, to_square
 from src.data.transforms import centre_crop
 
 NUMBERS = (1, 10, 144)
@@ -162,6 +162,8 @@ def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
 
     def read(path: Path) -> Seen:
         try:
+            if (size := path.stat().st_size) > MAX_BYTES:
+                raise BrokenImage(f"a file of {size / 1e6:,.0f} MB")
             return path, crops.of(to_rgb(path.read_bytes())[0])
         except OSError as error:
             return path, BrokenImage(error.strerror or str(error))

@@ -58,7 +58,7 @@ def comparisons(sweep: Sweep, claim: Claim) -> list[Pairs]:
         NotTestedError: A side has fewer than two seeds.
     """
     if claim.kind == "within":
-        of = _side(sweep, claim.of, claim.words[0], [])
+        of = _side(sweep, claim, claim.of, claim.words[0], [])
         values, target = of.numbers, claim.target or 0.0
         title = f"{of.word} of {of.name} minus the target"
         return [Pairs(title, values - target, (values, np.array([target])), of.notes)]
@@ -87,7 +87,7 @@ def chosen(run: Run, values: Mapping[str, Any]) -> bool:
 def _against(sweep: Sweep, claim: Claim, than: Mapping[str, Any]) -> Pairs:
     rest = [axis for axis in sweep.axes if axis not in claim.of and axis not in than]
     chosen_by = zip((claim.of, than), claim.words, strict=True)
-    sides = [_side(sweep, values, word, rest) for values, word in chosen_by]
+    sides = [_side(sweep, claim, values, word, rest) for values, word in chosen_by]
     notes = [note for side in sides for note in side.notes]
     sizes = [len(side.means) for side in sides]
     if sizes[0] != sizes[1]:
@@ -119,7 +119,9 @@ def _differences(first: Side, second: Side, *, logs: bool) -> Sample:
     return np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)])
 
 
-def _side(sweep: Sweep, values: Mapping[str, Any], word: str, rest: list[str]) -> Side:
+def _side(
+    sweep: Sweep, claim: Claim, values: Mapping[str, Any], word: str, rest: list[str]
+) -> Side:
     """Runs at `values`, averaged for each seed and combination of the axes in `rest`.
 
     Raises:
@@ -141,7 +143,8 @@ def _side(sweep: Sweep, values: Mapping[str, Any], word: str, rest: list[str]) -
         raise NotTestedError(f"{name} has {why}{error}, and two seeds are the least")
     notes = [f"{name}: {used} of {len(runs)} runs have a number"] * (used < len(runs))
     if diverged := sum(value == math.inf for _, value in found):
-        notes.append(f"{name}: {diverged} of {len(runs)} runs diverged, so ranks are tested")
+        ranks = ", so ranks are tested" * (not claim.two_sided)
+        notes.append(f"{name}: {diverged} of {len(runs)} runs diverged{ranks}")
     if never := sum(never_reached(run, word) for run, _ in found):
         notes.append(f"{name}: {never} of {used} runs never got there, and count as one epoch more")
     means = {key: float(np.mean(values)) for key, values in groups.items()}

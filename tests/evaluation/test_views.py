@@ -76,6 +76,8 @@ def files(tmp_path):
     for i in range(5):
         Image.fromarray(np.full((8 + i, 8, 3), 50 * i, np.uint8)).save(tmp_path / f"{i}.png")
     (tmp_path / "2.png").write_bytes(b"no image")
+    with (tmp_path / "4.png").open("r+b") as file:
+        file.truncate(10**11)  # it takes no room on the disk
     return [tmp_path / f"{i}.png" for i in range(5)] + [tmp_path / "none.png"]
 
 
@@ -92,9 +94,10 @@ def test_predictions_come_in_order_and_are_means_over_views(files, monkeypatch, 
     found = list(predicted(files, Crops(number, 7, 7, "crop"), predict))
     assert [path for path, _ in found] == files
     greys = [None if isinstance(p, BrokenImage) else round(p[0].item(), 3) for _, p in found]
-    assert greys == [0, 50, None, 150, 200, None]
+    assert greys == [0, 50, None, 150, None, None]
     assert found[0][1][1] == pytest.approx(1 / (48 if number == 144 else number))
     assert "not an image" in str(found[2][1])
+    assert "a file of 100,000 MB" in str(found[4][1])
     assert "No such file" in str(found[5][1])
 
 

@@ -194,6 +194,9 @@ def test_publish(make_sweep, tmp_path):
         assert (published / link).is_file()
     assert json.loads((published / "verdicts.json").read_text())["scale"] == "quick"
     assert str(tmp_path) not in "".join(p.read_text() for p in published.glob("*.*"))
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    index.publish([load(folder)], elsewhere, readme, conf)
+    assert f"(../{elsewhere.name}/act/report.md)" in readme.read_text()
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- results -->"):
         index.publish([load(folder)], target, readme, conf)

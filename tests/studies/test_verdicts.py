@@ -170,6 +170,17 @@ def test_a_loss_that_diverged_is_above_any_other(make_sweep, seeds, expected):
     assert f"relu: {seeds} of {seeds} runs diverged, so ranks are tested" in one.notes
 
 
+def test_a_loss_that_diverged_is_near_nothing(make_sweep):
+    def results(values):
+        if values["act"] == "relu":
+            return "FloatingPointError: the training loss is nan in epoch 2"
+        return {"history": {"train/loss": [1.0, 0.5]}}
+
+    (one,) = judged(make_sweep, [claim("equivalent", metric="last train/loss")], results)
+    assert one.verdict == "inconclusive"
+    assert one.notes[-1] == "relu: 5 of 5 runs diverged"  # no ranks are tested
+
+
 @pytest.mark.parametrize(
     ("results", "more", "why"),
     [
