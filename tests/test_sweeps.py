@@ -66,6 +66,16 @@ def test_clean_deletes_last_checkpoints_of_ended_runs_and_nothing_else(copied):
     assert not list(home.rglob("*.ckpt"))
 
 
+def test_clean_keeps_what_an_interrupted_run_goes_on_from(copied):
+    home = copied / "multirun/s"
+    path = home / "trials.csv"
+    path.write_text(path.read_text().replace("finished", "running", 1))
+    for number in (0, 2):
+        (home / f"{number}-seed-{number}/checkpoints/last.ckpt").write_text("state")
+    assert run(copied, "clean", "multirun/s")[0] == 0
+    assert [path.parts[-3] for path in home.glob("*/checkpoints/last.ckpt")] == ["0-seed-0"]
+
+
 def test_rm_deletes_a_sweep_but_not_under_a_run(copied):
     with (copied / "multirun/s/0-seed-0/.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
