@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from src.data.decode import Facts, read_image, to_rgb, to_square
+from src.data.decode import BrokenImage, Facts, read_image, to_rgb, to_square
 from src.data.files import ImageFiles
 from src.data.twins import find_twins
 from src.durable import whole
@@ -78,10 +78,13 @@ class ImageCache:
         return array
 
     def read(self, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        """[N, 3, size, size] decoded now, past the cache."""
+        """[N, 3, size, size] decoded now, past the cache; ValueError for a broken file."""
 
         def decode(path: Path) -> NDArray[np.uint8]:
-            return to_square(to_rgb(path.read_bytes())[0], size, self.fit)
+            try:
+                return to_square(to_rgb(path.read_bytes())[0], size, self.fit)
+            except BrokenImage as error:
+                raise ValueError(f"broken image {str(path)!r}: {error}") from error
 
         with ThreadPoolExecutor(cores()) as pool:
             return np.stack(list(pool.map(decode, self.paths(rows))))

@@ -96,6 +96,18 @@ def test_broken_files_have_a_reason_and_a_row_of_zeros(cache, tmp_path):
     assert index.twins[0] == index.twins[2] != index.twins[1]
 
 
+def test_past_the_cache_a_file_that_breaks_later_is_named(tmp_path):
+    """Not passed over: the images after it would get the targets of others."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (4, 4), "white").save(tmp_path / "in" / "a" / name)
+    cache = ImageCache(find_class_images(tmp_path / "in"), "x", folder=tmp_path, fit="crop")
+    assert cache.read(np.array([1, 0]), 4).shape == (2, 3, 4, 4)
+    (tmp_path / "in" / "a" / "1.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken image '.*a/1.png': not an image"):
+        cache.read(np.array([1, 0]), 4)
+
+
 def test_an_array_in_memory_never_changes_the_file(cache):
     cache.images(16)[:] = 0
     assert cache.images(16).max() > 0
