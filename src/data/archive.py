@@ -53,22 +53,21 @@ def _judged(entries: Iterable[Entry], archive: Path) -> list[Entry]:
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
     judged, total = [], 0
     for entry in entries:
-        path = PureWindowsPath(entry.name)  # its rules are the stricter ones
-        if path.drive or path.root or ".." in path.parts:
-            raise ValueError(
-                f"{archive} has an entry that leaves its folder, {entry.name!r}: refused"
-            )
-        if entry.kind not in ("file", "folder"):
-            raise ValueError(f"{archive} has a {entry.kind}, {entry.name!r}: refused")
         judged.append(entry)
         total += entry.size
-        if len(judged) > MAX_ENTRIES:
-            raise ValueError(f"{archive} has more than {MAX_ENTRIES:,} entries: refused")
-        if total > limit:
-            raise ValueError(
-                f"{archive} would unpack to more than {limit:,} bytes: refused"
-                f" (at most {MAX_RATIO} times its size, at most {MAX_BYTES:,})"
-            )
+        path = PureWindowsPath(entry.name)  # its rules are the stricter ones
+        if path.drive or path.root or ".." in path.parts:
+            fault = f"has an entry that leaves its folder, {entry.name!r}"
+        elif entry.kind not in ("file", "folder"):
+            fault = f"has a {entry.kind}, {entry.name!r}"
+        elif len(judged) > MAX_ENTRIES:
+            fault = f"has more than {MAX_ENTRIES:,} entries"
+        elif total > limit:
+            most = f"at most {MAX_RATIO} times its size, at most {MAX_BYTES:,}"
+            fault = f"would unpack to more than {limit:,} bytes ({most})"
+        else:
+            continue
+        raise ValueError(f"{archive} {fault}: refused")
     return judged
 
 

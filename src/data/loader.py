@@ -107,9 +107,7 @@ def gather(images: Tensor, targets: Tensor, pin: bool = False) -> Fetch:
 
     def fetch(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(rows).to(images.device)
-        if not pin:
-            return images.index_select(0, index), targets[index]
-        batch = torch.empty((len(rows), *images.shape[1:]), dtype=images.dtype, pin_memory=True)
+        batch = images.new_empty(len(rows), *images.shape[1:], pin_memory=pin)
         return torch.index_select(images, 0, index, out=batch), targets[index]
 
     return fetch
