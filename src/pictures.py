@@ -1,5 +1,7 @@
 """What a net has learned, as image grids: its first filters, and what its layers make of images."""
 
+from contextlib import ExitStack
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,13 +49,10 @@ def feature_maps(net: nn.Module, images: Tensor, pixels: Tensor) -> Tensor:
     chosen = {round(i * (len(layers) - 1) / (LAYERS - 1)) for i in range(LAYERS)}
     layers = [layers[i] for i in sorted(chosen)]
     seen: list[Tensor] = []
-    handles = [layer.register_forward_hook(lambda *call: seen.append(call[2])) for layer in layers]
-    try:
-        with evaluating(net), torch.no_grad():
-            net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, evaluating(net), torch.no_grad():
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(lambda *call: seen.append(call[2])))
+        net(images)
     rows = []
     for number in range(len(images)):
         image = F.interpolate(pixels[number : number + 1].float().cpu(), CELL)

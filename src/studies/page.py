@@ -31,9 +31,8 @@ def portable(text: str) -> str:
 
 def report(sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged], figures: Figures) -> str:
     """The whole page."""
-    scale = at_scale(sweep)
     sections = {
-        "Verdicts": verdicts(judged, scale) if judged else [],
+        "Verdicts": verdicts(judged, sweep) if judged else [],
         "Results": results(sweep, cells, judged),
         "Learning curves": [],
         "Inside the layers": [],
@@ -50,11 +49,6 @@ def report(sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged], figure
     return portable("\n\n".join(parts)) + "\n"
 
 
-def at_scale(sweep: Sweep) -> str:
-    """The words that go with every verdict."""
-    return " at quick scale" * sweep.quick
-
-
 def opening(sweep: Sweep) -> list[str]:
     """The question, its source, the data, and what quick scale changes."""
     done, planned, about = len(sweep.done), len(sweep.runs), sweep.about
@@ -64,9 +58,9 @@ def opening(sweep: Sweep) -> list[str]:
             parts.append(f"{word}: {str(about[key]).rstrip('.')}.")
     parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}")
     if sweep.quick:
-        changed = ", ".join(f"`{key}={value}`" for key, value in about.get("quick", {}).items())
-        text = f"Quick scale sets {changed or 'nothing'}. At full scale the verdicts may be others."
-        parts.append(text)
+        sets = ", ".join(f"`{key}={value}`" for key, value in about.get("quick", {}).items())
+        other = "At full scale the verdicts may be others."
+        parts.append(f"Quick scale sets {sets or 'nothing'}. {other}")
     return parts
 
 
@@ -77,25 +71,23 @@ def data(sweep: Sweep) -> str:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
     words = []
     for name, images in found.items():
-        sizes = []
-        for split in images[0]:
-            counts = sorted({one.get(split, 0) for one in images})
-            sizes.append(
-                "-".join(str(n) for n in dict.fromkeys([counts[0], counts[-1]])) + f" {split}"
-            )
-        words.append(name + f" ({', '.join(sizes)} images)" * bool(sizes))
+        counts = {split: sorted(one.get(split, 0) for one in images) for split in images[0]}
+        ranges = {s: f"{n[0]}-{n[-1]}" if n[0] < n[-1] else str(n[0]) for s, n in counts.items()}
+        sizes = ", ".join(f"{number} {split}" for split, number in ranges.items())
+        words.append(f"{name} ({sizes} images)" if sizes else name)
     return f"Data: {', '.join(words)}." if words else ""
 
 
-def verdicts(judged: Sequence[Judged], scale: str) -> list[str]:
+def verdicts(judged: Sequence[Judged], sweep: Sweep) -> list[str]:
     """The claims with their verdicts and effects: in a sentence, as a table."""
+    scale = " at quick scale" * sweep.quick
     counts = Counter(one.verdict for one in judged)
     said = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
     rows = [
         [f"{i}. {one.claim.says}", f"**{one.verdict}{scale}**", one.why or effect(one)]
         for i, one in enumerate(judged, 1)
     ]
-    table = tables.markdown(["claim", "verdict", "effect (95% interval)"], rows)
+    table = tables.markdown(["claim", "verdict", f"effect ({sweep.confidence} interval)"], rows)
     return [f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {said}{scale}.", table, MEANING]
 
 
@@ -117,9 +109,8 @@ def results(sweep: Sweep, cells: Sequence[Cell], judged: Sequence[Judged]) -> li
     if sweep.facts.get("search"):
         return ["The best trials:", best_trials(sweep)]
     more = [word for one in judged for word in one.claim.words if word not in sweep.words]
-    interval = f"{100 * (1 - sweep.level):g}% interval of the mean"
     parts = [
-        f"Mean ± standard deviation ({interval}) over seeds:",
+        f"Mean ± standard deviation ({sweep.confidence} interval of the mean) over seeds:",
         tables.results(cells, sweep.words, not_run(sweep)),
     ]
     if more:
@@ -133,7 +124,7 @@ def claim(index: int, one: Judged, judged: Sequence[Judged], sweep: Sweep) -> st
     """One claim in full."""
     lines = [f"### {index}. {one.claim.says}"]
     lines += [f"> {one.claim.quote}"] * bool(one.claim.quote)
-    verdict = f"**{one.verdict}{at_scale(sweep)}**"
+    verdict = f"**{one.verdict}{' at quick scale' * sweep.quick}**"
     if one.pairs is None:
         return "\n\n".join([*lines, f"{verdict}: {one.why}."])
     family = sum(other.pairs is not None for other in judged)
@@ -183,7 +174,7 @@ def coverage(sweep: Sweep) -> str:
     return (
         f"Seeds: a seed sets the initial weights, the order of images, dropout and augmentation"
         f"{also * moves}.{fixed * (not moves)} Images are not resampled: what new images would give"
-        f" is not covered. Intervals are two-sided t intervals at {100 * (1 - sweep.level):g}%,"
+        f" is not covered. Intervals are two-sided t intervals at {sweep.confidence},"
         " each by itself; p-values are corrected. Val and test are of the epoch that was best on"
         " val. Train metrics are means over an epoch in which the net learns, with dropout and"
         " augmentation."
@@ -206,17 +197,15 @@ def unfinished(sweep: Sweep) -> str:
 def how(sweep: Sweep) -> list[str]:
     """What repeats it, and what it ran on."""
     records = [run.record for run in sweep.done]
+    seconds = sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
     facts = {
         "commit": _distinct(record.get("git") for record in records),
         "data fingerprint": _distinct(record.get("data_fingerprint") for record in records),
         "versions": _distinct(_pairs(record.get("versions", {})) for record in records),
         "hardware": _distinct(record.get("hardware") for record in records),
+        "training time, all runs": f"{seconds / 3600:.2f} h",
     }
-    seconds = sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
-    rows = [[key, value] for key, value in facts.items() if value]
-    table = tables.markdown(
-        ["", ""], [*rows, ["training time, all runs", f"{seconds / 3600:.2f} h"]]
-    )
+    table = tables.markdown(["", ""], [[key, value] for key, value in facts.items() if value])
     used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
     lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]

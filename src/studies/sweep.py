@@ -55,23 +55,14 @@ class Sweep:
 
     folder: Path
     facts: Mapping[str, Any]  # sweep.yaml
+    about: Mapping[str, Any]  # the study; empty for a free sweep
+    level: float  # of its tests
+    quick: bool  # whether it ran at quick scale
+    metric: str  # what the runs were chosen by: "acc" for an objective val/acc
     axes: list[str]  # with several values or not, without the seed
+    varied: list[str]  # those of them that take more than one value
     runs: list[Run]
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        """The study; empty for a free sweep."""
-        return self.facts.get("about") or {}
-
-    @property
-    def question(self) -> str:
-        """What it asks, or its name."""
-        return self.about.get("question") or f"Sweep {self.folder.name}"
-
-    @property
-    def level(self) -> float:
-        """Of its tests; intervals cover 1 - level."""
-        return float(self.about.get("level", 0.05))
+    done: list[Run]  # those that finished
 
     @property
     def study(self) -> str:
@@ -79,29 +70,19 @@ class Sweep:
         return self.folder.name.removesuffix("-quick")
 
     @property
-    def quick(self) -> bool:
-        """Whether it ran at quick scale."""
-        return self.facts.get("scale") == "quick"
+    def question(self) -> str:
+        """What it asks, or its name."""
+        return self.about.get("question") or f"Sweep {self.folder.name}"
 
     @property
-    def metric(self) -> str:
-        """What the runs were chosen by: "acc" for an objective val/acc."""
-        return str((self.facts.get("config") or {}).get("objective", "val/acc")).split("/")[-1]
+    def confidence(self) -> str:
+        """Of its intervals, in percent."""
+        return f"{100 * (1 - self.level):g}%"
 
     @property
     def words(self) -> list[str]:
         """The numbers that every table shows."""
         return [f"{split}/{self.metric}" for split in ("test", "val", "train")]
-
-    @property
-    def done(self) -> list[Run]:
-        """The runs that finished."""
-        return [run for run in self.runs if run.finished]
-
-    @property
-    def varied(self) -> list[str]:
-        """The axes, but the seed, that take more than one value."""
-        return [axis for axis in self.axes if len({run.values[axis] for run in self.runs}) > 1]
 
     def label(self, values: Mapping[str, Any]) -> str:
         """`values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
@@ -152,9 +133,23 @@ def load(folder: Path) -> Sweep:
     with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
+    axes = [key for key in keys if key != SEED]
     runs = [_read_run(folder, row, keys) for row in rows]
-    _check_comparable([run for run in runs if run.finished])
-    return Sweep(folder.absolute(), facts, [key for key in keys if key != SEED], runs)
+    done = [run for run in runs if run.finished]
+    _check_comparable(done)
+    about, config = facts.get("about") or {}, facts.get("config") or {}
+    return Sweep(
+        folder.absolute(),
+        facts,
+        about,
+        level=float(about.get("level", 0.05)),
+        quick=facts.get("scale") == "quick",
+        metric=config.get("objective", "val/acc").split("/")[-1],
+        axes=axes,
+        varied=[axis for axis in axes if len({run.values[axis] for run in runs}) > 1],
+        runs=runs,
+        done=done,
+    )
 
 
 def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:

@@ -124,6 +124,15 @@ def test_a_free_sweep_of_regression(make_sweep):
     assert "## Claims" not in text
 
 
+def test_intervals_say_what_they_cover(make_sweep):
+    folder = make_sweep(AXES, results, {**ABOUT, "level": 0.1})
+    report.write(folder)
+    text = (folder / "report.md").read_text()
+    assert "effect (90% interval)" in text
+    assert "at level 0.1." in text
+    assert "95%" not in text
+
+
 def test_a_search_lists_its_best_trials(make_sweep):
     def one(values):
         rate = float(values["optim.lr"])
