@@ -10,6 +10,18 @@ from src.data.check import examine, main
 from src.data.image_folder import ImageFolderData
 
 
+def data_in(root, cache_dir, **settings):
+    return ImageFolderData(
+        str(root), name="x", resolution=16, batch_size=4, cache_dir=str(cache_dir), **settings
+    )
+
+
+def write_manifest(root, groups):
+    """`groups` is {path: group}."""
+    with (root / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "neardup_group"), *groups.items()])
+
+
 @pytest.fixture
 def messy(image_folder, tmp_path):
     """The small image folder with one of each fault, and a manifest of which images are twins."""
@@ -24,19 +36,13 @@ def messy(image_folder, tmp_path):
     (root / "red" / "notes.txt").write_text("x")
     twins = {"red/same.png": "red/0.png", "blue/same.png": "red/0.png"}
     twins |= {"green/near.png": "green/1.png", "green/grey.png": "green/2.png"}
-    with (root / "manifest.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "neardup_group"])
-        for path in sorted(p.relative_to(root).as_posix() for p in root.glob("*/*.[pj]*")):
-            table.writerow([path, twins.get(path, path)])
+    paths = sorted(p.relative_to(root).as_posix() for p in root.glob("*/*.[pj]*"))
+    write_manifest(root, {path: twins.get(path, path) for path in paths})
     return root
 
 
 def test_every_fault_is_found(messy, tmp_path):
-    data = ImageFolderData(
-        str(messy), name="messy", resolution=16, batch_size=4, cache_dir=str(tmp_path / "cache")
-    )
-    found = examine(data)
+    found = examine(data_in(messy, tmp_path / "cache"))
     assert found["files"] == 23
     assert found["broken"] == {"red/broken.png": "not an image in a known format"}
     assert found["passed_over"] == ["red/notes.txt"]
@@ -59,17 +65,9 @@ def test_every_fault_is_found(messy, tmp_path):
 
 def test_precision_and_recall_by_hand(messy, tmp_path):
     """A manifest that takes green/1 and green/2 for one, and knows nothing of red's copies."""
-    rows = list(csv.DictReader((messy / "manifest.csv").open()))
-    with (messy / "manifest.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "neardup_group"])
-        for row in rows:
-            group = "g" if row["path"][:7] in ("green/1", "green/2") else row["path"]
-            table.writerow([row["path"], group])
-    data = ImageFolderData(
-        str(messy), name="messy", resolution=16, batch_size=4, cache_dir=str(tmp_path / "cache")
-    )
-    truth = examine(data)["against_manifest"]
+    paths = [row["path"] for row in csv.DictReader((messy / "manifest.csv").open())]
+    write_manifest(messy, {p: "g" if p[:7] in ("green/1", "green/2") else p for p in paths})
+    truth = examine(data_in(messy, tmp_path / "cache"))["against_manifest"]
     assert (truth["pairs_true"], truth["pairs_found"], truth["pairs_both"]) == (1, 5, 0)
 
 
@@ -78,9 +76,7 @@ def test_the_leak_of_a_random_split_is_counted(image_folder, tmp_path):
     shutil.copytree(image_folder, root)
     for path in sorted(image_folder.rglob("*.png")):
         shutil.copy(path, root / path.parent.name / f"copy-{path.name}")
-    data = ImageFolderData(
-        str(root), name="d", resolution=16, batch_size=4, split="random", cache_dir=str(tmp_path)
-    )
+    data = data_in(root, tmp_path, split="random")
     found = examine(data)
     data.prepare()
     train, test = ([data.files.paths[row] for row in data.rows[s]] for s in ("train", "test"))
@@ -111,10 +107,7 @@ def test_an_error_is_one_line(tmp_path, capsys):
 @pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set")
 def test_pokemon(tmp_path):
     root = os.path.join(os.environ["DATA_DIR"], "pokemon")
-    data = ImageFolderData(
-        root, name="pokemon", resolution=64, batch_size=8, cache_dir=str(tmp_path)
-    )
-    found = examine(data)
+    found = examine(data_in(root, tmp_path))
     rows = list(csv.DictReader(open(os.path.join(root, "manifest.csv"))))  # noqa: SIM115
     labels = {}
     for row in rows:
