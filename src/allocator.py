@@ -10,22 +10,19 @@ import sys
 from typing import Any
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-KEEP = 1 << 30  # bytes
+KEEP, PAD = 1 << 30, 64 << 20  # bytes
 
 
-def keep_big_blocks() -> bool:
-    """Set the three thresholds; whether the C library took them."""
-    mallopt = _of_glibc("mallopt")
-    if mallopt is None:
-        return False
-    settings = {M_MMAP_THRESHOLD: KEEP, M_TRIM_THRESHOLD: KEEP, M_TOP_PAD: 64 << 20}
-    return all([mallopt(option, value) == 1 for option, value in settings.items()])
+def keep_big_blocks() -> None:
+    """Set the three thresholds."""
+    if mallopt := _of_glibc("mallopt"):
+        for option, value in ((M_MMAP_THRESHOLD, KEEP), (M_TRIM_THRESHOLD, KEEP), (M_TOP_PAD, PAD)):
+            mallopt(option, value)
 
 
 def give_back() -> None:
     """Give what is kept and not used back to the system, as far as it lies at the heap's end."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
+    if trim := _of_glibc("malloc_trim"):
         trim(0)
 
 

@@ -1,6 +1,6 @@
 """What a run says: what it is about to do, and what came out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 from src.callbacks.progress import shown
+from src.data.image_folder import ImageFolderData
 from src.models.summary import Summary
 
-SPLITS = ("train", "val", "test")
 
-
-def plan(
-    summary: Summary,
-    *,
-    data_title: str,
-    counts: Mapping[str, Mapping[str, int]],
-    notes: Sequence[str],
-    settings: str,
-    device: str,
-    folder: Path,
-) -> None:
+def plan(summary: Summary, data: ImageFolderData, how: str, device: str, folder: Path) -> None:
     """Print model, data with counts per class and split, settings, device and folder."""
     console = _console()
     console.print(f"model   {summary.headline()}")
-    console.print(f"data    {data_title}")
-    console.print(_counts(counts))
-    for note in notes:
+    console.print(f"data    {data.name}, {data.resolution} px")
+    console.print(_counts(data.counts))
+    for note in data.notes:
         console.print(f"        {note}")
-    console.print(f"how     {settings}")
+    console.print(f"how     {how}")
     console.print(f"device  {device}")
     console.print(f"folder  {folder}\n")
 
@@ -40,38 +30,33 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False)
     table.add_column(" " * 7)
     table.add_column("class")
-    for split in SPLITS:
+    for split in counts:
         table.add_column(split, justify="right")
-    classes = list(dict.fromkeys(name for split in SPLITS for name in counts.get(split, {})))
+    classes = counts["train"]
     for name in classes if len(classes) <= 12 else []:
-        table.add_row("", name, *(str(counts.get(split, {}).get(name, 0)) for split in SPLITS))
-    totals = (str(sum(counts.get(split, {}).values())) for split in SPLITS)
+        table.add_row("", name, *(str(side[name]) for side in counts.values()))
+    totals = (str(sum(side.values())) for side in counts.values())
     table.add_row("", f"{len(classes)} classes" if len(classes) > 1 else "images", *totals)
     return table
 
 
 def outcome(record: Mapping[str, Any], folder: Path) -> None:
     """Print the small table at the end: val at the best epoch, test there, time, folder."""
-    metrics = record.get("metrics", {})
-    names = [name.split("/")[1] for name in metrics if name.startswith("val/")]
+    metrics, speed = record["metrics"], record["images_per_s"]
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False)
     table.add_column("")
     for split in ("val", "test"):
         table.add_column(split, justify="right")
-    for name in names:
+    for name in [name.removeprefix("val/") for name in metrics if name.startswith("val/")]:
         cells = (metrics.get(f"{split}/{name}") for split in ("val", "test"))
         table.add_row(name, *("-" if v is None else shown(name, v) for v in cells))
     console = _console()
     console.print()
-    if names:
+    if table.row_count:
         console.print(table)
-    speed = record.get("images_per_s")
-    parts = [
-        f"best epoch {record.get('best_epoch', '-')} of {record.get('epochs', 0)}",
-        f"{record.get('wall_s', 0):.1f} s",
-        f"{speed:.0f} images/s" if speed else "",
-    ]
-    console.print("   ".join(part for part in parts if part))
+    epochs = f"best epoch {record['best_epoch'] or '-'} of {record['epochs']}"
+    rate = f"   {speed:.0f} images/s" if speed else ""
+    console.print(f"{epochs}   {record['wall_s']:.1f} s{rate}")
     console.print(str(folder))
 
 

@@ -13,10 +13,14 @@ from src.callbacks.board_pictures import Pictures
 from src.callbacks.diagnostics import Diagnostics
 from src.callbacks.pruning import Pruning
 from src.callbacks.tensorboard import TensorBoard
+from src.checkpoint_io import DurableCheckpointIO
 from src.choices import choose
 from src.data.image_folder import ImageFolderData
 from src.learner import Learner
 from src.wide_linear import use_onednn
+
+# of the Trainer: what we do, or do otherwise
+OURS = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
@@ -71,8 +75,10 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ValueError: There is nothing to train.
     """
-    options: dict[str, Any] = {"deterministic": cfg.get("deterministic", False), **cfg.trainer}
-    options.pop("auto_batch", None)
+    options: dict[str, Any] = {**dict.fromkeys(OURS, False), "num_sanity_val_steps": 0}
+    options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
+    options |= cfg.trainer
+    del options["auto_batch"]
     if options["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs={options['max_epochs']}: must be at least 1")
     if options["precision"] == "auto":
@@ -82,39 +88,30 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     return options
 
 
-def auto_batch(cfg: DictConfig) -> list[AutoBatch]:
-    """Batches in parts where the memory is short, if asked for."""
-    return [AutoBatch()] if cfg.trainer.get("auto_batch") else []
-
-
-def weight_averaging(cfg: DictConfig) -> list[Callback]:
-    """Lightning's exponential moving average, if asked for."""
-    return [EMAWeightAveraging(decay=cfg.ema_decay)] if cfg.ema_decay is not None else []
-
-
-def early_stopping(cfg: DictConfig) -> list[Callback]:
-    """Lightning's early stopping on the objective, if asked for."""
-    if cfg.patience is None:
-        return []
-    mode = "max" if maximizes(cfg) else "min"
-    return [EarlyStopping(cfg.objective, mode=mode, patience=cfg.patience, check_finite=False)]
-
-
-def pruning(cfg: DictConfig) -> list[Callback]:
-    """In a sweep that prunes, the run's line to its study."""
-    return [Pruning(cfg.objective, **cfg.trial)] if cfg.trial is not None else []
-
-
-def diagnostics(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
-    """A look into each layer, if asked for.
+def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
+    """What is asked for beside the training itself.
 
     Raises:
-        ValueError: The net is compiled, which hides its layers.
+        ValueError: The net is compiled, which hides the layers that diagnostics look into.
     """
-    wanted = choose("diagnostics", cfg.diagnostics, {"on": True, "off": False})
-    if wanted and cfg.compile:
-        raise ValueError("diagnostics=on looks into layers that compile=true hides: choose one")
-    return [Diagnostics(board.history), Pictures(board)] if wanted else []
+    wanted: list[Callback] = []
+    if cfg.ema_decay is not None:
+        wanted.append(EMAWeightAveraging(decay=cfg.ema_decay))
+    if cfg.patience is not None:
+        mode = "max" if maximizes(cfg) else "min"
+        stopping = EarlyStopping(
+            cfg.objective, mode=mode, patience=cfg.patience, check_finite=False
+        )
+        wanted.append(stopping)
+    if choose("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
+        if cfg.compile:
+            raise ValueError("diagnostics=on looks into layers that compile=true hides: choose one")
+        wanted += [Diagnostics(board.history), Pictures(board)]
+    if cfg.trainer.auto_batch:
+        wanted.append(AutoBatch())
+    if cfg.trial is not None:  # of a sweep that prunes
+        wanted.append(Pruning(cfg.objective, dict(cfg.trial)))
+    return wanted
 
 
 def maximizes(cfg: DictConfig) -> bool:

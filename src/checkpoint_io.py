@@ -34,8 +34,6 @@ def save(content: Mapping[str, Any], path: Path) -> None:
         OSError: It cannot be written; the checkpoint before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
-        left.unlink(missing_ok=True)
     with whole(path, keep=previous(path)) as file:
         hashed = Hashed(file)
         torch.save({"format": FORMAT, **content}, hashed)  # type: ignore[arg-type]
@@ -55,8 +53,6 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
     try:
         mmap = mmap and zipfile.is_zipfile(path)  # of another form, torch has to read it
         content = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
-    except FileNotFoundError:
-        raise
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         named = f" ({found[1]})" if found else ""

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
@@ -24,8 +24,7 @@ def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
         error = error.__cause__
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
-        key = found[1]
-        return f"there is no setting '{key}'{near(key, keys)}"
+        return f"there is no setting '{found[1]}'{near(found[1], keys)}"
     if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{found[1]}={found[2]} is unknown{near(found[2], options)}"
@@ -37,10 +36,10 @@ def in_short(error: BaseException, keys: Iterable[str] = ()) -> str:
 
 
 @contextmanager
-def said_in_short() -> Iterator[None]:
+def said_in_short(keys: Callable[[], Iterable[str]] = list) -> Iterator[None]:
     """For command lines: an error is printed in short, exit code 1; with a traceback if asked for.
 
-    (HYDRA_FULL_ERROR=1 asks for it, as in `src.train`.)
+    (HYDRA_FULL_ERROR=1 asks for it.) `keys` gives the config's keys, for near matches.
     """
     try:
         yield
@@ -49,5 +48,5 @@ def said_in_short() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
-        print(f"error: {in_short(error)}", file=sys.stderr)
+        print(f"error: {in_short(error, keys())}", file=sys.stderr)
         sys.exit(1)

@@ -55,26 +55,27 @@ class Learner(L.LightningModule):
         """The loss, weighted by images, and the task's metrics of the split's epoch so far."""
         return getattr(self, f"{split}_loss"), getattr(self, f"{split}_meters")
 
-    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch [], and its outputs [N, num_outputs]."""
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
         outputs = self.net(images).float()  # [N, num_outputs]; the loss in full precision
         loss = self.task.loss(outputs, targets)
         mean, meters = self.meters(split)
         mean.update(loss.detach(), weight=len(images))
         meters.update(outputs.detach(), targets)
-        return loss
+        return loss, outputs
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        return self._step(self.task.mix(*batch), "train")
+        return self._step(self.task.mix(*batch), "train")[0]
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count one batch of val."""
-        self._step(batch, "val")
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Count one batch of val; its outputs [N, num_outputs], for callbacks."""
+        return self._step(batch, "val")[1]
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count one batch of test."""
-        self._step(batch, "test")
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Count one batch of test; its outputs [N, num_outputs], for callbacks."""
+        return self._step(batch, "test")[1]
 
     def _log_epoch(self, split: str) -> None:
         loss, meters = self.meters(split)

@@ -9,7 +9,6 @@ the rate instead of over its logarithm, which prefers the smallest rates (issue 
 """
 
 import argparse
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from hydra import compose, initialize_config_dir
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -26,14 +24,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from src import build, run_config
 from src.allocator import keep_big_blocks
-from src.checkpoint_io import DurableCheckpointIO
-from src.errors import in_short
+from src.errors import said_in_short
 from src.quiet import quieten_libraries
 
 BETA = 0.98  # of Lightning's average
 WIDTH = 0.04  # of the smoothing that we do instead: a share of the steps, to both sides
 FALLS = 0.95  # of the first loss: what is above that has not fallen
-NEVER = 1_000_000_000  # epochs
 
 
 @dataclass(frozen=True)
@@ -87,18 +83,9 @@ def find(cfg: DictConfig, low: float, high: float, steps: int) -> Curve:
     learner = build.learner(cfg, data)
     learner.sched = None
     options = build.trainer_options(cfg) | {"max_epochs": -1, "devices": 1, "strategy": "auto"}
+    options |= {"limit_val_batches": 0, "enable_checkpointing": False}
     with tempfile.TemporaryDirectory() as scratch:  # Lightning saves the weights, and loads them
-        trainer = L.Trainer(
-            **options,
-            plugins=[DurableCheckpointIO()],
-            default_root_dir=scratch,
-            check_val_every_n_epoch=NEVER,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        trainer = L.Trainer(**options, default_root_dir=scratch)
         bounds = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False}
         found: Any = Tuner(trainer).lr_find(learner, datamodule=data, **bounds)  # type: ignore[arg-type]
     shown = np.array(found.results["loss"])
@@ -119,12 +106,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=400, help="training steps (default 400)")
     parser.add_argument("--out", type=Path, default=Path("multirun/lr_find.png"), help="PNG file")
     args = parser.parse_args(arguments)
-    try:
+    with said_in_short():
         if not 0 < args.low < args.high or args.steps < 20:
             raise ValueError("--low must be above 0 and below --high, --steps at least 20")
-        with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
-            cfg = compose("train", args.settings)
-        found = find(cfg, args.low, args.high, args.steps)
+        found = find(run_config.composed(args.settings), args.low, args.high, args.steps)
         found.draw(args.out)
         print(args.out)
         if found.suggestion is None:
@@ -133,11 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
                 " a plateau (AlexNet) need\nseveral hundred --steps; or see where the curve blows"
                 " up, and take a tenth of that"
             )
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
-    lowest = found.lrs[found.smooth.argmin()]
-    print(f"optim.lr={found.suggestion:.2g}   (falls fastest here; lowest at {lowest:.2g})")
+        lowest = found.lrs[found.smooth.argmin()]
+        print(f"optim.lr={found.suggestion:.2g}   (falls fastest here; lowest at {lowest:.2g})")
 
 
 if __name__ == "__main__":

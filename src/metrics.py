@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.regression import spearman_corrcoef
+from torchmetrics.utilities import dim_zero_cat
 
 
 class ClassificationMetrics(Metric):
@@ -62,8 +63,8 @@ class RegressionMetrics(Metric):
     """
 
     full_state_update = False
-    preds: list[Tensor] | Tensor
-    targets: list[Tensor] | Tensor
+    preds: list[Tensor]
+    targets: list[Tensor]
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
@@ -73,15 +74,12 @@ class RegressionMetrics(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Keep one batch of outputs [N, 1] and targets [N]."""
-        assert isinstance(self.preds, list)
-        assert isinstance(self.targets, list)
         self.preds.append(outputs[:, 0].float().clamp(self.low, self.high))
         self.targets.append(targets.float())
 
     def compute(self) -> dict[str, Tensor]:
         """{"mae", "rmse", "spearman"} of all that was kept."""
-        preds = self.preds if isinstance(self.preds, Tensor) else torch.cat(self.preds)
-        targets = self.targets if isinstance(self.targets, Tensor) else torch.cat(self.targets)
+        preds, targets = dim_zero_cat(self.preds), dim_zero_cat(self.targets)
         error = preds - targets
         spearman = spearman_corrcoef(preds, targets)
         rmse = error.square().mean().sqrt()

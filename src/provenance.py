@@ -9,13 +9,16 @@ import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from src.run_folder import write_atomically
 
-PATCH = "code.diff"
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 CODE = ("src", "conf", "hydra_plugins", "pyproject.toml")  # what can change a result
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "optuna")
 
@@ -69,19 +72,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def peak_rss_mb() -> float | None:
-    """Peak resident memory of this process so far, in MB; memory-mapped images count in it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
-
-
-def peak_gpu_mb() -> float | None:
-    """Peak memory of tensors on the GPU so far, in MB; None without one."""
-    return round(torch.cuda.max_memory_allocated() / (1 << 20), 1) if _used_cuda() else None
+def peaks() -> dict[str, float | None]:
+    """Peak memory of this process in MB: resident, mapped images included; tensors on the GPU."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
+    rss = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1) if resource else None
+    gpu = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)  # 0 without one
+    return {"peak_rss_mb": rss, "peak_gpu_mb": gpu or None}
 
 
 def hardware(device: torch.device) -> str:
@@ -102,25 +98,7 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
-def at_start(device: torch.device) -> dict[str, Any]:
-    """What metrics.json says of where the run takes place."""
-    return {
-        "git": git_commit(),
-        "versions": versions(),
-        "hardware": hardware(device),
-    }
-
-
 def keep_patch(folder: Path) -> None:
     """Write how the code differs from its commit into `folder`, if it does."""
     if patch := code()[1]:
-        write_atomically(folder / PATCH, patch)
-
-
-def at_end() -> dict[str, Any]:
-    """What metrics.json says of what the run has used."""
-    return {"peak_rss_mb": peak_rss_mb(), "peak_gpu_mb": peak_gpu_mb()}
-
-
-def _used_cuda() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        write_atomically(folder / "code.diff", patch)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from src import run_config
-from src.errors import in_short
-from src.run_folder import BEST, RunFolder, Stopped, read_history, read_metrics
+from src.errors import said_in_short
+from src.run_folder import BEST, RunFolder, read_history, read_metrics
 from src.train import RANK_0_FOLDER
 
 UNTIMED = {"seconds"}  # a column of history.csv that no two runs share
@@ -29,8 +29,8 @@ def rerun(old: Path, new: Path) -> bool:
         ValueError: It has not finished, or its config is not to be trusted.
     """
     cfg = run_config.read(old)
-    before = read_metrics(old) or {}
-    if before.get("status") != "finished":
+    before = read_metrics(old)
+    if before is None or before["status"] != "finished":
         raise ValueError(f"{old} cannot be compared with: it has not finished")
     cfg.resume = None
 
@@ -46,26 +46,29 @@ def rerun(old: Path, new: Path) -> bool:
         for line in unlike(before, run.record):
             print(line)
         training.run()
-    differ = list(differences(old, new))
+    now = run.record
+    differ = list(differences(old, new, before, now))
     print(f"\n{new} is {'not the same as' if differ else 'the same to the bit as'} {old}")
-    for line in differ or [_counted(new)]:
+    counted = f"the weights, {len(now['metrics'])} metrics, {now['epochs']} epochs of history"
+    for line in differ or [counted]:
         print(f"  {line}")
     return not differ
 
 
 def unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """What is not as it was, a line each."""
-    flat = [run_config.flat({key: side.get(key) for key in now}) for side in (before, now)]
-    for key in flat[1]:
-        if flat[0].get(key) != flat[1][key]:
-            yield f"not as it was: {key} {flat[0].get(key)} -> {flat[1][key]}"
+    then = run_config.flat(before)
+    for key, value in run_config.flat(now).items():
+        if then.get(key) != value:
+            yield f"not as it was: {key} {then.get(key)} -> {value}"
 
 
-def differences(old: Path, new: Path) -> Iterator[str]:
-    """In what two finished runs differ, and by how much; a line each."""
-    then, now = ({**(read_metrics(run) or {})} for run in (old, new))
-    yield from _weights(old, new, then, now)
-    metrics = [{**m.get("metrics", {}), "best epoch": m.get("best_epoch")} for m in (then, now)]
+def differences(
+    old: Path, new: Path, then: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[str]:
+    """In what two finished runs differ, by their folders and records, and by how much."""
+    yield from _weights(old, new, then.get("best_sha256") == now["best_sha256"])
+    metrics = [{**record["metrics"], "best epoch": record["best_epoch"]} for record in (then, now)]
     yield from _values("metrics", *metrics)
     rows = [read_history(run) for run in (old, new)]
     if len(rows[0]) != len(rows[1]):
@@ -84,32 +87,23 @@ def _values(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
         yield f"{what}: {', '.join(shown)}{more}"
 
 
-def _weights(
-    old: Path, new: Path, then: Mapping[str, Any], now: Mapping[str, Any]
-) -> Iterator[str]:
-    """By how much the best weights differ; by their checksum where the old are not kept."""
+def _weights(old: Path, new: Path, same_checksum: bool) -> Iterator[str]:
+    """By how much the best weights differ; where the old are not kept, their checksum tells."""
     import torch
 
     from src.checkpoint_io import load
 
     if not (old / BEST).exists():
-        if then.get("best_sha256") != now.get("best_sha256"):
+        if not same_checksum:
             yield f"weights: another checksum (those of {old} were not kept)"
         return
     a, b = (load(run / BEST, mmap=True)["net"] for run in (old, new))
     if a.keys() != b.keys():
         yield "weights: another network"
-        return
-    apart = {name: float((a[name].double() - b[name].double()).abs().max()) for name in a}
-    if not all(torch.equal(a[name], b[name]) for name in a):
+    elif not all(torch.equal(a[name], b[name]) for name in a):
+        apart = {name: float((a[name].double() - b[name].double()).abs().max()) for name in a}
         name = max(apart, key=lambda name: apart[name])
         yield f"weights: they differ by up to {apart[name]:.3g}, in {name}"
-
-
-def _counted(run: Path) -> str:
-    metrics = read_metrics(run) or {}
-    epochs = len(read_history(run))
-    return f"the weights, {len(metrics['metrics'])} metrics, {epochs} epochs of history"
 
 
 def main() -> None:
@@ -123,14 +117,8 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="the new folder; in multirun/single by default")
     options = parser.parse_args()
     into = options.into or Path("multirun/single", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
-    try:
-        same = rerun(options.run, into)
-    except Stopped as stop:
-        sys.exit(stop.exit_code)
-    except Exception as error:
-        print(f"error: {in_short(error)}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0 if same else 1)
+    with said_in_short():
+        sys.exit(0 if rerun(options.run, into) else 1)
 
 
 if __name__ == "__main__":

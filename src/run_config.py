@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,14 +25,21 @@ PARTS = ("model", "task", "optim", "sched")
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
 
 
-def write(cfg: DictConfig, folder: Path) -> str:
-    """Write the config resolved and plain into `folder`; its YAML text."""
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    plain["trial"] = None  # where the sweep's storage is, concerns no reader and may be secret
-    text = OmegaConf.to_yaml(OmegaConf.create(plain))
-    write_atomically(folder / CONFIG, text)
-    return text
+def composed(overrides: Iterable[str] = ()) -> DictConfig:
+    """The config that the command line would give."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The config in plain containers, resolved; without the sweep's storage, maybe a secret."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {**config, "trial": None}
+
+
+def write(cfg: DictConfig, folder: Path) -> None:
+    """Write the plain config into `folder`."""
+    write_atomically(folder / CONFIG, OmegaConf.to_yaml(plain(cfg)))
 
 
 def read(folder: Path) -> DictConfig:

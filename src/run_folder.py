@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from src.durable import whole
@@ -24,22 +23,16 @@ try:
 except ImportError:  # Windows has no flock: a run there is not protected from a second writer
     fcntl = None  # type: ignore[assignment]
 
-LOCK, CONFIG, METRICS, HISTORY, LOG = (
-    ".lock",
-    "config.yaml",
-    "metrics.json",
-    "history.csv",
-    "train.log",
-)
+LOCK, LOG = ".lock", "train.log"
+CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.csv"
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 
-class Stopped(BaseException):
-    """A signal asked the run to stop, and it has saved. Carries the exit code, 128 + signal."""
+class Stopped(SystemExit):
+    """A signal asked the run to stop, and it has saved; the process exits with 128 + signal."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+        super().__init__(128 + signal_number)
 
 
 class Pruned(BaseException):
@@ -60,10 +53,9 @@ def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
 def read_metrics(folder: Path) -> dict[str, Any] | None:
     """The run's metrics.json, or None when it has not ended."""
     try:
-        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text("utf-8"))
+        return dict(json.loads((folder / METRICS).read_text("utf-8")))
     except FileNotFoundError:
         return None
-    return metrics
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
@@ -102,15 +94,15 @@ class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
     As a context manager it locks the folder, keeps what is printed in train.log, and records how
-    the run ended. Until `started` is set, a failure removes what was made, unless `keep`.
+    the run ended. While `keep` is False, a failure removes what was made instead.
 
     Raises:
-        RuntimeError: Another process is training in this folder, or the run has ended.
+        RuntimeError: Another process is training in this folder.
         OSError: The folder cannot be written.
     """
 
     def __init__(self, path: Path, *, keep: bool) -> None:
-        self.path, self.keep, self.started = path, keep, False
+        self.path, self.keep = path, keep
         self.record: dict[str, Any] = {}  # what metrics.json will say, filled as it becomes known
 
     def __enter__(self) -> Self:  # noqa: D105
@@ -119,7 +111,7 @@ class RunFolder:
         if held is None:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
-        for left in self.path.glob(".*.tmp"):  # by a process that was killed
+        for left in self.path.rglob(".*.tmp"):  # by a process that was killed
             left.unlink()
         (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
         self.log = (self.path / LOG).open("a", encoding="utf-8")
@@ -130,18 +122,12 @@ class RunFolder:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         """Record how the run ended. Being pruned is no error: it ends here."""
         try:
-            if error is None or isinstance(error, Stopped | Pruned):
-                status = {Stopped: "stopped", Pruned: "pruned"}.get(kind, "finished")  # type: ignore[arg-type]
-                self._end(status, None)
-            elif self.started or self.keep:
+            if status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
+                self._end(status)
+            elif self.keep:
                 with suppress(OSError):  # the disk may be full
                     self.log.write("".join(traceback.format_exception(error)))
                     self.log.flush()
@@ -153,12 +139,11 @@ class RunFolder:
             with suppress(OSError):
                 self.log.close()
             self.held.close()
-        return isinstance(error, Pruned)
+        return kind is Pruned
 
-    def _end(self, status: str, error: str | None) -> None:
-        write_json_atomically(
-            self.path / METRICS, {"status": status, "error": error, **self.record}
-        )
+    def _end(self, status: str, error: str | None = None) -> None:
+        content = {"status": status, "error": error, **self.record}
+        write_json_atomically(self.path / METRICS, content)
 
     def _remove(self) -> None:
         """Take away what a run that never started has made."""

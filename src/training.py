@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import announce, build, provenance, run_config
 from src.allocator import keep_big_blocks
+from src.callbacks.auto_batch import AutoBatch
 from src.callbacks.board_pictures import PRCurves
 from src.callbacks.checkpoints import Checkpoints
 from src.callbacks.finite import Finite
@@ -19,7 +20,7 @@ from src.callbacks.seeded_steps import SeededSteps
 from src.callbacks.symptoms import Symptoms
 from src.callbacks.tensorboard import TensorBoard
 from src.callbacks.test_crops import ManyCrops
-from src.checkpoint_io import DurableCheckpointIO, check_fits
+from src.checkpoint_io import check_fits
 from src.checksum import checksum
 from src.models.summary import summarize
 from src.quiet import quieten_libraries
@@ -33,6 +34,7 @@ class Training:
         cfg: The composed config.
         folder: The run's folder; with checkpoints/last.ckpt in it, the training goes on from there.
         record: Filled with what metrics.json will say, as it becomes known.
+        trial: Whether it is one of a sweep, which keeps no last.ckpt once it has finished.
 
     Raises:
         ValueError: A setting that cannot work.
@@ -54,57 +56,37 @@ class Training:
         )
         build.hasten(cfg, self.learner.net)
         self.history = History(folder / HISTORY)
-        self.auto_batch = build.auto_batch(cfg)
-        self.checkpoints = self._checkpoints(keep_last=not trial)
+        self.checkpoints = Checkpoints(
+            folder,
+            objective=cfg.objective,
+            maximize=build.maximizes(cfg),
+            every_s=cfg.save_every_s,
+            keep_last=not trial,
+            about={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
+        )
         self.trainer = self._trainer()
 
-    def _checkpoints(self, *, keep_last: bool) -> Checkpoints:
-        about = {"classes": self.data.classes, "fingerprint": self.data.fingerprint}
-        return Checkpoints(
-            self.folder,
-            objective=self.cfg.objective,
-            maximize=build.maximizes(self.cfg),
-            every_s=self.cfg.save_every_s,
-            keep_last=keep_last,
-            about=about,
-        )
-
     def _trainer(self) -> L.Trainer:
-        cfg = self.cfg
-        config: Any = OmegaConf.to_container(cfg, resolve=True)
-        settings = run_config.hparams(config)
-        self.board = TensorBoard(
-            self.folder, OmegaConf.to_yaml(config), settings, self.history, run_config.chosen()
-        )
-        headline = cfg.objective.split("/")[-1]
+        cfg, history = self.cfg, self.history
+        config = run_config.plain(cfg)
+        hparams, chosen = run_config.hparams(config), run_config.chosen()
+        self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), hparams, history, chosen)
+        self.optional = build.optional_callbacks(cfg, self.board)
         callbacks = [
-            *build.weight_averaging(cfg),
-            *build.early_stopping(cfg),
-            *build.diagnostics(cfg, self.board),
             PRCurves(self.board, self.data.classes),
-            self.history,
+            history,
             Finite(),
-            EpochLines(self.history, headline),
-            Symptoms(self.history),
+            EpochLines(history, headline=cfg.objective.split("/")[-1]),
+            Symptoms(history),
             self.board,
             self.checkpoints,
-            *build.pruning(cfg),
+            *self.optional,
             Interrupt(self.checkpoints),
             SeededSteps(cfg.seed),
-            *self.auto_batch,
             ManyCrops(cfg.test_crops, self.data),
         ]
-        return L.Trainer(
-            **build.trainer_options(cfg),
-            callbacks=callbacks,
-            plugins=[DurableCheckpointIO()],
-            default_root_dir=self.folder,
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
+        options = build.trainer_options(cfg)
+        return L.Trainer(**options, callbacks=callbacks, default_root_dir=self.folder)
 
     def run(self) -> float:
         """Train, then test the weights of the best epoch; the objective at that epoch."""
@@ -131,8 +113,12 @@ class Training:
 
     def surroundings(self) -> dict[str, Any]:
         """What the result depends on beside the config."""
-        where = provenance.at_start(self.trainer.strategy.root_device)
-        return {**where, "data_fingerprint": self.data.fingerprint}
+        return {
+            "git": provenance.git_commit(),
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(self.trainer.strategy.root_device),
+            "data_fingerprint": self.data.fingerprint,
+        }
 
     def _to_resume(self) -> Path | None:
         """The checkpoint to go on from, if there is one, checked to be of this data and this net.
@@ -148,22 +134,17 @@ class Training:
         return path
 
     def _announce(self) -> None:
-        options = self.trainer
-        sched = str(self.cfg.sched.get("_target_", "constant")).rsplit(".", 1)[-1]
+        cfg, trainer = self.cfg, self.trainer
+        optim, sched = (
+            str(part.get("_target_", "constant")).rsplit(".", 1)[-1]
+            for part in (cfg.optim, cfg.sched)
+        )
         how = (
-            f"{self.cfg.optim._target_.rsplit('.', 1)[-1]} lr {self.cfg.optim.lr:g}, {sched},"
-            f" batch {self.data.batch_size}, {options.max_epochs} epochs, seed {self.cfg.seed}"
+            f"{optim} lr {cfg.optim.lr:g}, {sched}, batch {self.data.batch_size},"
+            f" {trainer.max_epochs} epochs, seed {cfg.seed}"
         )
-        device = provenance.hardware(self.trainer.strategy.root_device)
-        announce.plan(
-            self.summary,
-            data_title=f"{self.data.name}, {self.data.resolution} px",
-            counts=self.data.counts,
-            notes=self.data.notes,
-            settings=how,
-            device=f"{device}, {options.precision}",
-            folder=self.folder,
-        )
+        device = f"{self.record['hardware']}, {trainer.precision}"
+        announce.plan(self.summary, self.data, how, device, self.folder)
 
     def _record(self) -> None:
         best = self.checkpoints.best
@@ -180,6 +161,6 @@ class Training:
             "images": {side: sum(n.values()) for side, n in self.data.counts.items()},
             "command": provenance.command(),
             "best_sha256": checksum(self.folder / BEST) if (self.folder / BEST).exists() else None,
-            "micro_batch": self.auto_batch[0].size if self.auto_batch else None,
-            **provenance.at_end(),
+            "micro_batch": next((c.size for c in self.optional if isinstance(c, AutoBatch)), None),
+            **provenance.peaks(),
         }

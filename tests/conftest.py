@@ -3,15 +3,14 @@
 import os
 import subprocess
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from PIL import Image
 
-from src.run_config import CONF
+from src.run_config import composed
 
 torch.set_num_threads(1)  # nets this small gain nothing from a second thread
 
@@ -21,12 +20,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
 @pytest.fixture
 def compose():
     """compose("model=alexnet", ...) -> the config that the command line would give."""
-
-    def make(*overrides):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra_compose("train", list(overrides))
-
-    return make
+    return lambda *overrides: composed(overrides)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +38,14 @@ def image_folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def config(image_folder, tmp_path_factory):
+    """config("sched=step", ...) -> that of a tiny training (tests/tiny.py)."""
+    from tests.tiny import tiny
+
+    return partial(tiny, image_folder, tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(scope="session")
 def train_shapes(tmp_path_factory):
     """train_shapes("model=alexnet", ...) -> the folder of a short run on a few generated shapes."""
@@ -54,11 +56,9 @@ def train_shapes(tmp_path_factory):
     few = ["data.num_images=100", "trainer.max_epochs=1", f"cache_dir={cache}"]
 
     def train(*overrides):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra_compose("train", [*few, *overrides])
         folder = tmp_path_factory.mktemp("runs") / "run"
         with RunFolder(folder, keep=True) as run:
-            Training(cfg, run.path, run.record, trial=False).run()
+            Training(composed([*few, *overrides]), run.path, run.record, trial=False).run()
         return folder
 
     return train

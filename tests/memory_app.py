@@ -9,18 +9,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-
-from src.run_config import CONF
+from src.run_config import composed
 from tests.tiny import in_child, train
 
 ROOM = 500 << 20  # bytes; the whole batch takes a gigabyte, a part of it fits
-
-
-def compose(*overrides):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra_compose("train", list(overrides))
 
 
 def train_in_little_memory(cfg, folder):
@@ -35,5 +27,5 @@ if __name__ == "__main__":
     big = ["data.num_images=400", "data.batch_size=256", "trainer.max_epochs=1"]
     big += [f"data.root={folder}/shapes", f"cache_dir={folder}/.cache"]
     for name, auto in {"plain": False, "auto": True}.items():
-        cfg = compose(*big, f"trainer.auto_batch={auto}")
+        cfg = composed([*big, f"trainer.auto_batch={auto}"])
         in_child(partial(train_in_little_memory, cfg, folder / name))

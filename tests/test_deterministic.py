@@ -1,6 +1,7 @@
 """What must change nothing in the weights, each beside a run with nothing of it."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def config(compose, image_folder, place):
-    return lambda *more: tiny(compose, image_folder, place, "deterministic=true", *more)
+def config(image_folder, place):
+    return partial(tiny, image_folder, place, "deterministic=true")
 
 
 @pytest.fixture

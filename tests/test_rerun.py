@@ -10,12 +10,12 @@ import torch
 from src import provenance, rerun
 from src.checkpoint_io import load, save
 from src.run_folder import BEST, CONFIG, METRICS, read_metrics
-from tests.tiny import tiny, train
+from tests.tiny import train
 
 
 @pytest.fixture
-def run(compose, image_folder, tmp_path):
-    train(tiny(compose, image_folder, tmp_path), tmp_path / "old")
+def run(config, tmp_path):
+    train(config(), tmp_path / "old")
     return tmp_path / "old"
 
 

@@ -14,17 +14,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from src.checkpoint_io import load
 from src.run_folder import BEST, LAST, Stopped, is_locked, read_metrics
 from src.training import Training
-from tests.tiny import BATCHES, forked, in_child, rows, same, tiny, train, waited, weights
+from tests.tiny import BATCHES, forked, in_child, rows, same, train, waited, weights
 
 EPOCHS = 3
 STEPS = EPOCHS * BATCHES
 
 
 @pytest.fixture
-def config(compose, image_folder, tmp_path_factory):
-    place = tmp_path_factory.getbasetemp()
-    long = f"trainer.max_epochs={EPOCHS}"
-    return lambda *more: tiny(compose, image_folder, place, "save_every_s=0", long, *more)
+def config(config):
+    return partial(config, "save_every_s=0", f"trainer.max_epochs={EPOCHS}")
 
 
 @pytest.fixture(scope="module")
@@ -147,40 +145,49 @@ def test_killed_twice_costs_nothing(config, once, tmp_path, batch, hit):
     hit(f"SIGTERM in step {batch}, then SIGKILL in the step after the resume")
 
 
-def stop_and_go_on(cfg, folder, batch):
+# what is on, and the batches after which a run with it is stopped
+SETTINGS = {
+    "ema": (["ema_decay=0.8"], [2, 4, 5, 8, 11]),
+    "patience": (
+        ["optim.lr=1e-12", "patience=2", "trainer.max_epochs=9", "sched=constant"],
+        [2, 4, 6, 9, 11],
+    ),
+    # between two optimiser steps: the gradients so far are lost, unless the stop waits
+    "accumulated gradients": (["trainer.accumulate_grad_batches=2"], [3, 6]),
+    "plateau": (
+        ["sched=plateau", "sched.patience=0", "optim.lr=1.0", "trainer.max_epochs=4"],
+        [4, 6, 8],
+    ),
+    "warm-up": (
+        ["sched=warmup_cosine", "sched.warmup_epochs=2", "trainer.max_epochs=4"],
+        [4, 6, 8],
+    ),
+    "steps": (
+        ["sched=step", "sched.step_size=1", "optim=adam", "optim.lr=0.01", "trainer.max_epochs=4"],
+        [4, 6, 8],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"), [(name, batch) for name, (_, all_) in SETTINGS.items() for batch in all_]
+)
+def test_a_stop_costs_nothing_with(config, once, tmp_path, name, batch, hit):
+    cfg = config(*SETTINGS[name][0])
+    unbroken, folder = once(name, cfg), tmp_path / "run"
     with pytest.raises(Stopped):
         train(cfg, folder, stop_after=batch)
     later(folder)
     train(cfg, folder)
-
-
-@pytest.mark.parametrize("batch", [2, 4, 5, 8, 11])
-def test_a_moving_average_of_the_weights_resumes_exactly(config, once, tmp_path, batch, hit):
-    cfg = config("ema_decay=0.8")
-    unbroken, folder = once("ema", cfg), tmp_path / "run"
-    stop_and_go_on(cfg, folder, batch)
     assert_as_unbroken(folder, unbroken)
-    hit(f"SIGTERM in step {batch}, with ema_decay")
+    hit(f"SIGTERM in step {batch}, with {name}")
 
 
-@pytest.mark.parametrize("batch", [2, 4, 6, 9, 11])
-def test_early_stopping_stops_where_it_would_have(config, once, tmp_path, batch, hit):
-    cfg = config("optim.lr=1e-12", "patience=2", "trainer.max_epochs=9", "sched=constant")
-    unbroken, folder = once("patience", cfg), tmp_path / "run"
-    assert len(rows(unbroken)) == 3  # the first, and two that are not better
-    stop_and_go_on(cfg, folder, batch)
-    assert_as_unbroken(folder, unbroken)
-    hit(f"SIGTERM in step {batch}, with patience")
-
-
-@pytest.mark.parametrize("batch", [3, 6])
-def test_accumulated_batches_resume_exactly(config, once, tmp_path, batch, hit):
-    """A stop between two optimiser steps: the gradients so far are lost, unless it waits."""
-    cfg = config("trainer.accumulate_grad_batches=2")
-    unbroken, folder = once("accumulate", cfg), tmp_path / "run"
-    stop_and_go_on(cfg, folder, batch)
-    assert_as_unbroken(folder, unbroken)
-    hit(f"SIGTERM in batch {batch}, with accumulated gradients")
+def test_the_settings_did_something(config, once):
+    ran = {name: rows(once(name, config(*settings))) for name, (settings, _) in SETTINGS.items()}
+    assert len(ran["patience"]) == 3  # the first epoch, and two that are not better
+    for name in ("plateau", "warm-up", "steps"):
+        assert len({row["lr"] for row in ran[name]}) > 1
 
 
 def on_two_ranks(cfg, folder, **options):

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from src.run_config import flat, read, shipped_targets, to_resume, write
+from src.run_config import flat, plain, read, shipped_targets, to_resume, write
 
 
 @pytest.fixture
@@ -54,3 +54,11 @@ def test_a_resume_may_train_longer_and_nothing_else(run):
 
 def test_flat():
     assert flat({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "None", "d": "[1]"}
+
+
+def test_where_the_sweep_is_kept_is_not_written(run):
+    cfg = read(run)
+    OmegaConf.update(cfg, "trial", {"storage": "postgresql://me:secret@host/db"}, force_add=True)
+    assert plain(cfg)["trial"] is None
+    write(cfg, run)
+    assert read(run).trial is None

@@ -8,12 +8,8 @@ from omegaconf import OmegaConf
 
 from src.checkpoint_io import load
 from src.run_folder import LAST, Stopped, read_history, read_metrics
-from tests.tiny import BATCHES, EPOCHS, rows, same, tiny, train, weights
-
-
-@pytest.fixture
-def config(compose, image_folder, tmp_path):
-    return lambda *overrides: tiny(compose, image_folder, tmp_path, *overrides)
+from src.training import Training
+from tests.tiny import BATCHES, EPOCHS, rows, same, train, weights
 
 
 @pytest.fixture
@@ -32,27 +28,6 @@ def test_a_stop_at_any_batch_changes_nothing(config, tmp_path, unbroken, batch):
     assert same(weights(resumed), unbroken[0])
     assert rows(folder) == unbroken[1]
     assert read_metrics(folder)["status"] == "finished"
-
-
-@pytest.mark.parametrize("batch", [4, 6, 8])
-@pytest.mark.parametrize(
-    "sched",
-    [
-        ["sched=plateau", "sched.patience=0", "optim.lr=1.0"],
-        ["sched=warmup_cosine", "sched.warmup_epochs=2"],
-        ["sched=step", "sched.step_size=1", "optim=adam", "optim.lr=0.01"],
-    ],
-    ids=lambda overrides: overrides[0],
-)
-def test_every_kind_of_schedule_resumes_exactly(config, tmp_path, sched, batch):
-    cfg = config("trainer.max_epochs=4", *sched)
-    once = weights(train(cfg, tmp_path / "once"))
-    with pytest.raises(Stopped):
-        train(cfg, tmp_path / "run", stop_after=batch)
-    again = weights(train(cfg, tmp_path / "run"))
-    assert rows(tmp_path / "run") == rows(tmp_path / "once")
-    assert len({row["lr"] for row in rows(tmp_path / "once")}) > 1  # the schedule did something
-    assert same(again, once)
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_path, unbroken):
@@ -191,3 +166,15 @@ def test_a_compiled_net_trains_alike(config, tmp_path):
     for row, other in zip(eager, compiled, strict=True):
         assert float(other["train/loss"]) == pytest.approx(float(row["train/loss"]), rel=1e-4)
         assert float(other["val/loss"]) == pytest.approx(float(row["val/loss"]), rel=1e-4)
+
+
+def test_a_run_stopped_in_its_first_epoch_has_no_best_one(config, tmp_path, capsys):
+    with pytest.raises(Stopped):
+        train(config(), tmp_path / "run", stop_after=1)
+    assert "best epoch - of 0" in capsys.readouterr().out
+
+
+def test_tensorboard_is_not_told_where_the_sweep_is_kept(config, tmp_path):
+    cfg = config()
+    cfg.trial = {"storage": "postgresql://me:secret@host/db", "study": "s", "number": 0}
+    assert "secret" not in Training(cfg, tmp_path, {}, trial=True).board.config

@@ -7,15 +7,16 @@ import traceback
 import torch
 
 from src.out_of_memory import explained
-from src.run_folder import RunFolder, Stopped, read_history
+from src.run_config import composed
+from src.run_folder import RunFolder, read_history
 from src.training import Training
 
 EPOCHS, BATCHES = 2, 4
 
 
-def tiny(compose, image_folder, place, *overrides):
+def tiny(image_folder, place, *overrides):
     """Its config; the cache of decoded images is in `place`."""
-    return compose(
+    small = [
         "data=folder",
         f"data.root={image_folder}",
         "data.resolution=32",
@@ -29,8 +30,8 @@ def tiny(compose, image_folder, place, *overrides):
         "optim.lr=0.05",
         "sched=cosine",
         f"cache_dir={place}/.cache",
-        *overrides,
-    )
+    ]
+    return composed([*small, *overrides])
 
 
 def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
@@ -80,8 +81,8 @@ def forked(function):
         try:
             function()
             code = 0
-        except Stopped as stop:
-            code = stop.exit_code
+        except SystemExit as stop:
+            code = stop.code
         except BaseException:
             traceback.print_exc()
         finally:

@@ -1,5 +1,6 @@
 """Statistics of what the layers of a net put out, gathered while it runs."""
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -21,16 +22,16 @@ class Activations:
     """Gathers statistics of the outputs of the activations in `net`, under their layers' names.
 
     Which activation follows which layer is seen as the net runs, so that an activation that several
-    layers share (ResNet) counts for each of them.
+    layers share (ResNet) counts for each of them. After `most` images it looks no longer.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        self.images = 0
+    def __init__(self, net: nn.Module, most: float = math.inf) -> None:
+        self.images, self.most = 0, most
         self._layer = ""  # the last one called, if no activation has followed yet
         self._parts: dict[str, list[list[float]]] = defaultdict(list)
         self._peaks: dict[str, Tensor] = {}  # largest output of each unit
         self._kinds: dict[str, type[nn.Module]] = {}
-        self.handles: list[RemovableHandle] = []
+        self.handles: list[RemovableHandle] = [net.register_forward_hook(self._count)]
         for name, layer in net.named_modules():
             if isinstance(layer, (*Conv, nn.Linear)):
                 self.handles.append(layer.register_forward_hook(self._called(name)))
@@ -41,7 +42,11 @@ class Activations:
         """Look no longer."""
         for handle in self.handles:
             handle.remove()
-        self.handles = []
+
+    def _count(self, net: nn.Module, _: Any, outputs: Tensor) -> None:
+        self.images += len(outputs)
+        if self.images >= self.most:
+            self.stop()
 
     def _called(self, name: str) -> Any:
         def hook(*_: Any) -> None:

@@ -26,10 +26,9 @@ class AutoBatch(L.Callback):
 
     def __init__(self) -> None:
         self.size: int | None = None
-        self._done: list[Tensor | None] | None = None  # the gradients of the batch under way
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Step in where the learner computes a batch.
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Step in where the learner computes a batch: its gradients are there after its step.
 
         Raises:
             ValueError: Several devices share the training, which leave no step to one alone.
@@ -37,15 +36,18 @@ class AutoBatch(L.Callback):
         if trainer.world_size > 1:
             raise ValueError("trainer.auto_batch=true works on one device, not on several")
         self._trainer, self._learner, self._step = trainer, pl_module, pl_module.training_step
-        pl_module.training_step = self._training_step  # type: ignore[method-assign]
-        pl_module.backward = self._backward  # type: ignore[method-assign]
+        pl_module.training_step = self._training_step
+        pl_module.optimizer_zero_grad = lambda *_: None
+        pl_module.backward = self._backward
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Step out: the learner's class has its own."""
-        for name in ("training_step", "backward"):
+        for name in ("training_step", "optimizer_zero_grad", "backward"):
             vars(pl_module).pop(name, None)
 
     def _training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if batch_idx % self._trainer.accumulate_grad_batches == 0:
+            self._learner.zero_grad()
         before = _State(self._learner)
         while True:
             try:
@@ -55,9 +57,8 @@ class AutoBatch(L.Callback):
                 if size == 1 or not is_out_of_memory(error):
                     raise
             # here the error, and with it all that the failed attempt held, is gone
-            gc.collect()  # what refers to itself too
-            self.size = (size + 1) // 2
             before.restore()
+            self.size = (size + 1) // 2
             print(
                 f"out of memory: batches are now taken in parts of {self.size}, whose gradients"
                 " are added up (the same effective batch)",
@@ -65,36 +66,21 @@ class AutoBatch(L.Callback):
             )
 
     def _in_parts(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The batch's mean loss [], with its gradients in `_done`."""
-        self._done = None
+        """The batch's mean loss [], without a graph; its gradients are added to the weights'."""
         images, targets = batch
-        accumulated = self._trainer.accumulate_grad_batches
-        parameters = list(self._learner.parameters())
-        goes_on = batch_idx % accumulated != 0
-        earlier = [p.grad if goes_on else None for p in parameters]
         total = torch.zeros((), device=images.device)
         size = self.size or len(targets)
-        try:
-            self._learner.zero_grad()
-            parts = zip(torch.split(images, size), torch.split(targets, size), strict=True)
-            for part in parts:
-                share = len(part[1]) / len(targets)
-                loss: Any = self._step(part, batch_idx)
-                self._trainer.strategy.backward(loss * (share / accumulated), None)
-                total += loss.detach() * share
-            self._done = [_sum(p.grad, old) for p, old in zip(parameters, earlier, strict=True)]
-        finally:
-            for p, old in zip(parameters, earlier, strict=True):
-                p.grad = old
+        for part in zip(torch.split(images, size), torch.split(targets, size), strict=True):
+            share = len(part[1]) / len(targets)
+            loss: Any = self._step(part, batch_idx)
+            own = loss * (share / self._trainer.accumulate_grad_batches)
+            self._trainer.strategy.backward(own, None)
+            total += loss.detach() * share
         return total
 
     def _backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        if self._done is None:  # a part
+        if loss.requires_grad:  # a part, not the total
             loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
-            return
-        for p, gradient in zip(self._learner.parameters(), self._done, strict=True):
-            p.grad = gradient
-        self._done = None
 
     def state_dict(self) -> dict[str, Any]:
         """The size that fits."""
@@ -106,27 +92,25 @@ class AutoBatch(L.Callback):
 
 
 class _State:
-    """What a step changes beside the gradients: running means and statistics, random numbers."""
+    """What a step changes: gradients, running means and statistics, random numbers."""
 
     def __init__(self, learner: L.LightningModule) -> None:
         weights = dict(learner.named_parameters())
         self.learner = learner
+        self.gradients = {k: p.grad.clone() for k, p in weights.items() if p.grad is not None}
         self.kept = {k: v.clone() for k, v in learner.state_dict().items() if k not in weights}
         self.cpu = torch.get_rng_state()
         self.cuda = torch.cuda.get_rng_state() if learner.device.type == "cuda" else None
 
     def restore(self) -> None:
         """Put it back, and give unused memory back to the system."""
+        for name, p in self.learner.named_parameters():
+            p.grad = self.gradients[name].clone() if name in self.gradients else None
         kept = {name: tensor.clone() for name, tensor in self.kept.items()}  # it may come twice
         self.learner.load_state_dict(kept, strict=False)
         torch.set_rng_state(self.cpu)
+        gc.collect()  # what refers to itself too
         give_back()
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
             torch.cuda.empty_cache()
-
-
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a.add_(b)

@@ -5,11 +5,9 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from src import pictures
 from src.callbacks.tensorboard import TensorBoard
-from src.learner import Learner
 
 IMAGES = 4  # of val
 MOST = 30  # curves
@@ -25,39 +23,19 @@ class PRCurves(L.Callback):
 
     def __init__(self, board: TensorBoard, classes: list[str]) -> None:
         self.board, self.classes = board, classes if len(classes) <= MOST else []
-        self._hook: RemovableHandle | None = None
-        self._outputs: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen to the net."""
-
-        def keep(*call: Any) -> None:
-            self._outputs = call[2].detach()
-
-        if self.classes and self.board.writer:
-            assert isinstance(pl_module, Learner)
-            self._hook = pl_module.net.register_forward_hook(keep)
-
     def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: tuple[Tensor, Tensor],
-        *_: Any,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep what it said of the batch."""
-        if self._outputs is not None:
-            assert isinstance(pl_module, Learner)
-            said = pl_module.task.predict(self._outputs.float())
-            self._seen.append((said.cpu(), batch[1].cpu()))
+        """Keep what the net says of the batch."""
+        if self.classes and self.board.writer:
+            self._seen.append((pl_module.task.predict(outputs).cpu(), batch[1].cpu()))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the curves."""
-        if self._hook is None or self.board.writer is None:
+        if not self._seen or self.board.writer is None:
             return
-        self._hook.remove()
         probabilities, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         step = len(self.board.history.rows) + 1  # as the metrics of the test
         for number, name in enumerate(self.classes):
@@ -78,28 +56,21 @@ class Pictures(L.Callback):
         self._images: Tensor | None = None
 
     def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: tuple[Tensor, Tensor],
-        batch_idx: int,
-        *_: Any,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Take the first images."""
         if batch_idx == 0:
             self._images = batch[0][:IMAGES]
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Draw, in some epochs."""
-        epoch = trainer.current_epoch + 1
+        epoch, images = trainer.current_epoch + 1, self._images
         last = epoch == trainer.max_epochs
-        if self.board.writer is None or self._images is None or (epoch & (epoch - 1) and not last):
+        if self.board.writer is None or images is None or (epoch & (epoch - 1) and not last):
             return
-        assert isinstance(pl_module, Learner)
-        net, images = pl_module.net, self._images
-        self.board.writer.add_image("filters", pictures.filters(net), epoch)
+        self.board.writer.add_image("filters", pictures.filters(pl_module.net), epoch)
         shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
         low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
-        grid = pictures.feature_maps(net, images, (shown - low) / (high - low).clamp(min=1e-12))
+        shown = (shown - low) / (high - low).clamp(min=1e-12)
+        grid = pictures.feature_maps(pl_module.net, images, shown)
         self.board.writer.add_image("feature_maps", grid, epoch)

@@ -13,7 +13,6 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
 
 from src.checkpoint_io import previous, save, whole_ones
 from src.run_folder import BEST, LAST
@@ -71,10 +70,11 @@ class Checkpoints(Checkpoint):
             raise ValueError(
                 f"objective={self.objective} is not measured; known: {', '.join(sorted(metrics))}"
             )
-        score = metrics[self.objective]
-        if not self.best or self._is_better(score):
+        score, best = metrics[self.objective], self.best.get("score")
+        if best is None or (score > best if self.maximize else score < best):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
-            self.best["net"] = _cpu_copy(_net(trainer, pl_module))
+            net = _net(trainer, pl_module).state_dict()
+            self.best["net"] = {k: v.detach().to("cpu", copy=True) for k, v in net.items()}
             self._best_is_on_disk = False
         due = time.monotonic() - self._saved >= self.every_s
         if trainer.world_size > 1:  # each rank has its own clock, and all of them save or none
@@ -82,26 +82,22 @@ class Checkpoints(Checkpoint):
         if due:
             self.save(trainer)
 
-    def _is_better(self, score: float) -> bool:
-        best: float = self.best["score"]
-        return score > best if self.maximize else score < best
-
-    def save(self, trainer: L.Trainer) -> None:
-        """Write what is new: the best weights, then the state to go on from."""
+    def save(self, trainer: L.Trainer, *, last: bool = True) -> None:
+        """Write what is new: the best weights, then the state to go on from, if that is wanted."""
         if trainer.is_global_zero:
             for path in self._damaged:  # it must not take the place of the good one before it
                 path.unlink(missing_ok=True)
             self._damaged = []
-            self._save_best()
-        trainer.save_checkpoint(self.folder / LAST)
-        self._saved = time.monotonic()
+            if self.best and not self._best_is_on_disk:
+                save({**self.about, **self.best}, self.folder / BEST)
+                self._best_is_on_disk = True
+        if last:
+            trainer.save_checkpoint(self.folder / LAST)
+            self._saved = time.monotonic()
 
     def finish(self, trainer: L.Trainer) -> None:
         """The training has ended: write the best weights, and last.ckpt if it is to be kept."""
-        if self.keep_last:
-            self.save(trainer)
-        elif trainer.is_global_zero:
-            self._save_best()
+        self.save(trainer, last=self.keep_last)
 
     def tidy(self, trainer: L.Trainer) -> None:
         """The run has ended, its test too: delete what only a resume would have needed."""
@@ -110,11 +106,6 @@ class Checkpoints(Checkpoint):
                 (self.folder / LAST).unlink(missing_ok=True)
             for name in (LAST, BEST):
                 previous(self.folder / name).unlink(missing_ok=True)
-
-    def _save_best(self) -> None:
-        if self.best and not self._best_is_on_disk:
-            save({**self.about, **self.best}, self.folder / BEST)
-            self._best_is_on_disk = True
 
     def state_dict(self) -> dict[str, Any]:
         """All but the best weights, which are in best.ckpt beside it."""
@@ -126,20 +117,18 @@ class Checkpoints(Checkpoint):
         (A crash between two saves leaves a best.ckpt that is newer than last.ckpt.)
         """
         best = self.folder / BEST
-        found = list(whole_ones(best)) if state_dict else []
+        found = list(whole_ones(best))
         if found and found[0][0] != best:
             self._damaged.append(best)
-        wanted = {key: state_dict.get(key) for key in ("epoch", "score")}
         for path, saved in found:
-            if all(saved[key] == wanted[key] for key in wanted):
+            if all(saved[key] == state_dict[key] for key in ("epoch", "score")):
                 self._best_is_on_disk = path == best
                 return self._take(saved)
-        if state_dict:
-            instead = f"of epoch {found[0][1]['epoch']}" if found else "of those to come"
-            rank_zero_only(print)(
-                f"warning: the weights of the best epoch, {wanted['epoch']}, are lost: going on"
-                f" with the best {instead}"
-            )
+        instead = f"of epoch {found[0][1]['epoch']}" if found else "of those to come"
+        rank_zero_only(print)(
+            f"warning: the weights of the best epoch, {state_dict['epoch']}, are lost: going on"
+            f" with the best {instead}"
+        )
         return self._take(found[0][1]) if found else None
 
     def _take(self, saved: Mapping[str, Any]) -> None:
@@ -147,14 +136,9 @@ class Checkpoints(Checkpoint):
         self.best = {key: saved[key] for key in ("epoch", "score", "metrics")} | {"net": net}
 
 
-def _net(trainer: L.Trainer, learner: L.LightningModule) -> nn.Module:
+def _net(trainer: L.Trainer, learner: Any) -> Any:
     """The net that validation has judged: the averaged one where weights are averaged (EMA)."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            averaged: Any = callback._average_model.module
-            return averaged.net  # type: ignore[no-any-return]
-    return learner.net  # type: ignore[return-value]
-
-
-def _cpu_copy(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in net.state_dict().items()}
+            return callback._average_model.module.net
+    return learner.net

@@ -21,10 +21,7 @@ from src.models.summary import Conv
 STEPS = 4  # training steps looked at, an epoch
 IMAGES = 300  # of val, at least, if there are so many
 WEIGHTS = 1 << 18  # of a layer that its update is measured on, about: those of every k-th unit
-QUANTITIES = (
-    *("grad_norm", "update_ratio"),
-    *("act_mean", "act_std", "dead", "saturated", "sparse"),
-)
+QUANTITIES = ["grad_norm", "update_ratio", "act_mean", "act_std", "dead", "saturated", "sparse"]
 
 
 class Diagnostics(L.Callback):
@@ -60,55 +57,35 @@ class Diagnostics(L.Callback):
         due = sum((2 * part + 1) * batches // (2 * STEPS) <= batch for part in range(STEPS))
         if len(self.steps) >= due:
             return
-        layers = [(n, w) for n, w in _weights(pl_module) if w.grad is not None]
-        norms = torch.stack([w.grad.norm() for _, w in layers if w.grad is not None]).tolist()
-        self.steps.append({f"{n}/grad_norm": v for (n, _), v in zip(layers, norms, strict=True)})
-        self._before = {name: _some(weight).clone() for name, weight in layers}
+        layers = {n: w for n, w in _weights(pl_module).items() if w.grad is not None}
+        norms = torch.stack([w.grad.norm() for w in layers.values()]).tolist()
+        self.steps.append({f"{n}/grad_norm": v for n, v in zip(layers, norms, strict=True)})
+        self._before = {name: _some(weight).clone() for name, weight in layers.items()}
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any, **__: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
         """After such a step, look at what it has changed."""
         if self._before:
-            weights = dict(_weights(pl_module))
+            weights = _weights(pl_module)
             for name, before in self._before.items():
                 change = (_some(weights[name]) - before).norm() / before.norm()
                 self.steps[-1][f"{name}/update_ratio"] = float(change)
             self._before = {}
 
-    def on_validation_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
-        """Watch the first batches."""
-        if batch_idx == 0:
-            self._watched = Activations(pl_module.net)  # type: ignore[arg-type]
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: tuple[Tensor, Tensor],
-        *_: Any,
-    ) -> None:
-        """Until there are enough."""
-        if self._watched and self._watched.handles:
-            self._watched.images += len(batch[1])
-            if self._watched.images >= IMAGES:
-                self._watched.stop()
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Watch the first images."""
+        self._watched = Activations(pl_module.net, IMAGES)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Or no more."""
+        """Stop watching, where there are fewer."""
         if self._watched:
             self._watched.stop()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Hand the epoch's values to the history."""
         values = self._watched.values() if self._watched else {}
-        for name in {name for step in self.steps for name in step}:
-            found = [step[name] for step in self.steps if name in step]
-            values[name] = sum(found) / len(found)
-        columns = [f"{layer}/{what}" for layer, _ in _weights(pl_module) for what in QUANTITIES]
+        for name in self.steps[0] if self.steps else {}:
+            values[name] = sum(step[name] for step in self.steps) / len(self.steps)
+        columns = [f"{layer}/{what}" for layer in _weights(pl_module) for what in QUANTITIES]
         self.history.extra |= {f"diag/{name}": values[name] for name in columns if name in values}
         self.steps, self._watched = [], None
 
@@ -125,9 +102,9 @@ class Diagnostics(L.Callback):
         self.steps = state_dict["steps"]
 
 
-def _weights(learner: L.LightningModule) -> list[tuple[str, Tensor]]:
-    modules = learner.net.named_modules()  # type: ignore[union-attr]
-    return [(name, m.weight) for name, m in modules if isinstance(m, (*Conv, nn.Linear))]
+def _weights(learner: Any) -> dict[str, Any]:
+    modules = learner.net.named_modules()
+    return {name: m.weight for name, m in modules if isinstance(m, (*Conv, nn.Linear))}
 
 
 def _some(weight: Tensor) -> Tensor:

@@ -48,12 +48,7 @@ class History(Checkpoint):
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: object,
-        batch: tuple[Any, Any],
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images."""
         self._images += len(batch[1]) * trainer.world_size

@@ -57,12 +57,7 @@ class Interrupt(Checkpoint):
             raise Stopped(self.received or signal.SIGTERM)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop in the middle of an epoch, but not among batches whose gradients are accumulated."""
         goes_on = (batch_idx + 1) % trainer.accumulate_grad_batches != 0

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from src.callbacks.history import History
-from src.learner import Learner
 
 
 class EpochLines(Checkpoint):
@@ -19,10 +18,9 @@ class EpochLines(Checkpoint):
     Args:
         history: Whose last row is printed.
         headline: The metric shown beside the loss, such as `acc`.
-        bar: Whether to draw the bar; by default where the output is a terminal.
     """
 
-    def __init__(self, history: History, headline: str, bar: bool | None = None) -> None:
+    def __init__(self, history: History, headline: str) -> None:
         self.history, self.headline = history, headline
         console = Console(stderr=True)
         self.bar = Progress(
@@ -32,7 +30,7 @@ class EpochLines(Checkpoint):
             TextColumn("{task.fields[live]}"),
             console=console,
             transient=True,
-            disable=not (console.is_terminal if bar is None else bar),
+            disable=not console.is_terminal,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -48,19 +46,13 @@ class EpochLines(Checkpoint):
             self._began = time.perf_counter()
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: tuple[Any, Any],
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar, at most ten times a second: reading the loss waits for the GPU."""
         now = time.perf_counter()
         if self.bar.disable or not trainer.is_global_zero or now - self._shown < 0.1:
             return
         self._shown = now
-        assert isinstance(pl_module, Learner)
         meters = pl_module.meters("train")[1].compute()
         speed = (batch_idx + 1) * len(batch[1]) / (now - self._began)
         seen = f"loss {float(outputs['loss']):.3f}  {_named(self.headline, meters)}"

@@ -1,5 +1,8 @@
 """A run of a sweep reports its objective each epoch, and stops when its study says so."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -14,26 +17,18 @@ class Pruning(Checkpoint):
 
     Args:
         objective: Name of the metric.
-        storage: Where the study is kept: a journal's path or a database's URL.
-        study: The study's name.
-        number: The trial's number in it.
-        prune: The pruner, such as `median`.
+        trial: Where its study is and which pruner it has: what `TrialReport` takes.
     """
 
-    def __init__(
-        self, objective: str, *, storage: str, study: str, number: int, prune: str
-    ) -> None:
-        self.objective = objective
-        self._about = {"storage": storage, "study": study, "prune": prune}
-        self._number = number
+    def __init__(self, objective: str, trial: Mapping[str, Any]) -> None:
+        self.objective, self.trial = objective, trial
         self._report: TrialReport | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Report, and hear whether to stop; of several ranks the first one does."""
         stop = False
         if trainer.is_global_zero:
-            if self._report is None:
-                self._report = TrialReport(**self._about, number=self._number)
+            self._report = self._report or TrialReport(**self.trial)
             value = float(trainer.callback_metrics[self.objective])
             stop = self._report.report(value, trainer.current_epoch)
         if trainer.strategy.broadcast(stop):

@@ -6,6 +6,7 @@ looks at more on its way (validation, logging, diagnostics), draws what an unbro
 """
 
 import random
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -34,12 +35,7 @@ class SeededSteps(L.Callback):
         self._seed(trainer, 0)
 
     def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """For the next batch: it is augmented before the next step's own hooks run."""
         self._seed(trainer, batch_idx + 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.callbacks.history import History
 
@@ -28,16 +28,13 @@ class Symptoms(Checkpoint):
         self.history = history
         self.spreads: list[float] = []  # of the first batch of val, one an epoch
         self._outputs: Tensor | None = None  # [N, num_outputs]
-        self._hook: Any = None
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Catch the outputs of the first batch."""
-
-        def keep(net: nn.Module, inputs: Any, outputs: Tensor) -> None:
-            self._outputs = outputs.detach()
-            self._hook.remove()
-
-        self._hook = pl_module.net.register_forward_hook(keep)  # type: ignore[union-attr]
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Keep the outputs of the first batch."""
+        if batch_idx == 0:
+            self._outputs = outputs
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look, and say what is seen for the first time."""
@@ -49,8 +46,7 @@ class Symptoms(Checkpoint):
             self._say_still()
 
     def _say_collapsed(self) -> None:
-        before, now = _same(self.spreads[:-1]), _same(self.spreads)
-        if now and not before:
+        if _same(self.spreads) and not _same(self.spreads[:-1]):
             print(
                 f"symptom: collapsed - for {PATIENCE} epochs the outputs are the same for every"
                 f" image (they differ by {self.spreads[-1]:.1g} at most).\n"

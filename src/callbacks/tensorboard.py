@@ -8,7 +8,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
@@ -52,11 +51,7 @@ class TensorBoard(Checkpoint):
             self.writer.add_text("config", f"```yaml\n{self.config}\n```")
 
     def on_train_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: tuple[Tensor, Tensor],
-        batch_idx: int,
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Show the first images as the net sees them, after augmentation."""
         if self.writer and trainer.global_step == 0 and batch_idx == 0:

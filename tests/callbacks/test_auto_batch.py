@@ -13,12 +13,7 @@ from src.callbacks.auto_batch import AutoBatch
 from src.learner import Learner
 from src.out_of_memory import explained, is_out_of_memory
 from src.run_folder import Stopped, read_metrics
-from tests.tiny import rows, same, tiny, train, weights
-
-
-@pytest.fixture
-def config(compose, image_folder, tmp_path):
-    return lambda *more: tiny(compose, image_folder, tmp_path, *more)
+from tests.tiny import rows, same, train, weights
 
 
 def test_what_torch_says_when_there_is_no_memory_is_recognised():

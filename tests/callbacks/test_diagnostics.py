@@ -1,8 +1,6 @@
 """Numbers worked out by hand, and a training that is not changed by being looked at."""
 
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from torch import nn
 
 from src import build
 from src.callbacks.activations import Activations
-from src.run_folder import RunFolder, Stopped, read_history
-from src.training import Training
+from src.run_folder import Stopped
+from tests.tiny import rows, same, train, weights
 
 
 def statistics(net, *batches):
@@ -98,45 +96,11 @@ def test_a_shared_activation_counts_for_the_layer_before_it_and_a_last_layer_has
     assert not any(name.startswith("c/") for name in found)
 
 
-@pytest.fixture
-def config(compose, image_folder, tmp_path):
-    def make(*overrides):
-        return compose(
-            *["data=folder", f"data.root={image_folder}", "data.resolution=32"],
-            *["data.batch_size=3", "model=alexnet", "model.head=[16,16]", "model.width=0.1"],
-            *["trainer.max_epochs=2", "optim.lr=0.05", f"cache_dir={tmp_path}/.cache", *overrides],
-        )
-
-    return make
-
-
-def train(cfg, folder, stop_after=None):
-    with RunFolder(folder, keep=True) as run:
-        training = Training(cfg, run.path, run.record, trial=False)
-        batches = iter(range(1, 100))
-
-        def count(*_):
-            if next(batches) == stop_after:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        training.learner.on_train_batch_start = count
-        training.run()
-    return training.learner.net.state_dict()
-
-
-def rows(folder):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(folder)]
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
 def test_looking_changes_nothing_and_a_resume_has_the_same_rows(config, tmp_path):
     """Dropout and augmentation draw random numbers; a stop in an epoch loses none of its steps."""
-    plain = train(config("augment=alexnet"), tmp_path / "off")
-    looked = train(config("augment=alexnet", "diagnostics=on"), tmp_path / "on")
-    assert same(plain, looked)
+    plain = weights(train(config(), tmp_path / "off"))
+    looked = config("diagnostics=on")
+    assert same(weights(train(looked, tmp_path / "on")), plain)
     without = [
         {k: v for k, v in row.items() if not k.startswith("diag/")} for row in rows(tmp_path / "on")
     ]
@@ -147,15 +111,16 @@ def test_looking_changes_nothing_and_a_resume_has_the_same_rows(config, tmp_path
         assert {f"diag/{layer}/{quantity}" for layer in layers} <= columns
     assert "diag/classifier.fc8/act_mean" not in columns  # the outputs have no activation
     with pytest.raises(Stopped):
-        train(config("augment=alexnet", "diagnostics=on"), tmp_path / "stopped", stop_after=7)
-    assert same(train(config("augment=alexnet", "diagnostics=on"), tmp_path / "stopped"), plain)
+        train(looked, tmp_path / "stopped", stop_after=7)
+    assert same(weights(train(looked, tmp_path / "stopped")), plain)
     assert rows(tmp_path / "stopped") == rows(tmp_path / "on")
 
 
 def test_gradient_and_update_are_those_of_a_step_by_hand(config, tmp_path):
     """All of train in one batch, plain SGD: the update is the rate times the gradient."""
-    settings = ["data.batch_size=12", "optim.momentum=0.0", "model.dropout=0.0"]
-    cfg = config(*settings, "trainer.max_epochs=1", "diagnostics=on", "model.width=2.0")
+    settings = ["data.batch_size=12", "data.load_size=32", "augment=none", "optim.momentum=0.0"]
+    settings += ["model.dropout=0.0", "model.width=2.0", "trainer.max_epochs=1"]
+    cfg = config(*settings, "diagnostics=on")
     data = build.data_module(cfg)
     net = build.learner(cfg, data).net
     images, targets = next(iter(data.train_dataloader()))
@@ -191,7 +156,7 @@ def test_frozen_layers_have_activations_only(compose, image_folder, tmp_path):
 
 def test_a_compiled_net_is_refused(config):
     with pytest.raises(ValueError, match="compile=true hides"):
-        build.diagnostics(config("diagnostics=on", "compile=true"), None)
+        build.optional_callbacks(config("diagnostics=on", "compile=true"), None)
 
 
 def test_the_board_gets_filters_maps_a_chart_a_quantity_and_curves_a_class(config, tmp_path):

@@ -1,6 +1,7 @@
 """Losses that are no number: the place, the rate, the gradient, and what stays on the disk."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -10,12 +11,12 @@ from src.callbacks.finite import EVERY, Finite
 from src.checkpoint_io import load
 from src.checksum import check
 from src.run_folder import LAST, read_metrics
-from tests.tiny import tiny, train
+from tests.tiny import train
 
 
 @pytest.fixture
-def config(compose, image_folder, tmp_path):
-    return lambda *more: tiny(compose, image_folder, tmp_path, "save_every_s=0", *more)
+def config(config):
+    return partial(config, "save_every_s=0")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
