@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,21 +19,20 @@ ROOT = Path(__file__).parents[1]
 QUICK = ["data.num_images=200", "data.resolution=32", "trainer.max_epochs=4", "save_every_s=0"]
 
 
-@pytest.fixture
-def environment(tmp_path):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def start_in(place, *overrides):
+    """Start `python -m src.train ...` in the folder `place`."""
+    command = [sys.executable, "-m", "src.train", *overrides]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=place, env=ENVIRONMENT, **pipes)
 
 
 @pytest.fixture
-def start(tmp_path, environment):
-    """Starts `python -m src.train ...` in an empty folder."""
-
-    def make(*overrides):
-        command = [sys.executable, "-m", "src.train", *QUICK, *overrides]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes)
-
-    return make
+def start(tmp_path):
+    """Starts a short training in an empty folder."""
+    return partial(start_in, tmp_path, *QUICK)
 
 
 def until(process, pattern):
@@ -56,18 +56,20 @@ def results(folder):
     return {k: v for k, v in metrics.items() if k not in timed}, rows
 
 
-@pytest.fixture
-def unbroken(start, tmp_path):
-    with start("hydra.run.dir=unbroken") as process:
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The folder of a run that nothing has happened to."""
+    place = tmp_path_factory.mktemp("place")
+    with start_in(place, *QUICK, "hydra.run.dir=unbroken") as process:
         print(process.stdout.read())
     assert process.returncode == 0
-    return results(tmp_path / "unbroken")
+    return place / "unbroken"
 
 
 def test_the_same_command_gives_the_same_numbers(start, tmp_path, unbroken):
     with start("hydra.run.dir=again") as process:
         process.stdout.read()
-    assert results(tmp_path / "again") == unbroken
+    assert results(tmp_path / "again") == results(unbroken)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +90,10 @@ def test_a_signal_saves_and_stops_and_a_resume_ends_as_if_nothing_had_been(
 
 
 def goes_on(tmp_path, folder, unbroken):
-    command = [sys.executable, "-m", "src.train", f"resume={folder.relative_to(tmp_path)}"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
-    assert results(folder) == unbroken
+    with start_in(tmp_path, f"resume={folder.relative_to(tmp_path)}") as process:
+        print(process.stdout.read())
+    assert process.returncode == 0
+    assert results(folder) == results(unbroken)
     assert list((tmp_path / "multirun/single").iterdir()) == [folder]
 
 
@@ -169,10 +171,10 @@ def test_a_second_process_is_refused_in_a_folder_under_way(start, tmp_path):
     assert "hydra.run.dir=run" not in told
 
 
-def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path, environment):
+def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path):
     script = Path(sys.executable).with_name("convlab")
     line = "convlab model=alex"
-    env = {**environment, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    env = {**ENVIRONMENT, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
     command = [script, "-sc", "query=bash"]
     done = subprocess.run(
         command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True
@@ -180,16 +182,16 @@ def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path, envir
     assert done.stdout.split() == ["model=alexnet", "model=alexnet_torchvision"]
 
 
-def test_help_is_short_and_imports_no_torch(tmp_path, environment):
+def test_help_is_short_and_imports_no_torch(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "src.train", "--help"]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert len(done.stdout.splitlines()) <= 25
     assert "alexnet_torchvision" in done.stdout
     assert not re.search(r"\| +(torch|lightning)$", done.stderr, re.MULTILINE)
 
 
-def test_what_metrics_json_says_is_json_a_stranger_can_read(start, tmp_path, unbroken):
-    text = (tmp_path / "unbroken/metrics.json").read_text()
+def test_what_metrics_json_says_is_json_a_stranger_can_read(unbroken):
+    text = (unbroken / "metrics.json").read_text()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["status"] == "finished"
