@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
@@ -138,9 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("multirun/check"), help="folder")
     args = parser.parse_args(arguments)
     with said_in_short():
-        with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
-            cfg = compose("train", args.settings)
-        found = examine(instantiate(cfg.data, _convert_="all"))
+        found = examine(instantiate(run_config.composed(args.settings).data, _convert_="all"))
         text, report = markdown(found), args.out / f"{found['name']}.md"
         args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(report.with_suffix(".json"), json.dumps(found, indent=1))

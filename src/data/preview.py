@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
@@ -49,9 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("multirun/preview.png"), help="PNG file")
     args = parser.parse_args(arguments)
     with said_in_short():
-        with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
-            cfg = compose("train", args.settings)
-        picture, names = preview(cfg)
+        picture, names = preview(run_config.composed(args.settings))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(args.out, format="PNG")
         print(f"rows: {', '.join(names)}")
