@@ -17,7 +17,7 @@ from src.studies.tables import markdown
 from src.studies.verdicts import VERDICTS, Judged
 
 FACTS = "verdicts.json"
-MARKS = "<!-- results -->", "<!-- /results -->"
+START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", FACTS
 Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its facts
 
@@ -83,18 +83,15 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
             shutil.copyfile(sweep.folder / name, place / name)
     found = read(target)
     done = {study["study"] for study in found.values()}
-    files = {file.stem: file.read_text("utf-8") for file in sorted(conf.glob("*.yaml"))}
-    abouts = [
-        yaml.safe_load(text).get("study", {}) for name, text in files.items() if name not in done
-    ]
+    files = [file for file in sorted(conf.glob("*.yaml")) if file.stem not in done]
+    abouts = [yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files]
     waiting = [about["question"] for about in abouts if "question" in about]
-    head = (
-        "# Published reports\n\nWritten by `python -m src.report SWEEP_DIR --publish docs/studies`."
-    )
-    write_atomically(target / "README.md", f"{head}\n\n{table(found, target, waiting)}\n")
-    before, mark, rest = readme.read_text("utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not mark or not end:
-        raise ValueError(f"{readme} has no {MARKS[0]} ... {MARKS[1]} for the list of results")
-    rows = table(found, readme.parent, waiting)
-    write_atomically(readme, f"{before}{mark}\n{rows}\n{end}{after}")
+    by = "Written by `python -m src.report SWEEP_DIR --publish docs/studies`."
+    page_of_all = f"# Published reports\n\n{by}\n\n{table(found, target, waiting)}\n"
+    write_atomically(target / "README.md", page_of_all)
+    listed = f"{START}\n{table(found, readme.parent, waiting)}\n{END}"
+    marked = re.compile(f"{START}.*?{END}", re.DOTALL)
+    text, count = marked.subn(lambda _: listed, readme.read_text("utf-8"), count=1)
+    if not count:
+        raise ValueError(f"{readme} has no {START} ... {END} for the list of results")
+    write_atomically(readme, text)

@@ -17,7 +17,7 @@ BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#aaaaaa"
 
 
 def ranked(sweep: Sweep) -> list[Run]:
-    """The finished trials, the best first."""
+    """The finished trials, the best first; by the first objective, where there are several."""
     sign = -1 if sweep.facts["directions"][0] == "maximize" else 1
     return sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))
 

@@ -165,7 +165,7 @@ def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         row["state"],
         {key: row[key] for key in keys},
         error=row.get("error") or str(ended.get("error") or ""),
-        objective=row["objective"],
+        objective=row.get("objective") or row.get("objective_0", ""),
         record=ended,
         history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
         config=hparams(settings) | classes,
