@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -18,20 +19,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def postgres(tmp_path):
-    """The URL of a PostgreSQL server of our own."""
+def postgres():
+    """The URL of a PostgreSQL server of our own, where another user may look."""
     pytest.importorskip("psycopg2")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("needs Debian's package postgresql")
-    home = tmp_path / "postgres"
-    home.mkdir()
+    home = Path(tempfile.mkdtemp(prefix="postgres-"))
     user = []
     if os.getuid() == 0:  # the server refuses to be root
         shutil.chown(home, "postgres")
-        tmp_path.chmod(0o755)
-        for parent in list(tmp_path.parents)[:2]:
-            parent.chmod(0o755)
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     tool = [*user, str(found[-1].parent / "initdb")]
     subprocess.run([*tool, "-D", str(home / "data"), "-A", "trust", "-U", "sweep"], check=True)
@@ -47,6 +44,7 @@ def postgres(tmp_path):
     yield url
     server.send_signal(signal.SIGINT)  # at once, whoever is still connected
     server.wait(30)
+    shutil.rmtree(home)
 
 
 @pytest.fixture
