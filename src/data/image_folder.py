@@ -154,6 +154,11 @@ class ImageFolderData(L.LightningDataModule):
         self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1
         self.images = torch.from_numpy(self.store.images(self.load_size)) if self.cached else None
 
+    def setup(self, stage: str | None = None) -> None:
+        """See `prepare`: for whoever hands this to a Trainer as it is."""
+        if not self.rows:
+            self.prepare()
+
     def _loader(self, side: str) -> BatchLoader:
         trainer, train = self.trainer, side == "train"
         device = trainer.strategy.root_device if trainer else torch.device("cpu")

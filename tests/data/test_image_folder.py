@@ -56,6 +56,17 @@ def test_batches_are_the_files_with_their_class(make):
     assert seen == 12
 
 
+def test_it_sets_itself_up_where_a_trainer_gets_it_as_it_is(make, image_folder, tmp_path):
+    prepared = make()
+    data = ImageFolderData(str(image_folder), **SETTINGS, cache_dir=str(tmp_path / "cache"))
+    data.setup("fit")
+    rows = data.rows
+    data.setup("test")
+    assert data.rows is rows
+    for one, other in zip(data.val_dataloader(), prepared.val_dataloader(), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
 def test_train_is_shuffled_by_its_seed_and_val_is_not(make):
     def order(loader):
         return torch.cat([images.flatten(1)[:, 0] for images, _ in loader]).tolist()
