@@ -156,7 +156,7 @@ class ImageFolderData(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """See `prepare`: for whoever hands this to a Trainer as it is."""
-        if not self.rows:
+        if not hasattr(self, "rows"):
             self.prepare()
 
     def _loader(self, side: str) -> BatchLoader:
