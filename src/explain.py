@@ -8,7 +8,6 @@ import argparse
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.table import Column, Table
@@ -73,9 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--outputs", type=int, default=5, metavar="N", help="classes (default 5)")
     args = parser.parse_args(arguments)
     with said_in_short():
-        with initialize_config_dir(str(run_config.CONF), version_base="1.3"):
-            cfg = compose("train", args.settings)
-        summary, published = explain(cfg, args.outputs)
+        summary, published = explain(run_config.composed(args.settings), args.outputs)
     console = wide_console()
     inputs = _times(summary.rows[0].input_shape)
     console.print(f"{summary.name}, images {inputs}, {summary.rows[-1].output_shape[0]} outputs\n")

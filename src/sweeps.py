@@ -20,6 +20,7 @@ from rich.table import Table
 
 from hydra_plugins._study_board import duration, wide_console
 from hydra_plugins._study_folder import BEST, LAST, size
+from src.errors import said_in_short
 from src.run_folder import is_locked
 
 ENDED = ("finished", "pruned", "failed")
@@ -151,11 +152,8 @@ def main() -> None:
     parser.add_argument("--checkpoints", action="store_true", help="clean: best.ckpt too")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     options = parser.parse_args()
-    try:
+    with said_in_short():
         sys.exit(act(options))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def act(options: argparse.Namespace) -> int:
