@@ -46,22 +46,38 @@ def config(image_folder, tmp_path_factory):
     return partial(tiny, image_folder, tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def once(runs):
+    """once(name, cfg): the folder of an unbroken run, trained when a module first asks for it."""
+    from tests.tiny import train
+
+    def make(name, cfg):
+        if not (runs / name).exists():
+            train(cfg, runs / name)
+        return runs / name
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def train_shapes(tmp_path_factory):
     """train_shapes("model=alexnet", ...) -> the folder of a short run on a few generated shapes."""
-    from src.run_folder import RunFolder
-    from src.training import Training
+    from tests.tiny import train
 
     cache = tmp_path_factory.mktemp("shapes")
     few = ["data.num_images=100", "trainer.max_epochs=1", f"cache_dir={cache}"]
 
-    def train(*overrides):
+    def make(*overrides):
         folder = tmp_path_factory.mktemp("runs") / "run"
-        with RunFolder(folder, keep=True) as run:
-            Training(composed([*few, *overrides]), run.path, run.record, trial=False).run()
+        train(composed([*few, *overrides]), folder)
         return folder
 
-    return train
+    return make
 
 
 @pytest.fixture(scope="session")

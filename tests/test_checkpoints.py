@@ -25,23 +25,17 @@ def config(config):
     return partial(config, "save_every_s=0")
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
 @pytest.fixture
-def stopped(config, runs, tmp_path):
+def stopped(config, once, runs, tmp_path):
     """A copy of a run that was stopped in its third epoch, with two checkpoints of each kind."""
     cfg = config(
         "trainer.max_epochs=3", "sched=constant", "objective=val/loss", "direction=minimize"
     )
     if not (runs / "stopped").exists():
-        train(cfg, runs / "unbroken")
         with pytest.raises(Stopped):
             train(cfg, runs / "stopped", stop_after=10)
     shutil.copytree(runs / "stopped", tmp_path / "run")
-    return cfg, tmp_path / "run", runs / "unbroken"
+    return cfg, tmp_path / "run", once("unbroken", cfg)
 
 
 def cut(path, twentieths):

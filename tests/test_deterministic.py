@@ -6,27 +6,22 @@ from functools import partial
 import pytest
 import torch
 
+from src.checkpoint_io import load
 from src.data import cache
+from src.run_folder import BEST
 from src.training import Training
 from tests.tiny import same, tiny, train, weights
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("deterministic")
+@pytest.fixture
+def config(image_folder, runs):
+    return partial(tiny, image_folder, runs, "deterministic=true")
 
 
 @pytest.fixture
-def config(image_folder, place):
-    return partial(tiny, image_folder, place, "deterministic=true")
-
-
-@pytest.fixture
-def expected(config, place):
-    """The weights of the plain run, trained once."""
-    if not (place / "weights.pt").exists():
-        torch.save(weights(train(config(), place / "plain")), place / "weights.pt")
-    return torch.load(place / "weights.pt")
+def expected(config, once):
+    """The weights of the plain run."""
+    return load(once("plain", config()) / BEST)["net"]
 
 
 def without(*names):
@@ -74,12 +69,12 @@ def test_it_changes_nothing(config, expected, tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("state", ["cold", "off"])
 def test_the_number_of_data_workers_changes_nothing(
-    config, expected, place, tmp_path, monkeypatch, workers, state
+    config, expected, runs, tmp_path, monkeypatch, workers, state
 ):
     """Images are decoded by one thread for each core."""
     monkeypatch.setattr(cache, "cores", lambda: workers)
     if state == "cold":
-        shutil.rmtree(place / ".cache")
+        shutil.rmtree(runs / ".cache")
     run = train(config(f"data.cache={'on' if state == 'cold' else 'off'}"), tmp_path / "run")
     assert same(weights(run), expected)
 

@@ -25,23 +25,6 @@ def config(config):
     return partial(config, "save_every_s=0", f"trainer.max_epochs={EPOCHS}")
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("unbroken")
-
-
-@pytest.fixture
-def once(runs):
-    """once(name, cfg): the folder of an unbroken run, trained when it is first asked for."""
-
-    def make(name, cfg):
-        if not (runs / name).exists():
-            train(cfg, runs / name)
-        return runs / name
-
-    return make
-
-
 def assert_as_unbroken(folder, unbroken):
     """Weights, history, metrics, what TensorBoard shows; nothing is left over."""
     assert same(load(folder / BEST)["net"], load(unbroken / BEST)["net"])

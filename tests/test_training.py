@@ -7,14 +7,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.checkpoint_io import load
-from src.run_folder import LAST, Stopped, read_history, read_metrics
+from src.run_folder import BEST, LAST, Stopped, read_history, read_metrics
 from src.training import Training
 from tests.tiny import BATCHES, EPOCHS, rows, same, train, weights
 
 
 @pytest.fixture
-def unbroken(config, tmp_path):
-    return weights(train(config(), tmp_path / "unbroken")), rows(tmp_path / "unbroken")
+def unbroken(config, once):
+    folder = once("plain", config())
+    return load(folder / BEST)["net"], rows(folder)
 
 
 @pytest.mark.parametrize("batch", range(1, EPOCHS * BATCHES + 1))

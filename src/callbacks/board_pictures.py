@@ -45,11 +45,7 @@ class PRCurves(L.Callback):
 
 
 class Pictures(L.Callback):
-    """Writes first-layer filters and feature maps of some val images after epochs 1, 2, 4, 8, ...
-
-    Args:
-        board: Whose file they are written to.
-    """
+    """Draws first-layer filters and feature maps of val images after epochs 1, 2, 4, 8, ..."""
 
     def __init__(self, board: TensorBoard) -> None:
         self.board = board

@@ -38,9 +38,6 @@ class Diagnostics(L.Callback):
 
     What does not apply is left out: gradients of frozen layers, activations of a layer that is
     followed by none. The steps of an epoch that is interrupted are in the checkpoint.
-
-    Args:
-        history: Whose rows the values go to.
     """
 
     def __init__(self, history: History) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 import lightning as L
@@ -31,7 +32,7 @@ class History(Checkpoint):
     def images_per_s(self) -> float | None:
         """Mean training throughput, without the first epoch, a warm-up, if there are others."""
         rates = self.rates[1:] or self.rates
-        return len(rates) / sum(1 / rate for rate in rates) if rates else None
+        return harmonic_mean(rates) if rates else None
 
     @property
     def wall_s(self) -> float:

@@ -18,11 +18,7 @@ STILL = 0.01  # largest relative change of the training loss
 
 
 class Symptoms(Checkpoint):
-    """Prints each symptom once, when it has lasted for `PATIENCE` epochs.
-
-    Args:
-        history: Whose rows hold the losses.
-    """
+    """Prints each symptom once, when it has lasted for `PATIENCE` epochs."""
 
     def __init__(self, history: History) -> None:
         self.history = history

@@ -23,7 +23,7 @@ class TensorBoard(Checkpoint):
 
     Args:
         folder: The run's folder.
-        config: The run's config, as nested plain containers; shown as text.
+        config: The run's config as YAML.
         hparams: The flat settings shown in the HParams table.
         history: Whose rows are written.
         chosen: Settings that stand in the first columns of that table.
