@@ -31,13 +31,13 @@ const count = (node, name) => [...node.querySelectorAll("*")].reduce((n, e) =>
   n + (e.matches(name) ? 1 : 0) + (e.shadowRoot ? count(e.shadowRoot, name) : 0), 0);
 return count(document, arguments[0]);
 """
-# the page's tallest scrolled part is moved up and down for two seconds: [ms between frames]
+# the largest part that scrolls is moved up and down for two seconds: [ms between frames]
 SCROLL = """
 const done = arguments[0], all = [], visit = node => node.querySelectorAll("*").forEach(e => {
   all.push(e); if (e.shadowRoot) visit(e.shadowRoot); });
 visit(document);
-const tall = all.reduce((a, b) =>
-  b.scrollHeight - b.clientHeight > a.scrollHeight - a.clientHeight ? b : a);
+const area = e => e.scrollHeight > e.clientHeight + 200 ? e.clientHeight * e.clientWidth : 0;
+const tall = all.reduce((a, b) => area(b) > area(a) ? b : a);
 const times = [], begin = performance.now();
 const frame = now => {
   times.push(now);
