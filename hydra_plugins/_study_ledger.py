@@ -6,9 +6,6 @@ takeover is its step from RUNNING to FAIL (each succeeds for one caller only), f
 WAITING attempt with the same number; of two equal attempts the lower trial number counts.
 """
 
-import os
-import socket
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hydra_plugins._study_search import from_override
 from hydra_plugins._study_space import Cell, folder_name
 from hydra_plugins._study_storage import FlockLock, get_lock_file, open_storage
-
-LEASE_S = 60.0  # a worker on another machine that shows no sign of life for so long is dead
+from hydra_plugins._study_workers import Worker
 
 
 @dataclass
@@ -84,12 +80,10 @@ class Ledger:
         self.records: dict[int, Record] = {}
         self.by_identity: dict[str, int] = {}  # the lowest number that has it
         self.mine: set[int] = set()  # trial ids that this worker runs
-        self.worker = worker_name()
+        self.worker = Worker(self.study)
         self._study_id = self.storage.get_study_id_from_name(name)
         self._seen: list[FrozenTrial] = []
         self._changed: dict[int, Record] = {}
-        self._signs: dict[str, tuple[Any, float]] = {}
-        self._beat = -LEASE_S
         self.sync()
 
     def sync(self) -> None:
@@ -200,7 +194,7 @@ class Ledger:
         """Take a waiting cell; True for one worker only."""
         trial_id = record.trial._trial_id
         try:
-            self.storage.set_trial_user_attr(trial_id, f"worker:{self.worker}", True)
+            self.storage.set_trial_user_attr(trial_id, f"worker:{self.worker.name}", True)
             won = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             won = False
@@ -214,7 +208,7 @@ class Ledger:
     ) -> Any:
         """A new trial of a search, already claimed, with the sampler's parameters."""
         claimed = optuna.trial.create_trial(
-            state=TrialState.RUNNING, user_attrs={f"worker:{self.worker}": True}
+            state=TrialState.RUNNING, user_attrs={f"worker:{self.worker.name}": True}
         )
         trial_id = self.storage.create_new_trial(self._study_id, claimed)
         self.mine.add(trial_id)
@@ -257,13 +251,13 @@ class Ledger:
 
     def abandoned(self) -> list[Record]:
         """The records that count as running, and whose worker is dead."""
-        self._show_life()
+        self.worker.show_life()
         return [
             record
             for record in self.records.values()
             if record.trial.state is TrialState.RUNNING
             and record.trial._trial_id not in self.mine
-            and not any(self._alive(worker) for worker in _workers(record.trial))
+            and not any(self.worker.knows_alive(worker) for worker in _workers(record.trial))
         ]
 
     def take_over(self, record: Record) -> bool:
@@ -279,55 +273,10 @@ class Ledger:
         self.again(record, "interrupted")
         return True
 
-    def _show_life(self) -> None:
-        if time.monotonic() - self._beat > LEASE_S / 4:
-            self._beat = time.monotonic()
-            self.study.set_user_attr(f"worker:{self.worker}", time.time())
-
-    def _alive(self, worker: str) -> bool:
-        """Whether `worker` lives: by its process here, elsewhere by signs of life."""
-        if worker == self.worker:
-            return False  # it would be in `mine`
-        if worker.split("|")[:2] == self.worker.split("|")[:2]:
-            pid, _, started = worker.split("|", 2)[2].partition("|")
-            return process_start(int(pid)) == started
-        sign = self.study.user_attrs.get(f"worker:{worker}")
-        known = self._signs.get(worker)
-        if known is None or known[0] != sign:
-            self._signs[worker] = (sign, time.monotonic())
-            return True
-        return time.monotonic() - known[1] < LEASE_S
-
 
 def _workers(trial: FrozenTrial) -> list[str]:
     """Those who wanted the trial; its owner is among them."""
     return [key.removeprefix("worker:") for key in trial.user_attrs if key.startswith("worker:")]
-
-
-def worker_name() -> str:
-    """This process among all on all machines: host, boot and process namespace, pid, start."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        place = f"{boot}-{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        place = "local"
-    return f"{socket.gethostname()}|{place}|{os.getpid()}|{process_start(os.getpid())}"
-
-
-def process_start(pid: int) -> str:
-    """When `pid` was started, as the system counts; empty when there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    except OSError:
-        pass
-    if os.path.isdir("/proc/self"):
-        return ""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return ""
-    return "unknown"
 
 
 def as_floats(objective: Any) -> list[float] | None:

@@ -5,10 +5,11 @@ The same command again goes on where the last one stopped, however it stopped; a
 what is new. A job is anything that leaves `metrics.json` in its folder, written last, with `status`
 and `objective`, and that holds a `flock` on `.lock` meanwhile.
 
-To read on: `_study_space` makes cells of a command line (`_study_search`: of a sampler);
-`_study_run` is the loop. In it, `_study_ledger` says whose a cell is, kept by `_study_storage`;
-`_study_flights` are the runs under way; `_study_folder` and `_study_judge` say how one ended,
-`_study_board` what a user sees; `_study_start` is about going on with an earlier command.
+To read on: `_study_space` makes cells of a command line (`_study_search`: of a sampler), and
+`_study_run` is the loop. In it, `_study_ledger` says whose a cell is (`_study_workers`: who lives;
+`_study_storage`: where that is kept), `_study_flights` are the runs under way, `_study_folder` and
+`_study_judge` say how one ended, `_study_board` what a user sees. `_study_start` goes on with an
+earlier command.
 """
 
 import importlib

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from hydra_plugins import _study_ledger
+from hydra_plugins import _study_workers
 from hydra_plugins._study_board import Board, read_csv
 from hydra_plugins._study_ledger import Ledger
 from hydra_plugins._study_search import distributions
@@ -218,11 +218,11 @@ def test_two_machines_that_enter_a_cell_at_once_make_one_record(ledger, monkeypa
 
 def test_of_two_takeovers_one_counts(ledger, monkeypatch):
     dead = ledger()
-    dead.worker = "host|boot|3|3"
+    dead.worker.name = "host|boot|3|3"
     dead.claim(dead.records[0])
-    monkeypatch.setattr(_study_ledger, "process_start", lambda pid: "")  # every process is dead
+    monkeypatch.setattr(_study_workers, "process_start", lambda pid: "")  # every process is dead
     one, two = ledger(), ledger()
-    one.worker, two.worker = "host|boot|1|1", "host|boot|2|2"
+    one.worker.name, two.worker.name = "host|boot|1|1", "host|boot|2|2"
     dead_again = [view.abandoned()[0] for view in (one, two)]
     assert one.take_over(dead_again[0])
     assert not two.take_over(dead_again[1])
@@ -232,18 +232,18 @@ def test_of_two_takeovers_one_counts(ledger, monkeypatch):
 
 def test_another_machines_worker_is_dead_when_it_shows_no_life(ledger, monkeypatch):
     far, near = ledger(), ledger()
-    far.worker = "elsewhere|boot|1|1"
+    far.worker.name = "elsewhere|boot|1|1"
     far.claim(far.records[0])
     near.sync()
     clock = [1000.0]
-    monkeypatch.setattr(_study_ledger.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_study_workers.time, "monotonic", lambda: clock[0])
     assert near.abandoned() == []  # seen for the first time
-    clock[0] += _study_ledger.LEASE_S / 2
-    far._show_life()
+    clock[0] += _study_workers.LEASE_S / 2
+    far.worker.show_life()
     assert near.abandoned() == []
-    clock[0] += _study_ledger.LEASE_S * 0.9
+    clock[0] += _study_workers.LEASE_S * 0.9
     assert near.abandoned() == []
-    clock[0] += _study_ledger.LEASE_S * 0.2
+    clock[0] += _study_workers.LEASE_S * 0.2
     assert [record.number for record in near.abandoned()] == [0]
 
 
@@ -290,9 +290,9 @@ def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     assert holder.stdout.readline() == b"held\n"
     holder.kill()
     holder.wait()
-    begin = _study_ledger.time.monotonic()
+    begin = _study_workers.time.monotonic()
     Ledger(path, "s", ["minimize"], tmp_path).add(CELLS, {"seed": ["0", "1", "2"]})
-    assert _study_ledger.time.monotonic() - begin < 1
+    assert _study_workers.time.monotonic() - begin < 1
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40, 10_000])
