@@ -94,7 +94,12 @@ class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
     As a context manager it locks the folder, keeps what is printed in train.log, and records how
-    the run ended. While `keep` is False, a failure removes what was made instead.
+    the run ended. Before its `start`, a failure takes a new folder away, and leaves that of a run
+    that was to go on as it was.
+
+    Args:
+        path: The folder.
+        keep: Start at once: failures of the preparations are on record too.
 
     Raises:
         RuntimeError: Another process is training in this folder.
@@ -113,7 +118,8 @@ class RunFolder:
         self.held = held
         for left in self.path.rglob(".*.tmp"):  # by a process that was killed
             left.unlink()
-        (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
+        if self.keep:
+            self.start()
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = (
@@ -121,6 +127,11 @@ class RunFolder:
             for stream in self.streams
         )
         return self
+
+    def start(self) -> None:
+        """From here on the run is under way; whatever happens, how it ends is on record."""
+        self.keep = True
+        (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         """Record how the run ended. Being pruned is no error: it ends here."""
@@ -132,7 +143,7 @@ class RunFolder:
                     self.log.write("".join(traceback.format_exception(error)))
                     self.log.flush()
                 self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
-            else:
+            elif not (self.path / CONFIG).exists():  # a new folder
                 self._remove()
         finally:
             sys.stdout, sys.stderr = self.streams
@@ -147,7 +158,7 @@ class RunFolder:
 
     def _remove(self) -> None:
         """Take away what a run that never started has made."""
-        for name in (LOG, CONFIG, LOCK):
+        for name in (LOG, LOCK):
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()

@@ -58,7 +58,7 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
         return Training(cfg, folder, {}, trial=trial).run()
     with RunFolder(folder, keep=trial) as run, explained(cfg.data.batch_size, cfg.data.resolution):
         training = Training(cfg, run.path, run.record, trial=trial)
-        run.keep = True  # whatever happens from here on
+        run.start()
         return training.run()
     return run.record.get("objective")  # pruned
 

@@ -37,7 +37,7 @@ class Training:
         trial: Whether it is one of a sweep, which keeps no last.ckpt once it has finished.
 
     Raises:
-        ValueError: A setting that cannot work.
+        ValueError: A setting that cannot work, or a checkpoint of other data or of another net.
         FileNotFoundError: The data set is not there.
     """
 
@@ -65,6 +65,7 @@ class Training:
             about={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
         )
         self.trainer = self._trainer()
+        self.resumed = self._to_resume()
 
     def _trainer(self) -> L.Trainer:
         cfg, history = self.cfg, self.history
@@ -97,8 +98,7 @@ class Training:
             provenance.keep_patch(self.folder)
             self._announce()
         try:
-            resumed = self._to_resume()
-            self.trainer.fit(self.learner, self.data, ckpt_path=resumed, weights_only=True)
+            self.trainer.fit(self.learner, self.data, ckpt_path=self.resumed, weights_only=True)
             self.checkpoints.finish(self.trainer)
             self.learner.net.load_state_dict(self.checkpoints.best["net"])
             tested = self.trainer.test(self.learner, self.data, verbose=False)[0]

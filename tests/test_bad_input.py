@@ -1,6 +1,7 @@
 """Bad input through the command line: one or two lines, exit code 1, and nothing left behind."""
 
 import re
+import shutil
 import sys
 
 import pytest
@@ -100,6 +101,37 @@ def test_a_class_without_images_is_named(command, broken, capfd):
     with pytest.raises(SystemExit):
         command(f"data.root={broken}", "data.on_broken=skip")
     assert "empty" in capfd.readouterr().err
+
+
+def contents(run):
+    """Every file but train.log, which may say more."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name != "train.log"]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (shutil.rmtree, "no folder"),
+        (
+            lambda images: (images / "red/0.png").unlink(),
+            "on other data: its fingerprint",
+        ),
+    ],
+)
+def test_a_resume_on_other_data_leaves_the_run_as_it_was(
+    command, tmp_path, image_folder, monkeypatch, capfd, harm, message
+):
+    images, run = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(image_folder, images)
+    command(f"data.root={images}", f"hydra.run.dir={run}")
+    before = contents(run)
+    harm(images)
+    monkeypatch.setattr(sys, "argv", ["train", f"resume={run}", "trainer.max_epochs=2"])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capfd.readouterr().err
+    assert contents(run) == before
 
 
 def test_a_run_folder_that_cannot_be_written_is_said(command, capfd):

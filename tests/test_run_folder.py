@@ -120,3 +120,14 @@ def test_metrics_json_appears_whole_or_not_at_all(tmp_path):
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert read_metrics(tmp_path) is None
+
+
+def test_a_run_that_cannot_go_on_is_left_as_it_was(tmp_path):
+    with RunFolder(tmp_path, keep=True) as folder:
+        folder.record["objective"] = 0.5
+        (tmp_path / "config.yaml").write_text("act: relu")
+        print("an epoch")
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="no data"), RunFolder(tmp_path, keep=False):
+        raise ValueError("no data")
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == before
