@@ -109,14 +109,10 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Pat
 class DurableCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints, through `save` and `load`."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """See `save`."""
         save(checkpoint, Path(path))
 
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: Any, map_location: Any = None, *_: Any, **__: Any) -> Any:
         """See `load`."""
         return load(Path(path), map_location or "cpu")

@@ -27,20 +27,15 @@ def whole(path: Path, *, keep: Path | None = None) -> Iterator[IO[bytes]]:
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if os.name == "posix":  # the rename, too, has to survive a power cut
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     except OSError as error:
         if error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -26,13 +26,9 @@ def fingerprint(config: dict[str, Any]) -> dict[str, str]:
 
 def _files(root: Path) -> list[str]:
     """Name and size of every visible file below `root`."""
-    return [
-        f"{os.path.relpath(os.path.join(path, name), root)} "
-        f"{os.path.getsize(os.path.join(path, name))}"
-        for path, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    ]
+    found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    visible = [path for path in found if not os.path.basename(path).startswith(".")]
+    return [f"{os.path.relpath(path, root)} {os.path.getsize(path)}" for path in visible]
 
 
 def estimate(config: dict[str, Any]) -> tuple[int, int]:
