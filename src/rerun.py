@@ -26,7 +26,7 @@ def rerun(old: Path, new: Path) -> bool:
 
     Raises:
         FileNotFoundError: `old` is no run folder.
-        ValueError: It has not finished, or its config is not to be trusted.
+        ValueError: It has not finished, its config is not to be trusted, or `new` exists.
     """
     cfg = run_config.read(old)
     before = read_metrics(old)
@@ -39,6 +39,8 @@ def rerun(old: Path, new: Path) -> bool:
     if int(os.environ.get("LOCAL_RANK", 0)):  # of a run on several devices
         Training(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
         return True
+    if new.exists():
+        raise ValueError(f"{new} exists: --into takes the name of a new folder")
     os.environ[RANK_0_FOLDER] = str(new.absolute())
     with RunFolder(new, keep=True) as run:
         training = Training(cfg, new, run.record, trial=True)

@@ -88,6 +88,13 @@ def test_what_cannot_be_repeated_is_said(run, tmp_path, monkeypatch, capsys, har
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_that_exists_is_left_as_it_is(run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="exists: --into takes the name of a new folder"):
+        rerun.rerun(run, run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 # -- provenance
 
 
