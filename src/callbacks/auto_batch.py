@@ -104,12 +104,12 @@ class _State:
 
     def restore(self) -> None:
         """Put it back, and give unused memory back to the system."""
+        gc.collect()  # what the failed attempt held, and refers to itself
         for name, p in self.learner.named_parameters():
             p.grad = self.gradients[name].clone() if name in self.gradients else None
         kept = {name: tensor.clone() for name, tensor in self.kept.items()}  # it may come twice
         self.learner.load_state_dict(kept, strict=False)
         torch.set_rng_state(self.cpu)
-        gc.collect()  # what refers to itself too
         give_back()
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
