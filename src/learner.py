@@ -58,7 +58,7 @@ class Learner(L.LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
         """The mean loss of a batch [], and its outputs [N, num_outputs]."""
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
-        outputs = self.net(images).float()  # [N, num_outputs]; the loss in full precision
+        outputs = self.net(images.to(self.dtype)).float()  # [N, num_outputs]; the loss in float32
         loss = self.task.loss(outputs, targets)
         mean, meters = self.meters(split)
         mean.update(loss.detach(), weight=len(images))

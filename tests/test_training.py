@@ -4,6 +4,7 @@ import csv
 import shutil
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from src.checkpoint_io import load
@@ -179,3 +180,16 @@ def test_tensorboard_is_not_told_where_the_sweep_is_kept(config, tmp_path):
     cfg = config()
     cfg.trial = {"storage": "postgresql://me:secret@host/db", "study": "s", "number": 0}
     assert "secret" not in Training(cfg, tmp_path, {}, trial=True).board.config
+
+
+@pytest.mark.parametrize(("precision", "rel"), [("64-true", 1e-5), ("bf16-true", 0.02)])
+def test_weights_of_another_type_train_alike(config, runs, once, tmp_path, precision, rel):
+    """At the first epoch; float64 is the reference for float32."""
+    expected = read_history(once("plain", config("model.dropout_at=none")))[0]
+    cfg = config("model.dropout_at=none", f"trainer.precision={precision}")
+    kept = weights(train(cfg, tmp_path / "run"))
+    wanted = {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
+    assert {tensor.dtype for tensor in kept.values()} == {wanted}
+    found = read_history(tmp_path / "run")[0]
+    for name in ("train/loss", "val/loss"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), rel=rel)
