@@ -22,7 +22,11 @@ METRICS, LOCK = "metrics.json", ".lock"
 LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
 BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
 KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
-ASKED_TO_DIE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+ASKED_TO_DIE = {
+    -getattr(signal, name)
+    for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)  # Windows has two of them
+}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -111,7 +111,8 @@ class Run:
         try:
             self._run()
             return self._close()
-        except OSError as error:  # the runs in flight see that their sweeper ends, and stop too
+        except OSError as error:
+            self.flights.stop()  # this process ends when they have
             raise ValueError(
                 f"cannot write {self.folder}: {error.strerror}; then the same command goes on"
             ) from error

@@ -73,10 +73,12 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     """Keyword arguments of Lightning's Trainer.
 
     Raises:
-        ValueError: There is nothing to train.
+        ValueError: There is nothing to train, or what a run does itself is to be done otherwise.
     """
     options: dict[str, Any] = {**dict.fromkeys(OURS, False), "num_sanity_val_steps": 0}
     options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
+    if taken := sorted((options.keys() - {"num_sanity_val_steps"}) & cfg.trainer.keys()):
+        raise ValueError(f"trainer.{taken[0]} cannot be set: a run does that in its own way")
     options |= cfg.trainer
     del options["auto_batch"]
     if options["max_epochs"] < 1:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -49,8 +50,16 @@ def images_in(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
-            if path.suffix[1:].lower() in EXTENSIONS and path.is_file():  # no pipe: it would hang
+            if path.name.rpartition(".")[2].lower() in EXTENSIONS and not _is_special(path):
                 yield path
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe or a device, which would hang; what cannot be seen is named later."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def named(what: str) -> tuple[Iterable[Path], int | None]:

@@ -2,6 +2,7 @@
 
 Writes report.md, report.html, summary.csv, verdicts.json and plots/ into the sweep's folder, from
 nothing but what is there; finished or not. A folder of sweeps gets an index of all of them.
+What draws and tests is imported late: `--help` answers at once, and no sweep fails for it.
 """
 
 import argparse
@@ -9,21 +10,26 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from src.errors import said_in_short
 from src.run_folder import write_atomically
-from src.studies import curves, dots, html, index, page, search, tables, verdicts
-from src.studies.cells import cells
-from src.studies.sweep import Sweep, load
+
+if TYPE_CHECKING:
+    from src.studies.sweep import Sweep
 
 
-def write(folder: Path) -> Sweep:
+def write(folder: Path) -> "Sweep":
     """Write the report of the sweep in `folder`.
 
     Raises:
         FileNotFoundError: It is no sweep.
         ValueError: Its runs cannot be compared, or its study makes no sense.
     """
+    from src.studies import curves, dots, html, index, page, search, tables, verdicts
+    from src.studies.cells import cells
+    from src.studies.sweep import load
+
     sweep = load(folder)
     judged = verdicts.judge(sweep)
     found = cells(sweep)
@@ -67,6 +73,8 @@ def act(folders: list[Path], target: Path | None) -> int:
     Returns:
         How many sweeps of a folder of sweeps could have no report.
     """
+    from src.studies import index
+
     sweeps, failed = [], 0
     for folder in folders:
         below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))

@@ -116,8 +116,9 @@ class RunFolder:
         if held is None:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
-        for left in self.path.rglob(".*.tmp"):  # by a process that was killed
-            left.unlink()
+        for place in (self.path, (self.path / LAST).parent):
+            for left in place.glob(".*.tmp"):  # by a process that was killed
+                left.unlink(missing_ok=True)
         if self.keep:
             self.start()
         self.log = (self.path / LOG).open("a", encoding="utf-8")

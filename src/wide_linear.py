@@ -20,21 +20,28 @@ def use_onednn(net: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for layer in net.modules():
-        if type(layer) is nn.Linear and layer.weight.numel() >= WIDE:
+        wide = type(layer) is nn.Linear and layer.weight.numel() >= WIDE
+        if wide and layer.bias is not None:  # the sum with it is no view, which may be overwritten
             layer.__class__ = WideLinear
 
 
 class WideLinear(nn.Linear):
-    """`nn.Linear`, by another way where a batch [N, I] on the CPU is to be differentiated."""
+    """`nn.Linear`, by another way where a float32 batch [N, I] on a CPU is to be differentiated.
+
+    Half precision stays PyTorch's: it asks oneDNN itself, and knows which processors can.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Features [N, I] -> [N, O]."""
-        if input.device.type != "cpu" or input.ndim != 2 or not torch.is_grad_enabled():
+        single = input.dtype == self.weight.dtype == torch.float32
+        if not single or input.ndim != 2 or input.device.type != "cpu" or _plain():
             return super().forward(input)
-        autocast = torch.is_autocast_enabled("cpu")
-        dtype = torch.get_autocast_dtype("cpu") if autocast else self.weight.dtype
-        outputs: Tensor = _Product.apply(input.to(dtype), self.weight.to(dtype))
-        return outputs if self.bias is None else outputs + self.bias.to(dtype)
+        outputs: Tensor = _Product.apply(input, self.weight)
+        return outputs + self.bias
+
+
+def _plain() -> bool:
+    return torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled()
 
 
 class _Product(torch.autograd.Function):

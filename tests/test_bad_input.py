@@ -40,6 +40,7 @@ BAD = {
     "data.batch_size=500": r"data.batch_size=500 is more than the 12 images of train",
     "optim.lr=0": r"optim.lr=0: must be greater than 0",
     "optim.lr=-1": r"[Ii]nvalid learning rate: -1",
+    "+trainer.plugins=[]": r"trainer.plugins cannot be set",
     "trainer.max_epochs=0": r"trainer.max_epochs=0: must be at least 1",
     "model=alexnet data.resolution=7": r"resolution=7 is too small.*smallest that works is \d+",
     "trainer.precision=3bit": r"3bit",

@@ -182,6 +182,12 @@ def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path):
     assert done.stdout.split() == ["model=alexnet", "model=alexnet_torchvision"]
 
 
+def test_a_report_is_drawn_only_when_it_is_asked_for():
+    code = "import sys, src.report; print('matplotlib' in sys.modules, 'scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False False\n"
+
+
 def test_help_is_short_and_imports_no_torch(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "src.train", "--help"]
     done = subprocess.run(

@@ -99,6 +99,16 @@ def test_paths_come_from_standard_input(run, images, monkeypatch):
     assert code == 1
 
 
+def test_what_a_folder_has_is_an_image_or_named(run, images):
+    (images / "dangling.png").symlink_to("nowhere")
+    (images / "loop.png").symlink_to("loop.png")
+    code, out, err = run(str(images), "--format", "jsonl", "--top", "1")
+    assert "dangling.png: No such file" in err
+    assert "loop.png: Too many levels" in err
+    assert "pipe.png" not in out + err
+    assert code == 1
+
+
 def test_any_number_of_images_is_streamed(class_run, images):
     """An endless folder gives its first predictions; few images are read ahead."""
     taken = itertools.count()

@@ -131,3 +131,15 @@ def test_a_run_that_cannot_go_on_is_left_as_it_was(tmp_path):
     with pytest.raises(ValueError, match="no data"), RunFolder(tmp_path, keep=False):
         raise ValueError("no data")
     assert {path: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_only_its_own_unfinished_files_go(tmp_path):
+    """Below it may be a cache that another process fills at this moment."""
+    others = [tmp_path / ".cache/x/.images.1.tmp", tmp_path / "run/checkpoints/.last.ckpt.1.tmp"]
+    own = [tmp_path / ".metrics.json.1.tmp", tmp_path / "checkpoints/.last.ckpt.1.tmp"]
+    for path in (*others, *own):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    with RunFolder(tmp_path, keep=True):
+        pass
+    assert [path.exists() for path in (*others, *own)] == [True, True, False, False]

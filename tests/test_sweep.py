@@ -159,6 +159,18 @@ def test_differences_name_the_key():
     assert differences(old, new) == ["a.c: 2 -> 4", "d: 3 -> absent", "e: absent -> 5"]
 
 
+def test_it_is_imported_where_signals_are_few():
+    """As on Windows, which has no flock either."""
+    code = """
+import signal, sys
+for name in ("SIGKILL", "SIGHUP"):
+    delattr(signal, name)
+sys.modules["fcntl"] = None
+import hydra_plugins._study_run, hydra_plugins.process_launcher
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_gpus_are_dealt():
     assert deal(["0", "1", "2"], 1, 1) == ["0", "1", "2"]
     assert deal(["0", "1"], 2, 1) == ["0", "1", "0", "1"]

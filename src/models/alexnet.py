@@ -93,7 +93,10 @@ class AlexNet(ConvNet):
         maps, side = feature_map(self.features, in_channels, resolution)
         sides = {"adaptive": min(side, MAP_OF_HEAD), "none": side, "gap": 1}
         side = choose("pool_before_head", pool_before_head, sides)
-        self.avgpool = nn.AdaptiveAvgPool2d(side)  # [N, maps, side, side]
+        kept = pool_before_head == "none"  # pooling to its own side has no deterministic CUDA code
+        self.avgpool = (
+            nn.Identity() if kept else nn.AdaptiveAvgPool2d(side)
+        )  # [N, maps, side, side]
         on_head = dropout if "fc" in places else 0.0
         self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
         self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")

@@ -65,13 +65,19 @@ class Summary:
 
     @property
     def last_map(self) -> tuple[int, ...]:
-        """(channels, height, width) of the feature map in front of the head, or of `avgpool`."""
+        """(channels, height, width) of the feature map in front of the head, or of `avgpool`.
+
+        Empty for a net that has none.
+        """
         seen = [(row.input_shape, row.output_shape if row.step else ()) for row in self.rows]
-        return [shape for shapes in seen for shape in shapes if len(shape) == 3][-1]
+        maps = [shape for shapes in seen for shape in shapes if len(shape) == 3]
+        return maps[-1] if maps else ()
 
     @property
     def junction(self) -> str:
         """From the last feature map to the first linear layer: "1x1x256 -> fc 4096"."""
+        if not self.last_map:
+            return ""
         channels, height, width = self.last_map
         text = f"{height}x{width}x{channels}"
         for row in self.rows:
@@ -91,11 +97,11 @@ class Summary:
             f"{self.name} {short(self.params)} parameters{frozen}",
             f"{short(self.neurons)} neurons",
             f"{self.weight_layers} weight layers",
-            f"feature maps {'-'.join(map(str, sizes))}",
+            f"feature maps {'-'.join(map(str, sizes))}" if sizes else "",
             self.junction,
             *self.notes,
         ]
-        return ", ".join(parts)
+        return ", ".join(filter(None, parts))
 
 
 def short(count: int) -> str:

@@ -74,3 +74,17 @@ def test_rows_of_a_net_that_calls_a_layer_twice():
     ]
     assert (found.params, found.trainable) == (182, 86)
     assert "182 parameters (86 trained)" in found.headline()
+
+
+def test_a_net_without_feature_maps():
+    class Perceptron(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3 * 16 * 16, 5)
+
+        def forward(self, images):
+            return self.layer(images.flatten(1))
+
+    summary = summarize(Perceptron(), in_channels=3, resolution=16)
+    assert summary.headline() == "Perceptron 4K parameters, 5 neurons, 1 weight layers"
+    assert (summary.last_map, summary.junction) == ((), "")
