@@ -185,7 +185,7 @@ def test_tensorboard_is_not_told_where_the_sweep_is_kept(config, tmp_path):
 @pytest.mark.parametrize(("precision", "rel"), [("64-true", 1e-5), ("bf16-true", 0.02)])
 def test_weights_of_another_type_train_alike(config, runs, once, tmp_path, precision, rel):
     """At the first epoch; float64 is the reference for float32."""
-    expected = read_history(once("plain", config("model.dropout_at=none")))[0]
+    expected = read_history(once("no dropout", config("model.dropout_at=none")))[0]
     cfg = config("model.dropout_at=none", f"trainer.precision={precision}")
     kept = weights(train(cfg, tmp_path / "run"))
     wanted = {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
