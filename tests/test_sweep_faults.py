@@ -30,7 +30,7 @@ def steps_taken(folder):
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("how", ["alone", "group", "all"])
-def test_sweep_killed_at_any_moment(tmp_path, how, seed):
+def test_sweep_killed_at_any_moment(tmp_path, hit, how, seed):
     process = start(tmp_path, *GRID)
     if seed % 4:  # mostly while runs are under way; each fourth time anywhere from the start
         wait_until(lambda: steps_taken(tmp_path) > 0)
@@ -38,7 +38,8 @@ def test_sweep_killed_at_any_moment(tmp_path, how, seed):
     else:
         time.sleep(seeded_moment(seed, 0.0, 3.0))
     kill(process, how)
-    print(f"killed {how} after {steps_taken(tmp_path)} steps")
+    whom = {"alone": "the sweeper", "group": "its group", "all": "all that it started"}[how]
+    hit(f"SIGKILL of {whom} {'under way' if steps_taken(tmp_path) else 'before a first step'}")
     code, text = sweep(tmp_path, *GRID)
     assert code == 0, text
     assert_done_once(tmp_path, 6, kills=1)
@@ -46,7 +47,7 @@ def test_sweep_killed_at_any_moment(tmp_path, how, seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_run_killed(tmp_path, seed):
+def test_run_killed(tmp_path, hit, seed):
     process = start(tmp_path, *GRID)
     wanted = 1 + int(seeded_moment(seed, 0, 12))
     wait_until(lambda: steps_taken(tmp_path) >= wanted)
@@ -54,6 +55,7 @@ def test_run_killed(tmp_path, seed):
     living = [pid for pid in pids if pid in marked(process.mark)]
     for pid in living[:1]:
         os.kill(pid, signal.SIGKILL)
+        hit(f"SIGKILL of a run when {wanted} of 18 steps were taken")
     code = process.wait(60)
     if code:  # the others went on; the same command goes on with this one
         assert states(tmp_path) == {"finished": 5, "interrupted": 1}
@@ -70,7 +72,7 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_a_named_point(tmp_path, point, seed):
+def test_killed_at_a_named_point(tmp_path, hit, point, seed):
     once = tmp_path / "hit"
     env = {
         "TOY_KILL": point,
@@ -84,7 +86,7 @@ def test_killed_at_a_named_point(tmp_path, point, seed):
     process = start(tmp_path, *GRID, app="tests.sweep.killed_app", **env)
     process.wait(60)
     assert once.exists(), f"{point} was never reached"
-    print(f"hit: {point}")
+    hit(f"SIGKILL of the sweeper or a run at the point: {point}")
     begin = time.monotonic()
     code, text = sweep(tmp_path, *GRID)
     assert code == 0, text
