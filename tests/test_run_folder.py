@@ -26,9 +26,9 @@ from src.run_folder import lock
 held = lock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
+    print(os.getpid(), flush=True)  # the fork is over for it, not only for its parent
     sys.stdin.read()      # outlives its parent, and must not keep the lock
     os._exit(0)
-print(child, flush=True)
 sys.stdin.read()
 """
 
