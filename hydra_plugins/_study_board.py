@@ -1,23 +1,22 @@
-"""What a sweep shows: the plan before it starts, a live table, trials.csv."""
+"""What a sweep shows: the plan before it starts, a live table, the end."""
 
-import csv
-import io
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hydra_plugins._study_console import duration, wide_console
+from hydra_plugins._study_csv import TrialsCsv
 from hydra_plugins._study_flights import Flight
-from hydra_plugins._study_folder import write_atomically
-from hydra_plugins._study_ledger import Record, as_floats
+from hydra_plugins._study_folder import as_floats
+from hydra_plugins._study_record import ENDED, Record
 
 SHOWN = 40  # rows of a table that a person still reads
 
@@ -29,15 +28,13 @@ class Board:
         folder: The sweep's folder.
         keys: The axes.
         directions: `minimize` or `maximize`, one for each objective.
-        jobs: Runs in flight at a time.
     """
 
-    def __init__(
-        self, folder: Path, keys: Sequence[str], directions: Sequence[str], jobs: int
-    ) -> None:
-        self.folder, self.keys, self.directions, self.jobs = folder, keys, directions, jobs
+    def __init__(self, folder: Path, keys: Sequence[str], directions: Sequence[str]) -> None:
+        self.folder, self.directions = folder, directions
+        self.jobs = 1  # runs in flight at a time
         self.console = wide_console()
-        self.rows: dict[int, str] = {}
+        self.csv = TrialsCsv(folder, keys, len(directions))
         self.records: dict[int, Record] = {}
         self._states: Counter[str] = Counter()
         self._known: dict[int, str] = {}
@@ -48,43 +45,13 @@ class Board:
         """Take in what has changed, and keep trials.csv true."""
         dirty = False
         for record in changed:
-            row = self._row(record)
-            dirty = dirty or self.rows.get(record.number) != row
-            self.rows[record.number] = row
+            dirty = self.csv.take_in(record) or dirty
             self.records[record.number] = record
             self._states[self._known.get(record.number, "")] -= 1
             self._known[record.number] = record.state
             self._states[record.state] += 1
         if dirty:
-            self.write_csv()
-
-    def write_csv(self) -> None:
-        """Write trials.csv: one row a trial."""
-        names = ["objective"] if len(self.directions) == 1 else self._objective_names()
-        head = _line(["number", "state", *self.keys, *names, "wall_s", "folder", "error"])
-        body = "".join(self.rows[number] for number in sorted(self.rows))
-        write_atomically(self.folder / "trials.csv", head + body)
-
-    def _objective_names(self) -> list[str]:
-        return [f"objective_{index}" for index in range(len(self.directions))]
-
-    def _row(self, record: Record) -> str:
-        result = record.result
-        values = {key.lstrip("+"): value for key, value in record.values.items()}
-        found = as_floats(result.get("objective")) or []
-        objective = [*found, *[""] * len(self.directions)][: len(self.directions)]
-        wall = result.get("wall_s")
-        return _line(
-            [
-                record.number,
-                record.state,
-                *[values.get(key, "") for key in self.keys],
-                *objective,
-                "" if wall is None else round(wall, 3),
-                record.folder,
-                result.get("error") or "",
-            ]
-        )
+            self.csv.write()
 
     def plan(self, to_run: int, disk: int | None) -> str:
         """What a sweep is about to do, in one line or two."""
@@ -93,7 +60,7 @@ class Board:
         seconds = median(walls) * to_run / self.jobs if walls else None
         took = f"about {duration(seconds)}" if seconds is not None else "unknown until one has run"
         space = f"about {disk / 1e9:.2g} GB" if disk is not None else "unknown until one has run"
-        cells = f"{len(self.rows)} cells ({states}), {to_run} to run, {self.jobs} at a time"
+        cells = f"{len(self.records)} cells ({states}), {to_run} to run, {self.jobs} at a time"
         return f"{os.path.relpath(self.folder)}: {cells}\ntime: {took}, disk: {space}"
 
     def counts(self) -> dict[str, int]:
@@ -104,20 +71,18 @@ class Board:
         results = (record.result for record in self.records.values())
         return [r["wall_s"] for r in results if r.get("status") == "finished" and r.get("wall_s")]
 
-    def ranking(self, among: Iterable[Record] | None = None) -> list[Record]:
-        """The finished records, the best first, of a sweep with one objective."""
-        records = self.records.values() if among is None else among
-        done = [record for record in records if record.state == "finished"]
-        return sorted(done, key=self._badness)
+    def ranking(self, among: Iterable[Record]) -> list[Record]:
+        """The finished ones of them, the best first, of a sweep with one objective."""
+        return sorted((r for r in among if r.state == "finished"), key=self._badness)
 
     def best(self) -> Record | None:
         """The finished record with the best objective, of a sweep with one objective."""
         done = [record for record in self.records.values() if record.state == "finished"]
         return min(done, key=self._badness, default=None) if len(self.directions) == 1 else None
 
-    def _badness(self, record: Record) -> float:
+    def _badness(self, record: Record) -> tuple[float, int]:
         value = (as_floats(record.result.get("objective")) or [0.0])[0]
-        return -value if self.directions[0] == "maximize" else value
+        return (-value if self.directions[0] == "maximize" else value), record.number
 
     def start(self) -> None:
         """Begin the live table, on a terminal."""
@@ -136,8 +101,8 @@ class Board:
         """Say how a run ended, where there is no live table."""
         if not self.console.is_terminal:
             counts = self.counts()
-            done = sum(counts.get(s, 0) for s in ("finished", "pruned", "failed"))
-            self.say(f"[{done}/{len(self.rows)}] {record.state} {record.folder} {tail(record)}")
+            done = sum(counts.get(status, 0) for status in ENDED)
+            self.say(f"[{done}/{len(self.records)}] {record.state} {record.folder} {tail(record)}")
 
     def draw(self, to_run: int, flights: Iterable[Flight]) -> None:
         """Redraw the live table, at most four times a second."""
@@ -180,7 +145,7 @@ class Board:
             table.add_row(r.folder, r.state, value, duration(wall) if wall else "", error)
         self.console.print(table)
         if len(shown) < len(rows):
-            self.say(f"... and {len(rows) - len(shown)} more in {self.folder / 'trials.csv'}")
+            self.say(f"... and {len(rows) - len(shown)} more in {self.csv.path}")
 
 
 def tail(record: Record) -> str:
@@ -190,32 +155,3 @@ def tail(record: Record) -> str:
         return str(result.get("error") or "")
     value = " ".join(f"{v:.5g}" for v in as_floats(result.get("objective")) or [])
     return f"{value} in {duration(result.get('wall_s') or 0.0)}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def wide_console() -> Console:
-    """A console that does not fold what goes to a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
-
-
-def read_csv(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a trials.csv by run folder; none when there is no such file."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["folder"]: row for row in csv.DictReader(file)}
-    except OSError:
-        return {}
-
-
-def _line(cells: Sequence[Any]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
-    return buffer.getvalue()

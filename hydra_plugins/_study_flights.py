@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from hydra_plugins import _study_folder as folders
-from hydra_plugins._study_ledger import Record
+from hydra_plugins._study_record import Record
 
 
 def prepare(launcher: Launcher, jobs: int | None) -> int:

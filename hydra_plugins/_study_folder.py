@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra_plugins._study_ledger import as_floats
-
 try:
     import fcntl
 except ImportError:  # Windows
@@ -155,3 +153,11 @@ def size(folder: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def as_floats(objective: Any) -> list[float] | None:
+    """The objective as a list of numbers; None when it is not one, or not a number at all."""
+    values = objective if isinstance(objective, list) else [objective]
+    if any(not isinstance(v, int | float) or v != v for v in values):
+        return None
+    return [float(v) for v in values]

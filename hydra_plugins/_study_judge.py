@@ -1,28 +1,26 @@
 """How a run ended, all things considered: its own word, its launcher's, the clock, the data."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra_plugins import _study_folder as folders
-from hydra_plugins._study_ledger import Ledger, Record
+from hydra_plugins._study_ledger import Ledger
+from hydra_plugins._study_record import ENDED, Record
 from hydra_plugins.study_sweeper import StudySweeperConf
 
 
 class Judge:
-    """Judges runs of the sweep in `folder`.
+    """Judges the runs of a sweep.
 
     Args:
         settings: The sweeper's.
-        folder: The sweep's folder.
         groups: The axes that are config groups.
         ledger: Knows the runs before.
     """
 
-    def __init__(
-        self, settings: StudySweeperConf, folder: Path, groups: Sequence[str], ledger: Ledger
-    ) -> None:
-        self.settings, self.folder, self.groups, self.ledger = settings, folder, groups, ledger
+    def __init__(self, settings: StudySweeperConf, groups: Sequence[str], ledger: Ledger) -> None:
+        self.settings, self.groups, self.ledger = settings, groups, ledger
+        self.folder = ledger.folder
         self.other_data: str | None = None  # what is wrong with the data, once that is so
         self._data: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -35,7 +33,7 @@ class Judge:
     def settled(self, record: Record) -> dict[str, Any] | None:
         """How a run ended, if it did without its sweeper: None when there is more to do."""
         metrics = folders.read_metrics(self.folder / record.folder)
-        if metrics is None or metrics["status"] not in ("finished", "pruned", "failed"):
+        if metrics is None or metrics["status"] not in ENDED:
             return None
         return self.outcome(record)
 

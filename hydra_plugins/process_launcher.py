@@ -2,39 +2,33 @@
 
 The parent (Python's forkserver) has imported what takes long, so a job starts in under a second and
 leaves nothing behind for the next. The job is the single run that a user would have typed, with
-`hydra.mode=RUN hydra.run.dir=...`; its output goes to train.log in its folder. It ends itself when
-the process that launched it dies.
+`hydra.mode=RUN hydra.run.dir=...` (`_process_command`, and `_process_job` at the other end);
+`_process_places` deals out CPUs and GPUs.
 """
 
-import atexit
 import contextlib
-import faulthandler
 import itertools
 import multiprocessing
 import os
 import queue
-import runpy
 import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035
 
-from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
-LOG = "train.log"
+from hydra_plugins._process_command import job_arguments, job_folder, main_module
+from hydra_plugins._process_job import Job, run_job
+from hydra_plugins._process_places import cpus, deal, visible_gpus
 
 
 @dataclass
@@ -125,12 +119,13 @@ class ProcessLauncher(Launcher):
             return list(pool.map(self._run, job_overrides, itertools.count(initial_job_idx)))
 
     def _run(self, overrides: Sequence[str], number: int) -> JobReturn:
-        folder = self._folder(overrides, number)
+        folder = job_folder(self.context, self.config, overrides, number)
         folder.mkdir(parents=True, exist_ok=True)
         place = self._free.get()
         try:
             job = Job(
-                argv=[*self._flags(), *overrides, *_single(folder, number)],
+                main=main_module(),
+                argv=job_arguments(self.config, overrides, folder, number),
                 folder=str(folder),
                 environment={} if place is None else {"CUDA_VISIBLE_DEVICES": place},
                 threads=self.threads or 1,
@@ -145,8 +140,8 @@ class ProcessLauncher(Launcher):
         result.return_value = JobDied(code) if code else None
         return result
 
-    def _process(self, job: "Job", number: int) -> int:
-        process = self._method.Process(target=run_job, args=(main_module(), job))
+    def _process(self, job: Job, number: int) -> int:
+        process = self._method.Process(target=run_job, args=(job,))
         with self._lock:
             process.start()
             self._processes[number] = process
@@ -168,124 +163,3 @@ class ProcessLauncher(Launcher):
                 else:
                     os.kill(process.pid, what)
         return True
-
-    def _folder(self, overrides: Sequence[str], number: int) -> Path:
-        given = [o for o in overrides if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
-        if len(given) == 2:
-            values = {
-                o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(given)
-            }
-            return Path(str(values["hydra.sweep.dir"])) / str(values["hydra.sweep.subdir"])
-        cfg = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(cfg):
-            cfg.hydra.job.id = cfg.hydra.job.num = number
-        return Path(cfg.hydra.sweep.dir).absolute() / str(cfg.hydra.sweep.subdir)
-
-    def _flags(self) -> list[str]:
-        flags = [f"--config-name={self.config.hydra.job.config_name}"]
-        for source in self.config.hydra.runtime.config_sources:
-            if source.provider == "command-line":
-                flags.append(f"--config-dir={source.path}")
-        kept = self.config.hydra.overrides.hydra
-        return flags + [o for o in kept if not o.startswith(("hydra.mode=", "hydra.run.dir="))]
-
-
-@dataclass
-class Job:
-    """What a job's process is told."""
-
-    argv: list[str]
-    folder: str
-    environment: dict[str, str]
-    threads: int
-    grace_s: float
-
-
-def _single(folder: Path, number: int) -> list[str]:
-    path = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return ["hydra.mode=RUN", f"hydra.run.dir='{path}'", f"hydra.job.num={number}"]
-
-
-def main_module() -> str:
-    """How the running program was named: a module, or the path of a script."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    return spec.name if spec is not None else os.path.abspath(str(main.__file__))
-
-
-def run_job(main: str, job: Job) -> None:
-    """In the job's process: be the single run that `job.argv` asks for."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    getattr(os, "setsid", int)()  # the terminal's Ctrl-C goes to the sweeper, which passes it on
-    threading.Thread(target=_follow, args=(parent.sentinel, job.grace_s), daemon=True).start()
-    _redirect(Path(job.folder) / LOG)
-    os.environ.update(job.environment)
-    if job.threads < cpus():  # else it is the job's own affair, which may divide them among ranks
-        os.environ["OMP_NUM_THREADS"] = str(job.threads)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(job.threads)
-    sys.argv = [main, *job.argv]
-    Hydra.get_mode = _run_mode  # type: ignore[method-assign]
-    try:
-        if main.endswith(".py") or os.sep in main:
-            runpy.run_path(main, run_name="__main__")
-        else:
-            runpy.run_module(main, run_name="__main__", alter_sys=True)
-    finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves them out
-
-
-def _run_mode(*args: Any, **more: Any) -> RunMode:
-    """The mode of a job, for which Hydra would compose the whole config."""
-    return RunMode.RUN
-
-
-def _follow(sentinel: int, grace_s: float) -> None:
-    """End this process when the one at `sentinel` has died: politely, then at once."""
-    wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace_s)
-    getattr(os, "killpg", os.kill)(os.getpid(), signal.SIGKILL)
-
-
-def _redirect(log: Path) -> None:
-    """Send what is printed, by C code too, to the end of `log`."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
-    faulthandler.enable(file=sys.stderr)
-
-
-def cpus() -> int:
-    """The CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, asked without starting CUDA."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in named.split(",") if gpu.strip() and gpu.strip() != "-1"]
-    try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i, line in enumerate(found.stdout.splitlines()) if line.startswith("GPU ")]
-
-
-def deal(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_job: int) -> list[str]:
-    """The places for jobs on `gpus`, each as CUDA_VISIBLE_DEVICES names it.
-
-    Raises:
-        ValueError: A job asks for more GPUs than there are.
-    """
-    if gpus and gpus_per_job > len(gpus):
-        raise ValueError(f"gpus_per_job={gpus_per_job}, but there are {len(gpus)} GPUs")
-    whole = range(0, len(gpus) - gpus_per_job + 1, max(1, gpus_per_job))
-    return [",".join(gpus[i : i + gpus_per_job]) for i in whole] * jobs_per_gpu

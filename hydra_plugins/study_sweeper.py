@@ -5,19 +5,22 @@ The same command again goes on where the last one stopped, however it stopped; a
 what is new. A job is anything that leaves `metrics.json` in its folder, written last, with `status`
 and `objective`, and that holds a `flock` on `.lock` meanwhile.
 
-To read on: `_study_space` makes cells of a command line (`_study_search`: of a sampler), and
-`_study_run` is the loop. In it, `_study_ledger` says whose a cell is (`_study_workers`: who lives;
-`_study_storage`: where that is kept), `_study_flights` are the runs under way, `_study_folder` and
-`_study_judge` say how one ended, `_study_board` what a user sees. `_study_start` goes on with an
-earlier command.
+To read on, in this order; each is one thing and a few minutes:
+- cells: `_study_space` (a command line's), `_study_composer` (their identity), `_study_search` (a
+  sampler's)
+- the study: `_study_record` and `_study_entries` (its trials), `_study_ledger` (whose they are),
+  `_study_workers` (who lives), `_study_storage` and `_study_journal` (where it is kept)
+- the loop: `_study_run`, with `_study_queue` (what waits), `_study_starts`, `_study_flights` (what
+  is under way), `_study_ends`, `_study_judge` and `_study_folder` (how it ended),
+  `_study_checkpoints` (what is kept of it)
+- before it: `_study_signature` (may it go on?), `_study_rebuild` (a lost study),
+  `_study_disk` (is there room?)
+- what a user sees: `_study_board`, `_study_console`, `_study_csv`
+- what a run says to its study meanwhile: `_study_pruning`
 """
 
 import importlib
 import os
-import re
-import shlex
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional  # noqa: UP035
@@ -28,6 +31,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins import _study_composer as composers
 from hydra_plugins import _study_space as spaces
 
 
@@ -101,7 +105,7 @@ class StudySweeper(Sweeper):
         )
         self._check(space)
         ignore = [*settings.ignore, settings.trial_key]
-        composer = spaces.Composer(self.loader, self.composed, space, ignore)
+        composer = composers.Composer(self.loader, self.composed, space, ignore)
         shared = composer.unresolved()
         name = self._name(space, shared)
         folder = Path(str(self.composed.hydra.sweep.dir)).absolute() / name
@@ -112,9 +116,10 @@ class StudySweeper(Sweeper):
             return
 
         from hydra_plugins._study_run import Run  # Optuna is slow to import, and not always needed
+        from hydra_plugins._study_signature import signature
 
-        signature = self._signature(space, shared, composer.full(next(space.grid())))
-        run = Run(settings, folder, composer, cells, self.through, signature)
+        made_with = signature(settings, space, shared, composer.full(next(space.grid())))
+        run = Run(settings, folder, composer, cells, self.through, made_with)
         code = run.go()
         if settings.on_end and not settings.dry_run:
             load(settings.on_end)(folder)
@@ -155,52 +160,13 @@ class StudySweeper(Sweeper):
             choice = str(OmegaConf.select(self.composed.hydra.runtime.choices, settings.group))
             return choice.replace("/", "-") + settings.suffix
         keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
-        rest = spaces.without(OmegaConf.to_container(OmegaConf.create(shared)), space.keys)
+        rest = composers.without(OmegaConf.to_container(OmegaConf.create(shared)), space.keys)
         return f"{keys}-{spaces.digest(rest)[:6]}"
-
-    def _signature(
-        self, space: spaces.Space, shared: dict[str, Any], config: dict[str, Any]
-    ) -> dict[str, Any]:
-        """What sweep.yaml keeps: the command, and what must not change between two of it."""
-        axes: dict[str, Any] = {key.lstrip("+"): list(v) for key, v in space.choices.items()}
-        axes |= {
-            key.lstrip("+"): f"interval({v.start}, {v.end}) {sorted(v.tags)}".strip()
-            for key, v in space.intervals.items()
-        }
-        probe: Callable[[Any], Any] = load(self.settings.fingerprint) or (lambda config: {})
-        return {
-            "command": command_line(),
-            "storage": self.settings.storage and without_password(self.settings.storage),
-            "directions": directions(self.settings.direction),
-            "axes": axes,
-            "search": bool(space.intervals),
-            "fingerprint": probe(config),
-            "scale": self.settings.suffix.lstrip("-") or "full",
-            "about": plain(self.settings.about),
-            "config": shared,
-        }
-
-
-def plain(value: Any) -> Any:
-    """`value` in plain containers, interpolations as written."""
-    return OmegaConf.to_container(value, resolve=False) if OmegaConf.is_config(value) else value
-
-
-def command_line() -> str:
-    """The command that is running, as it may be kept."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name] if spec is not None else [sys.argv[0]]
-    return shlex.join(["python", *program, *map(without_password, sys.argv[1:])])
 
 
 def directions(direction: Any) -> list[str]:
     """One direction for each objective."""
     return [direction] if isinstance(direction, str) else list(direction)
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown and kept."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
 
 
 def load(path: str | None) -> Any:

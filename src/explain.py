@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.table import Column, Table
 
-from hydra_plugins._study_board import wide_console
+from hydra_plugins._study_console import wide_console
 from src import run_config
 from src.data.representation import Representation
 from src.errors import said_in_short

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from hydra_plugins._study_board import duration, wide_console
+from hydra_plugins._study_console import duration, wide_console
 from hydra_plugins._study_folder import BEST, LAST, size
 from src.errors import said_in_short
 from src.run_folder import is_locked
@@ -100,7 +100,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
 
     from hydra_plugins._study_ledger import Ledger
     from hydra_plugins._study_space import quoted
-    from hydra_plugins.study_sweeper import without_password
+    from hydra_plugins._study_storage import without_password
 
     about = OmegaConf.load(sweep / "sweep.yaml")
     command = shlex.split(about.command)

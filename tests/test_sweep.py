@@ -16,12 +16,16 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from hydra_plugins import _study_workers
-from hydra_plugins._study_board import Board, read_csv
+from hydra_plugins._process_places import deal
+from hydra_plugins._study_board import Board
+from hydra_plugins._study_checkpoints import Checkpoints
+from hydra_plugins._study_composer import Composer, differences
+from hydra_plugins._study_csv import read_csv
 from hydra_plugins._study_ledger import Ledger
+from hydra_plugins._study_pruning import TrialReport
 from hydra_plugins._study_search import distributions
-from hydra_plugins._study_space import Cell, Composer, differences, folder_name, quoted, read_space
-from hydra_plugins._study_storage import TrialReport, open_storage
-from hydra_plugins.process_launcher import deal
+from hydra_plugins._study_space import Cell, folder_name, quoted, read_space
+from hydra_plugins._study_storage import open_storage
 from tests.sweep.sweeping import ROOT, rows, said, start, states, sweep
 
 CONF = str(ROOT / "tests/sweep/conf")
@@ -276,7 +280,7 @@ def test_another_direction_is_refused(ledger):
 
 def test_trials_csv_says_what_is_known(ledger, tmp_path):
     one = ledger()
-    board = Board(tmp_path, ["seed"], ["minimize"], 1)
+    board = Board(tmp_path, ["seed"], ["minimize"])
     one.claim(one.records[1])
     end = {"status": "failed", "error": 'a "quoted", reason', "wall_s": 1.5}
     one.finish(one.records[1], TrialState.FAIL, end)
@@ -288,9 +292,27 @@ def test_trials_csv_says_what_is_known(ledger, tmp_path):
     assert found["2-seed-2"]["state"] == "pending"
 
 
+@pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])
+def test_of_equals_the_lower_number_keeps_its_best_checkpoint(ledger, tmp_path, direction, kept):
+    one = ledger()
+    checkpoints = Checkpoints(tmp_path, 1, Board(tmp_path, ["seed"], [direction]).ranking)
+    for record in one.records.values():
+        for name in ("best", "last"):
+            path = tmp_path / record.folder / f"checkpoints/{name}.ckpt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for number, objective in ((2, 0.5), (1, 0.75), (0, 0.5)):
+        one.claim(one.records[number])
+        end = {"status": "finished", "objective": objective}
+        one.finish(one.records[number], TrialState.COMPLETE, end)
+        checkpoints.tidy(one.records[number])
+    left = [path.parent.parent.name for path in tmp_path.glob("*/checkpoints/*.ckpt")]
+    assert left == [one.records[kept].folder]
+
+
 def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     code = (
-        "import sys, time; from hydra_plugins._study_storage import FlockLock;"
+        "import sys, time; from hydra_plugins._study_journal import FlockLock;"
         "FlockLock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
     )
     path = str(tmp_path / "study.journal")

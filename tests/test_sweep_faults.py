@@ -165,10 +165,14 @@ def test_retries_go_on_from_the_checkpoint(tmp_path):
     assert metrics(tmp_path)["0-seed-0"]["started_at_epoch"] == 3
 
 
-def test_on_error_stop(tmp_path):
-    code, _ = sweep(tmp_path, "seed=0,1,2", "sweep=s", "fault=raise", "on_error=stop")
+@pytest.mark.parametrize("retries", [0, 1])
+def test_on_error_stop(tmp_path, retries):
+    """One that is tried again has not failed yet."""
+    command = ["seed=0,1,2", "sweep=s", "fault=raise", "on_error=stop", f"retries={retries}"]
+    code, text = sweep(tmp_path, *command)
     assert code == 1
     assert states(tmp_path) == {"failed": 1, "pending": 2}
+    assert text.count("again (1/1)") == retries
 
 
 @pytest.mark.parametrize("times", [1, 2])

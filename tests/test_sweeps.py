@@ -9,7 +9,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.study_sweeper import command_line
+from hydra_plugins._study_signature import command_line
 from src import sweep_facts, sweeps
 from tests.sweep.sweeping import ROOT, rows, states, sweep
 

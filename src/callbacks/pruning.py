@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from hydra_plugins._study_storage import TrialReport
+from hydra_plugins._study_pruning import TrialReport
 from src.run_folder import Pruned
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from hydra_plugins import _study_ledger, _study_run, _study_storage
+from hydra_plugins import _study_board, _study_journal, _study_ledger, _study_run, _study_starts
 from tests.sweep.toy_app import kill_at, main
 
 calls = {}
@@ -35,15 +35,15 @@ def half_a_line(point):
             kill_at(point)
         return original(descriptor)
 
-    _study_storage.os = type("os", (), {**vars(os), "fsync": staticmethod(fsync)})
+    _study_journal.os = type("os", (), {**vars(os), "fsync": staticmethod(fsync)})
 
 
 for owner, name, point in [
     (_study_ledger.Ledger, "_create", "fill"),
-    (_study_run.Run, "_begin", "claimed"),
+    (_study_starts.Starts, "begin", "claimed"),
     (_study_run.Run, "_wait", "launched"),
     (_study_ledger.Ledger, "finish", "tell"),
-    (_study_run.boards.Board, "ended", "told"),
+    (_study_board.Board, "ended", "told"),
     (_study_ledger.Ledger, "again", "takeover"),
 ]:
     if os.environ.get("TOY_KILL") == point:

@@ -86,7 +86,7 @@ def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
 def reporter(cfg: DictConfig):
     if cfg.trial is None:
         return None
-    from hydra_plugins._study_storage import TrialReport
+    from hydra_plugins._study_pruning import TrialReport
 
     return TrialReport(**cfg.trial)
 
