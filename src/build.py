@@ -94,10 +94,15 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
     """What is asked for beside the training itself.
 
     Raises:
-        ValueError: The net is compiled, which hides the layers that diagnostics look into.
+        ValueError: Two of them that do not go together.
     """
     wanted: list[Callback] = []
     if cfg.ema_decay is not None:
+        if cfg.trainer.precision in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"ema_decay={cfg.ema_decay} moves an average by less than half precision can hold:"
+                " take trainer.precision=bf16-mixed or 32-true"
+            )
         wanted.append(EMAWeightAveraging(decay=cfg.ema_decay))
     if cfg.patience is not None:
         mode = "max" if maximizes(cfg) else "min"

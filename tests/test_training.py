@@ -121,6 +121,11 @@ def test_ema_validates_and_keeps_the_average(config, tmp_path):
     assert not same(weights(plain), weights(slow))
 
 
+def test_no_average_of_weights_that_cannot_hold_it(config, tmp_path):
+    with pytest.raises(ValueError, match=r"ema_decay=0\.999 .* bf16-mixed or 32-true"):
+        train(config("ema_decay=0.999", "trainer.precision=bf16-true"), tmp_path / "run")
+
+
 def test_patience_stops_early(config, tmp_path):
     overrides = ["optim.lr=1e-12", "patience=2", "trainer.max_epochs=9"]
     train(config(*overrides, "sched=constant"), tmp_path / "run")
