@@ -122,7 +122,7 @@ def test_ema_validates_and_keeps_the_average(config, tmp_path):
 
 
 def test_no_average_of_weights_that_cannot_hold_it(config, tmp_path):
-    with pytest.raises(ValueError, match=r"ema_decay=0\.999 .* bf16-mixed or 32-true"):
+    with pytest.raises(ValueError, match=r"ema_decay=0\.999 .*bf16-mixed or 32-true"):
         train(config("ema_decay=0.999", "trainer.precision=bf16-true"), tmp_path / "run")
 
 
