@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -51,11 +52,20 @@ def test_run_killed(tmp_path, hit, seed):
     process = start(tmp_path, *GRID)
     wanted = 1 + int(seeded_moment(seed, 0, 12))
     wait_until(lambda: steps_taken(tmp_path) >= wanted)
-    pids = [int(p.read_text().split()[-1]) for p in tmp_path.glob("multirun/s/*/pids.txt")]
-    living = [pid for pid in pids if pid in marked(process.mark)]
-    for pid in living[:1]:
-        os.kill(pid, signal.SIGKILL)
-        hit(f"SIGKILL of a run when {wanted} of 18 steps were taken")
+    taken = []
+
+    def killed():  # one that is under way: at this moment, or when the next one starts
+        for path in tmp_path.glob("multirun/s/*/pids.txt"):
+            pid = int(path.read_text().split()[-1])
+            if not (path.parent / "metrics.json").exists() and pid in marked(process.mark):
+                taken[:] = [steps_taken(tmp_path)]
+                with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+        return False
+
+    wait_until(killed)
+    hit(f"SIGKILL of a run when {taken[0]} of 18 steps were taken")
     code = process.wait(60)
     if code:  # the others went on; the same command goes on with this one
         assert states(tmp_path) == {"finished": 5, "interrupted": 1}
