@@ -15,7 +15,7 @@ from rich.text import Text
 from hydra_plugins._study_console import duration, wide_console
 from hydra_plugins._study_csv import TrialsCsv
 from hydra_plugins._study_flights import Flight
-from hydra_plugins._study_folder import as_floats
+from hydra_plugins._study_outcome import as_floats
 from hydra_plugins._study_record import ENDED, Record
 
 SHOWN = 40  # rows of a table that a person still reads

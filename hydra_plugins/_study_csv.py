@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_plugins._study_folder import as_floats, write_atomically
+from hydra_plugins._study_folder import write_atomically
+from hydra_plugins._study_outcome import as_floats
 from hydra_plugins._study_record import Record
 
 

@@ -13,8 +13,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from hydra_plugins._study_folder import as_floats
 from hydra_plugins._study_journal import FlockLock, get_lock_file
+from hydra_plugins._study_outcome import as_floats
 from hydra_plugins._study_record import Record
 from hydra_plugins._study_search import from_override
 from hydra_plugins._study_space import Cell, folder_name

@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra_plugins import _study_folder as folders
 from hydra_plugins._study_ledger import Ledger
+from hydra_plugins._study_outcome import outcome
 from hydra_plugins._study_record import ENDED, Record
 from hydra_plugins.study_sweeper import StudySweeperConf
 
@@ -26,9 +27,7 @@ class Judge:
 
     def outcome(self, record: Record, result: Any = None) -> dict[str, Any]:
         """What the run says of itself, or else its launcher (`result`)."""
-        return folders.outcome(
-            self.folder / record.folder, result, len(self.ledger.study.directions)
-        )
+        return outcome(self.folder / record.folder, result, len(self.ledger.study.directions))
 
     def settled(self, record: Record) -> dict[str, Any] | None:
         """How a run ended, if it did without its sweeper: None when there is more to do."""

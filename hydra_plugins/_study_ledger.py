@@ -16,7 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins._study_entries import Entries
-from hydra_plugins._study_folder import as_floats
+from hydra_plugins._study_outcome import as_floats
 from hydra_plugins._study_record import Record
 from hydra_plugins._study_space import Cell
 from hydra_plugins._study_workers import Worker

@@ -12,6 +12,7 @@ from hydra_plugins import _study_folder as folders
 from hydra_plugins._study_composer import Composer, without
 from hydra_plugins._study_csv import read_csv
 from hydra_plugins._study_ledger import Ledger
+from hydra_plugins._study_outcome import outcome
 from hydra_plugins._study_record import ENDED
 from hydra_plugins._study_space import Cell, digest
 
@@ -37,7 +38,7 @@ def rebuild(
             continue
         result: dict[str, Any] = {"status": "interrupted"}
         if folders.read_metrics(folder) is not None:
-            result = folders.outcome(folder, None, len(ledger.study.directions))
+            result = outcome(folder, None, len(ledger.study.directions))
         state = ENDED.get(result["status"], TrialState.WAITING)
         ledger.adopt(cell, folder.name, state, result, search)
         said.append(f"found again: {folder.name} ({result['status']})")

@@ -11,7 +11,7 @@ To read on, in this order; each is one thing and a few minutes:
 - the study: `_study_record` and `_study_entries` (its trials), `_study_ledger` (whose they are),
   `_study_workers` (who lives), `_study_storage` and `_study_journal` (where it is kept)
 - the loop: `_study_run`, with `_study_queue` (what waits), `_study_starts`, `_study_flights` (what
-  is under way), `_study_ends`, `_study_judge` and `_study_folder` (how it ended),
+  is under way), `_study_ends`, `_study_judge`, `_study_outcome` and `_study_folder` (how it ended),
   `_study_checkpoints` (what is kept of it)
 - before it: `_study_signature` (may it go on?), `_study_rebuild` (a lost study),
   `_study_disk` (is there room?)

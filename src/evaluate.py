@@ -14,7 +14,7 @@ from src.errors import said_in_short
 
 if TYPE_CHECKING:  # torch is imported when there is something to do
     from src.data.image_folder import ImageFolderData
-    from src.evaluation.views import Crops
+    from src.evaluation.crops import Crops
     from src.trained import Trained
 
 
@@ -37,6 +37,7 @@ def evaluate(
 
     from src import provenance, trained
     from src.evaluation import galleries, scores
+    from src.evaluation.bootstrap import Resampled
     from src.evaluation.report import write
 
     net = trained.load(run)
@@ -44,7 +45,7 @@ def evaluate(
     data = net.data(settings)
     rows = np.sort(np.concatenate(list(data.rows.values()))) if split == "all" else data.rows[split]
     paths, targets = data.store.paths(rows), data.targets[rows]
-    resampled = scores.Resampled(data.store.index().twins[rows])
+    resampled = Resampled(data.store.index().twins[rows])
     compared = scores.compare(net.predict, views, paths, targets, resampled)
     predictions = compared[0].pop("predictions")
     judge = scores.classification if net.classes else scores.regression

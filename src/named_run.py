@@ -7,7 +7,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from src.run_folder import BEST, CONFIG, is_locked, read_metrics
+from src.run_folder import BEST, CONFIG, read_metrics
+from src.run_lock import is_locked
 
 BEST_OF = "best:"
 

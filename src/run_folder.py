@@ -1,29 +1,23 @@
 """What a run leaves behind: its folder, written atomically and locked while the run is under way.
 
 `metrics.json` is written last, so its presence means that a run has ended; no `metrics.json` and
-no lock means that it was interrupted. The lock is a `flock`: the system drops it when the process
-dies, however it dies, and forked children close their copy of it.
+no lock means that it was interrupted.
 """
 
 import csv
 import json
-import os
 import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from src.durable import whole
+from src.run_lock import LOCK, lock
 from src.tee import Tee, writes_to
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: a run there is not protected from a second writer
-    fcntl = None  # type: ignore[assignment]
-
-LOCK, LOG = ".lock", "train.log"
+LOG = "train.log"
 CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.csv"
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
@@ -65,29 +59,6 @@ def read_history(folder: Path) -> list[dict[str, str]]:
             return list(csv.DictReader(file))
     except FileNotFoundError:
         return []
-
-
-def lock(folder: Path) -> IO[str] | None:
-    """Lock `folder` for this process; None when another process holds it. Close to release."""
-    file = (folder / LOCK).open("a")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        os.register_at_fork(after_in_child=file.close)  # a flock would outlive us in our children
-    return file
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a living process trains in `folder`."""
-    if not (folder / LOCK).exists():
-        return False
-    held = lock(folder)
-    if held is not None:
-        held.close()
-    return held is None
 
 
 class RunFolder:

@@ -21,7 +21,7 @@ from rich.table import Table
 from hydra_plugins._study_console import duration, wide_console
 from hydra_plugins._study_folder import BEST, LAST, size
 from src.errors import said_in_short
-from src.run_folder import is_locked
+from src.run_lock import is_locked
 
 ENDED = ("finished", "pruned", "failed")
 

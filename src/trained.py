@@ -19,7 +19,7 @@ from src.checkpoint_io import check_fits
 from src.checkpoint_io import load as load_checkpoint
 from src.data.image_folder import ImageFolderData
 from src.data.views import View
-from src.evaluation.views import Crops
+from src.evaluation.crops import Crops
 from src.learner import Task
 from src.named_run import find
 from src.quiet import quieten_libraries

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from src.run_folder import is_locked, read_history, read_metrics
+from src.run_folder import read_history, read_metrics
+from src.run_lock import is_locked
 
 pytestmark = pytest.mark.slow
 

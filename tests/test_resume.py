@@ -12,7 +12,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.checkpoint_io import load
-from src.run_folder import BEST, LAST, Stopped, is_locked, read_metrics
+from src.run_folder import BEST, LAST, Stopped, read_metrics
+from src.run_lock import is_locked
 from src.training import Training
 from tests.tiny import BATCHES, forked, in_child, rows, same, train, waited, weights
 

@@ -13,16 +13,15 @@ from src.run_folder import (
     Pruned,
     RunFolder,
     Stopped,
-    is_locked,
-    lock,
     read_metrics,
     write_atomically,
 )
+from src.run_lock import is_locked, lock
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from src.run_folder import lock
+from src.run_lock import lock
 held = lock(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from src.data.image_folder import ImageFolderData
-from src.evaluation.views import Crops, predict_all
+from src.evaluation.crops import Crops
+from src.evaluation.views import predict_all
 from src.learner import Learner
 
 
 class ManyCrops(L.Callback):
-    """After the ordinary test, the same weights on the views of src/evaluation/views.py.
+    """After the ordinary test, the same weights on the views of src/evaluation/crops.py.
 
     Args:
         numbers: 1, 10, 144: how many views an image; 1 is the ordinary test, which is always run.

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from src.studies.metrics import number
+from src.studies.run import Run
 from src.studies.statistics import Sample, interval
-from src.studies.sweep import Run, Sweep, same
+from src.studies.sweep import Sweep
+from src.studies.values import same
 
 
 class Spread(NamedTuple):

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from src.studies.cells import Cell
-from src.studies.sweep import Sweep, is_number
+from src.studies.sweep import Sweep
+from src.studies.values import is_number
 
 WIDTH = 6.2  # inches: a text column
 # Okabe and Ito 2008, told apart with every kind of colour blindness; without its yellow

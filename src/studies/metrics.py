@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from src.studies.sweep import Run
+from src.studies.run import Run
 
 OVER_EPOCHS: dict[str, Callable[[Any], Any]] = {
     "last": lambda values: values[-1],

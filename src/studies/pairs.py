@@ -10,8 +10,10 @@ import numpy as np
 
 from src.studies.claims import Claim
 from src.studies.metrics import never_reached, number
+from src.studies.run import SEED, Run
 from src.studies.statistics import Sample
-from src.studies.sweep import SEED, Run, Sweep, same
+from src.studies.sweep import Sweep
+from src.studies.values import same
 
 
 class NotTestedError(Exception):

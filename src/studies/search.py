@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 
 from src.studies.figures import COLOURS, figure, legend
 from src.studies.metrics import is_fraction, shown
-from src.studies.sweep import Run, Sweep, is_number
+from src.studies.run import Run
+from src.studies.sweep import Sweep
 from src.studies.tables import markdown, title
+from src.studies.values import is_number
 
 Groups = Mapping[str, tuple[Sequence[Run], str]]  # what they are -> trials, colour
 CHOICES = 4  # so few values of an axis stand side by side, whatever their distance

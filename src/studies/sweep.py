@@ -1,52 +1,20 @@
 """A sweep as its folder tells it: the question, the axes, the runs, and whether they compare."""
 
 import csv
-import math
-import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from src.run_config import hparams
-from src.run_folder import CONFIG, read_history, read_metrics
+from src.studies.run import SEED, Run, read_run
+from src.studies.values import is_number, plain
 
-SEED = "seed"  # the axis over which cells are repeated, and their differences paired
 # data.* settings that choose among the same images, or change how they are shown
 VIEWS = {"batch_size", "resolution", "load_size", "fit", "cache", "representation", "fraction"}
 VIEWS |= {"split", "split_seed", "val_fraction", "test_fraction"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trial. `record` is its metrics.json, `config` its settings, flat; empty without them."""
-
-    number: int
-    state: str
-    values: Mapping[str, str]  # of the axes, as on the command line
-    error: str = ""
-    objective: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value an epoch
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it may enter a statistic."""
-        return self.state == "finished" and self.record.get("status") == "finished"
-
-    @property
-    def diverged(self) -> bool:
-        """Whether its training loss ended as no number: worse than any other, not missing."""
-        return self.state == "failed" and self.error.startswith("FloatingPointError")
-
-    @property
-    def seed(self) -> str:
-        """What the run is paired by."""
-        return str(self.values.get(SEED, self.record.get("seed", "")))
 
 
 @dataclass(frozen=True)
@@ -96,29 +64,6 @@ class Sweep:
         return ", ".join(" ".join(pair) for pair in words) or "all runs"
 
 
-def plain(value: Any) -> str:
-    """A value without quotes and, when it is a path, without its folders."""
-    return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
-
-
-def is_number(text: str) -> bool:
-    """Whether `text` reads as a number."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values of an axis are one: 0.01 and "1e-2", true and "True"."""
-    return _canonical(one) == _canonical(other)
-
-
-def _canonical(value: Any) -> str:
-    text = re.sub(r"[\s'\"]", "", str(value)).lower()
-    return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
-
-
 def load(folder: Path) -> Sweep:
     """Read the sweep in `folder`.
 
@@ -134,7 +79,7 @@ def load(folder: Path) -> Sweep:
         rows = list(csv.DictReader(file))
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
     axes = [key for key in keys if key != SEED]
-    runs = [_read_run(folder, row, keys) for row in rows]
+    runs = [read_run(folder, row, keys) for row in rows]
     done = [run for run in runs if run.finished]
     _check_comparable(done)
     about, config = facts.get("about") or {}, facts.get("config") or {}
@@ -149,26 +94,6 @@ def load(folder: Path) -> Sweep:
         varied=[axis for axis in axes if len({run.values[axis] for run in runs}) > 1],
         runs=runs,
         done=done,
-    )
-
-
-def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
-    place = folder / row["folder"]
-    ended = read_metrics(place) or {}
-    table = read_history(place) if ended else []
-    config = place / CONFIG
-    settings = yaml.load(config.read_text("utf-8"), yaml.CSafeLoader) if config.is_file() else {}
-    parts = {key: part for key, part in settings.items() if isinstance(part, Mapping)}
-    classes = {key: part["_target_"] for key, part in parts.items() if "_target_" in part}
-    return Run(
-        int(row["number"]),
-        row["state"],
-        {key: row[key] for key in keys},
-        error=row.get("error") or str(ended.get("error") or ""),
-        objective=row.get("objective") or row.get("objective_0", ""),
-        record=ended,
-        history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
-        config=hparams(settings) | classes,
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.evaluation import scores
-from src.evaluation.views import Crops
+from src.evaluation.crops import Crops
 
 
 def sure(preds, targets, classes, confidence=1.0):

@@ -9,7 +9,8 @@ from PIL import Image
 
 from src.data.decode import BrokenImage
 from src.evaluation import views
-from src.evaluation.views import Crops, predict_all, predicted, squares
+from src.evaluation.crops import Crops, squares
+from src.evaluation.views import predict_all, predicted
 
 
 def numbered(width, height):

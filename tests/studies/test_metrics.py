@@ -5,7 +5,7 @@ import math
 import pytest
 
 from src.studies.metrics import never_reached, number, shown
-from src.studies.sweep import Run
+from src.studies.run import Run
 
 RUN = Run(
     number=0,
