@@ -6,7 +6,7 @@ from pathlib import Path
 from hydra_plugins._study_composer import Composer
 from hydra_plugins._study_entries import Entries
 from hydra_plugins._study_folder import size
-from hydra_plugins.study_sweeper import StudySweeperConf, load
+from hydra_plugins._study_settings import StudySweeperConf, load
 
 
 def needed(

@@ -10,7 +10,7 @@ from hydra_plugins._study_judge import Judge
 from hydra_plugins._study_ledger import Ledger
 from hydra_plugins._study_queue import Queue
 from hydra_plugins._study_record import ENDED, Record
-from hydra_plugins.study_sweeper import StudySweeperConf
+from hydra_plugins._study_settings import StudySweeperConf
 
 
 class Ends:

@@ -7,7 +7,7 @@ from hydra_plugins import _study_folder as folders
 from hydra_plugins._study_ledger import Ledger
 from hydra_plugins._study_outcome import outcome
 from hydra_plugins._study_record import ENDED, Record
-from hydra_plugins.study_sweeper import StudySweeperConf
+from hydra_plugins._study_settings import StudySweeperConf
 
 
 class Judge:

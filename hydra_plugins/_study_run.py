@@ -24,10 +24,10 @@ from hydra_plugins._study_ledger import Ledger
 from hydra_plugins._study_pruning import make_pruner
 from hydra_plugins._study_queue import Queue
 from hydra_plugins._study_rebuild import rebuild
+from hydra_plugins._study_settings import StudySweeperConf, directions
 from hydra_plugins._study_signature import refuse_what_differs
 from hydra_plugins._study_space import Cell
 from hydra_plugins._study_starts import Starts
-from hydra_plugins.study_sweeper import StudySweeperConf, directions
 
 TICK_S = 0.5
 STOP_SIGNALS = [

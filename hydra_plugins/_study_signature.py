@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hydra_plugins._study_composer import differences, without
+from hydra_plugins._study_settings import StudySweeperConf, directions, load
 from hydra_plugins._study_space import Space
 from hydra_plugins._study_storage import without_password
-from hydra_plugins.study_sweeper import StudySweeperConf, directions, load
 
 
 def signature(

@@ -9,8 +9,8 @@ from hydra_plugins import _study_search as searches
 from hydra_plugins._study_composer import Composer
 from hydra_plugins._study_ends import Ends
 from hydra_plugins._study_record import Record
+from hydra_plugins._study_settings import StudySweeperConf
 from hydra_plugins._study_space import quoted
-from hydra_plugins.study_sweeper import StudySweeperConf
 
 
 class Starts:

@@ -6,6 +6,7 @@ what is new. A job is anything that leaves `metrics.json` in its folder, written
 and `objective`, and that holds a `flock` on `.lock` meanwhile.
 
 To read on, in this order; each is one thing and a few minutes:
+- what it can be told: `_study_settings`
 - cells: `_study_space` (a command line's), `_study_composer` (their identity), `_study_search` (a
   sampler's)
 - the study: `_study_record` and `_study_entries` (its trials), `_study_ledger` (whose they are),
@@ -19,11 +20,9 @@ To read on, in this order; each is one thing and a few minutes:
 - what a run says to its study meanwhile: `_study_pruning`
 """
 
-import importlib
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional  # noqa: UP035
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -33,42 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins import _study_composer as composers
 from hydra_plugins import _study_space as spaces
-
-
-@dataclass
-class StudySweeperConf:
-    """hydra.sweeper. Durations in seconds; `ignore` lists the keys that cannot change a result."""
-
-    _target_: str = "hydra_plugins.study_sweeper.StudySweeper"
-    params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
-    axes: Any = None  # axes of a study file
-    recipes: Any = None  # {name: overrides}, for its axis `recipe`
-    scaled: Any = None  # overrides of the study at this scale, before those of the command line
-    about: Any = None  # whatever sweep.yaml should say of the study
-    group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
-    name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
-    suffix: str = ""  # goes behind a study's name
-    storage: Optional[str] = None  # by default a journal in the sweep's folder  # noqa: UP045
-    jobs: Optional[int] = None  # runs in flight; by default what the launcher has places for  # noqa: UP045
-    direction: Any = "minimize"  # or a list, for several objectives
-    n_trials: int = 20  # of a search
-    sampler: str = "tpe"
-    sampler_seed: int = 0
-    prune: str = "none"
-    trial_key: str = "trial"  # where a run finds what it needs to report, when trials are pruned
-    on_error: str = "continue"
-    retries: int = 0
-    rerun_failed: bool = False
-    timeout_s: Optional[float] = None  # noqa: UP045
-    grace_s: float = 30.0  # between a timeout's SIGTERM and its SIGKILL
-    keep_best: Optional[int] = None  # best.ckpt is kept for so many runs, last.ckpt for none  # noqa: UP045
-    ignore: List[str] = field(default_factory=list)  # noqa: UP006
-    data_key: str = "data"  # axes below it may change a run's data_fingerprint
-    fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
-    estimate: Optional[str] = None  # function(config) -> bytes of a run (under way, ended)  # noqa: UP045
-    on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
-    dry_run: bool = False
-
+from hydra_plugins._study_settings import StudySweeperConf, directions, load
 
 ConfigStore.instance().store(
     group="hydra/sweeper", name="study", node=StudySweeperConf, provider="study_sweeper"
@@ -162,16 +126,3 @@ class StudySweeper(Sweeper):
         keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
         rest = composers.without(OmegaConf.to_container(OmegaConf.create(shared)), space.keys)
         return f"{keys}-{spaces.digest(rest)[:6]}"
-
-
-def directions(direction: Any) -> list[str]:
-    """One direction for each objective."""
-    return [direction] if isinstance(direction, str) else list(direction)
-
-
-def load(path: str | None) -> Any:
-    """The function that `package.module.function` names, or None."""
-    if path is None:
-        return None
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
