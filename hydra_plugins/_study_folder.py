@@ -1,14 +1,20 @@
 """A run's folder as the sweeper sees it: is it alive, has it ended, what may be deleted.
 
 `metrics.json` is written last and atomically; `.lock` holds a `flock` while the run is under way.
+Read the YAML files of a run or a sweep with `read_plain_yaml` only: a stranger may have written
+them.
 """
 
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
+from omegaconf._utils import get_yaml_loader
 
 try:
     import fcntl
@@ -18,6 +24,12 @@ except ImportError:  # Windows
 METRICS, LOCK = "metrics.json", ".lock"
 LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
 BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
+
+YAML_BYTES = 1 << 20
+YAML_DEPTH = 32  # lists and mappings inside each other
+YAML_NODES = 50_000
+YAML_SCALAR = 1 << 15  # characters: the time to read a number grows with the square of its length
+YAML_INT_BITS = 64
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -37,6 +49,118 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "status" in content else None
+
+
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
+    """Read scalars as OmegaConf does (1e-4 is a float), at libyaml's speed."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+
+
+def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, Any]:
+    """Read a YAML file as OmegaConf.load does, but refuse all that is not plain, bounded data.
+
+    Plain are strings, numbers, true, false, null, lists, and mappings with different strings as
+    keys. Tags, anchors, aliases and merge keys are not.
+
+    Args:
+        path: The file.
+        interpolations: Keep `${...}` as it is written instead of refusing it. Do not give such
+            content to OmegaConf: it would resolve it.
+
+    Raises:
+        ValueError: The content is not plain, or more than the limits above allow.
+        OSError: The file cannot be read.
+    """
+    try:
+        text = _read_bounded(path)
+        _check_events(text, interpolations)
+        content = yaml.load(text, _Loader)
+        _check_types(content)
+        if not isinstance(content, dict):
+            raise ValueError("it has no settings")
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = f"no YAML, in line {mark.line + 1}" if mark is not None else "no YAML"
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        problem = " ".join(str(error).split())
+    else:
+        return content
+    raise ValueError(f"{path}: {problem}; only a file that this project wrote can be used")
+
+
+def _read_bounded(path: Path) -> str:
+    """Read a regular file of at most YAML_BYTES; a pipe or a device would never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        content = file.read(YAML_BYTES + 1)
+    if len(content) > YAML_BYTES:
+        raise ValueError(f"more than {YAML_BYTES >> 20} MiB")
+    return content.decode("utf-8")
+
+
+def _check_events(text: str, interpolations: bool) -> None:
+    """Raise ValueError for what must not even be composed, in the order of the text."""
+    nodes = documents = 0
+    keys: list[set[str] | None] = []  # of each open collection; None for a list
+    key_next: list[bool] = []  # of each open collection: whether it is a mapping that waits for one
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise ValueError("more than one document")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            keys.pop(), key_next.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            line = f"in line {event.start_mark.line + 1}"
+            nodes += 1
+            if nodes > YAML_NODES:
+                raise ValueError(f"more than {YAML_NODES} values")
+            if event.anchor is not None:
+                raise ValueError(f"an anchor or alias {line}")
+            if event.tag is not None:
+                raise ValueError(f"a tag {line}")
+            is_scalar = isinstance(event, yaml.ScalarEvent)
+            is_key = bool(key_next) and key_next[-1]
+            if is_scalar and len(event.value) > YAML_SCALAR:
+                raise ValueError(f"a value of more than {YAML_SCALAR} characters {line}")
+            if is_scalar and not interpolations and "${" in event.value:
+                raise ValueError(f"an interpolation ${{...}} {line}")
+            if is_key:
+                if not is_scalar or event.value == "<<":
+                    raise ValueError(f"a key that is not a string {line}")
+                seen = keys[-1]
+                assert seen is not None
+                if event.value in seen:
+                    raise ValueError(f"a key for the second time {line}")
+                seen.add(event.value)
+            if key_next and keys[-1] is not None:
+                key_next[-1] = not is_key
+            if not is_scalar:
+                is_mapping = isinstance(event, yaml.MappingStartEvent)
+                keys.append(set() if is_mapping else None)
+                key_next.append(is_mapping)
+                if len(keys) > YAML_DEPTH:
+                    raise ValueError(f"more than {YAML_DEPTH} levels {line}")
+
+
+def _check_types(content: Any) -> None:
+    """Raise ValueError for what is not a string, number, bool, None, list or mapping of strings."""
+    if isinstance(content, dict):
+        if not all(isinstance(key, str) for key in content):
+            raise ValueError("a key that is not a string")
+        for value in content.values():
+            _check_types(value)
+    elif isinstance(content, list):
+        for value in content:
+            _check_types(value)
+    elif isinstance(content, int):
+        if content.bit_length() > YAML_INT_BITS:
+            raise ValueError(f"a number of more than {YAML_INT_BITS} bits")
+    elif content is not None and not isinstance(content, str | float):
+        raise ValueError(f"a value of type {type(content).__name__}")
 
 
 def is_locked(folder: Path) -> bool:

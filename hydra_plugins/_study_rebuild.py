@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
@@ -29,7 +28,7 @@ def rebuild(
     said = []
     for path in sorted(ledger.folder.glob("*/config.yaml"), key=_order):
         folder = path.parent
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        content = folders.read_plain_yaml(path)
         identity = digest(without(content, composer.ignore))
         row = rows.get(folder.name, {})
         values = {key: row[key.lstrip("+")] for key in composer.axes if key.lstrip("+") in row}

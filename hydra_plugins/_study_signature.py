@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from hydra_plugins._study_composer import differences, without
+from hydra_plugins._study_folder import read_plain_yaml
 from hydra_plugins._study_settings import StudySweeperConf, directions, load
 from hydra_plugins._study_space import Space
 from hydra_plugins._study_storage import without_password
@@ -65,7 +66,7 @@ def refuse_what_differs(
             study is `old`; sweep.yaml counts more.)
     """
     if (path := folder / "sweep.yaml").exists():
-        old = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # type: ignore[assignment]
+        old = read_plain_yaml(path, interpolations=True)
     if not old:
         return
     axes = [*old["axes"], *new["axes"]]

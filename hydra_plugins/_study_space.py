@@ -50,6 +50,18 @@ class Space:
         recipe = self.recipes[values[RECIPE]] if self.recipes and RECIPE in values else []
         return [*self.fixed, *recipe, *(f"{key}={value}" for key, value in values.items())]
 
+    def check(self, values: Mapping[str, str]) -> None:
+        """Raise ValueError if `values` could call code and are not choices of this space.
+
+        A storage keeps them, perhaps a stranger's, and they become a command line.
+        """
+        for key, value in values.items():
+            if value not in self.choices.get(key, ()) and not is_inert(f"{key}={value}"):
+                raise ValueError(
+                    f"the sweep's storage holds {f'{key}={value}'!r:.80}, which could run any code;"
+                    " take another sweep=NAME"
+                )
+
     def grid(self) -> Iterator[dict[str, str]]:
         """Every combination of the choices, in Hydra's order: the last axis changes fastest."""
         for values in itertools.product(*self.choices.values()):
@@ -112,6 +124,19 @@ def as_value(value: Any) -> str:
     if OmegaConf.is_list(value) or isinstance(value, list | tuple):
         return f"[{','.join(as_value(v) for v in value)}]"
     return str(value)
+
+
+def is_inert(override: str) -> bool:
+    """Whether `override` sets nothing of Hydra, calls nothing and reads no config file by a path.
+
+    It has no interpolation, no key such as `_target_`, and no `..`, however they are quoted.
+    """
+    bare = re.sub(r"[\\'\"]", "", override)
+    key = bare.partition("=")[0].lstrip("+~")
+    foreign = re.search(r"\$|\.\.|(?<!\w)_\w+_(?!\w)", bare)
+    return re.fullmatch(r"\w+([./@:-]\w+)*", key) is not None and not (
+        foreign or key.startswith("hydra")
+    )
 
 
 def folder_name(number: int, values: Mapping[str, str]) -> str:

@@ -75,6 +75,7 @@ class Starts:
 
     def _overrides(self, record: Record) -> list[str]:
         """The run's command line."""
+        self.composer.space.check(record.values)
         place = [
             f"hydra.sweep.dir={quoted(str(self.folder))}",
             f"hydra.sweep.subdir={quoted(record.folder)}",

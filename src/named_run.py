@@ -5,8 +5,7 @@ import csv
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from hydra_plugins._study_folder import read_plain_yaml
 from src.run_folder import BEST, CONFIG, read_metrics
 from src.run_lock import is_locked
 
@@ -48,7 +47,8 @@ def find(run: str | Path) -> Path:
 def _best(sweep: Path, table: Path) -> Path:
     with table.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["state"] == "finished"]
-    maximize = next(iter(OmegaConf.load(sweep / "sweep.yaml").directions)) == "maximize"
+    about = read_plain_yaml(sweep / "sweep.yaml", interpolations=True)
+    maximize = next(iter(about["directions"])) == "maximize"
     for row in sorted(rows, key=lambda row: float(row["objective"]), reverse=maximize):
         folder = sweep / row["folder"]
         if (folder / BEST).is_file():
@@ -59,7 +59,7 @@ def _best(sweep: Path, table: Path) -> Path:
 
 def _check(folder: Path) -> None:
     """Raise unless a run has finished here and can be used."""
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).exists():
         raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
     metrics = read_metrics(folder)
     status = metrics["status"] if metrics else "running" if is_locked(folder) else "interrupted"

@@ -1,18 +1,20 @@
 """A run's config.yaml, written plain and read back with suspicion.
 
-A folder from somebody else may name any function as a `_target_`; only those that conf/ itself
-ships are ever called.
+A folder from somebody else may name any function as a `_target_`; at each place of the config only
+what the files of conf/ call at that place is ever called.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins._study_folder import read_plain_yaml
 from src.run_folder import CONFIG, write_atomically
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -23,6 +25,8 @@ COMPARED = (
 )
 PARTS = ("model", "task", "optim", "sched")
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
+CALL = re.compile(r"_\w+_")  # _target_, _partial_ and what else hydra.utils.instantiate obeys
+Place = tuple[str, ...]  # keys from the config's root
 
 
 def composed(overrides: Iterable[str] = ()) -> DictConfig:
@@ -47,20 +51,14 @@ def read(folder: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: There is no config.yaml: not a run folder.
-        ValueError: It names a `_target_` that conf/ does not ship.
+        ValueError: It is not plain data, or calls what conf/ does not call at that place.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
-    cfg = OmegaConf.create(path.read_text("utf-8"))
-    if not isinstance(cfg, DictConfig):
-        raise ValueError(f"{path} is not a run's config: it holds no settings")
-    foreign = set(targets(OmegaConf.to_container(cfg))) - shipped_targets()
-    if foreign:
-        raise ValueError(
-            f"{path} wants to call {', '.join(sorted(foreign))}, which no file in conf/ does:"
-            " it is not run"
-        )
+    content = read_plain_yaml(path)
+    refuse_foreign_calls(content, path)
+    cfg = OmegaConf.create(content)
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -81,25 +79,61 @@ def to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
             )
         if key != "resume":
             OmegaConf.update(cfg, key, OmegaConf.create(f"v: {value}").v)
+    refuse_foreign_calls(plain(cfg), folder / CONFIG)
     return cfg
 
 
-def targets(config: Any) -> Iterator[str]:
-    """Every `_target_` in nested containers."""
+def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
+    """Check a config in plain containers, from the file `path`, before anything is instantiated.
+
+    Raises:
+        ValueError: It calls what no config folder calls at that place, or opens a storage.
+    """
+    shipped = shipped_calls(config_folders())
+    for place, value in calls(config):
+        if value not in shipped.get(place, []):
+            raise ValueError(
+                f"{path}: {'.'.join(place)!r:.100} must not be {value!r:.100}: no file of conf/ has"
+                " that there; use only a run folder that this project wrote"
+            )
+    if config.get("trial") is not None:  # a storage can hold pickles
+        raise ValueError(
+            f"{path}: trial must be null; use only a run folder that this project wrote"
+        )
+
+
+def calls(config: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Find every key in nested containers that `hydra.utils.instantiate` obeys, and its value."""
     if isinstance(config, Mapping):
         for key, value in config.items():
-            if key == "_target_":
-                yield str(value)
-            yield from targets(value)
+            if CALL.fullmatch(str(key)):
+                yield (*place, str(key)), value
+            yield from calls(value, (*place, str(key)))
     elif isinstance(config, list):
-        for value in config:
-            yield from targets(value)
+        for index, value in enumerate(config):
+            yield from calls(value, (*place, f"[{index}]"))
 
 
-def shipped_targets() -> set[str]:
-    """Every `_target_` that stands in conf/."""
-    line = re.compile(r"^\s*_target_:\s*([\w.]+)", re.MULTILINE)
-    return {name for path in CONF.rglob("*.yaml") for name in line.findall(path.read_text("utf-8"))}
+def config_folders() -> list[Path]:
+    """List the folders of config files whose `_target_`s may be called."""
+    return [CONF]
+
+
+def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
+    """List for each place of the composed config the values that the files in `folders` give it."""
+    found: dict[Place, list[Any]] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*.yaml")):
+            group = path.relative_to(folder).parent.parts
+            if group[:1] == ("hydra",):
+                continue
+            text = path.read_text("utf-8")
+            package = re.search(r"^# @package (\S+)", text, re.MULTILINE)
+            names = package[1].split(".") if package else group
+            place = tuple(name for name in names if name != "_global_")
+            for where, value in calls(yaml.load(text, yaml.CSafeLoader), place):
+                found.setdefault(where, []).append(value)
+    return found
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

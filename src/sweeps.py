@@ -8,6 +8,7 @@ clean  deletes what no reader needs: last.ckpt of ended runs, .old/; with --chec
 
 import argparse
 import csv
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,11 +20,22 @@ from pathlib import Path
 from rich.table import Table
 
 from hydra_plugins._study_console import duration, wide_console
-from hydra_plugins._study_folder import BEST, LAST, size
+from hydra_plugins._study_folder import BEST, LAST, read_plain_yaml, size
 from src.errors import said_in_short
 from src.run_lock import is_locked
 
 ENDED = ("finished", "pruned", "failed")
+PROGRAM = "src.train"  # what `rerun` starts
+STORAGE, PLACE, NAME = "hydra.sweeper.storage", "hydra.sweep.dir", "sweep"
+HYDRAS = {  # Hydra's settings that a command from a file may have, and what they may be
+    "hydra/launcher": r"\w+",
+    "hydra.launcher.n_jobs": r"-?\d+",
+    "hydra.launcher.timeout_min": r"\d+",
+    "hydra.launcher.cpus_per_task": r"\d+",
+    "hydra.launcher.gpus_per_node": r"\d+",
+    STORAGE: r".*",
+    PLACE: r".*",
+}
 
 
 def rows(sweep: Path) -> list[dict[str, str]]:
@@ -93,29 +105,32 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     """Make trials pending again, and give the sweep's own command; its exit code.
 
     Raises:
-        ValueError: There is no such trial, it has not ended, or `storage` has a password, which no
-            sweep keeps.
+        ValueError: There is no such trial, it has not ended, the command could run foreign code,
+            or the sweep has a storage and `storage` is not given.
     """
-    from omegaconf import OmegaConf
-
     from hydra_plugins._study_ledger import Ledger
     from hydra_plugins._study_space import quoted
     from hydra_plugins._study_storage import without_password
 
-    about = OmegaConf.load(sweep / "sweep.yaml")
-    command = shlex.split(about.command)
-    if storage:
-        command.append(f"hydra.sweeper.storage={quoted(storage)}")
-    elif "***@" in (about.storage or ""):
-        raise ValueError(f"the password of {about.storage} is not kept: say --storage URL")
+    path = sweep / "sweep.yaml"
+    about = read_plain_yaml(path, interpolations=True)
+    words = safe_words(path, about.get("command"))
+    stored = [word for word in words if _key(word) == STORAGE]
+    if (kept := about.get("storage") or stored) and not storage:
+        raise ValueError(f"{path}: the sweep has a storage, {kept!r:.200}; say --storage URL")
+    place = {NAME: sweep.absolute().name, PLACE: str(sweep.absolute().parent)}
+    place |= {STORAGE: storage} if storage else {}
+    words = [word for word in words if _key(word) not in (NAME, PLACE, STORAGE)]
+    words += [f"{key}={quoted(value)}" for key, value in place.items()]
     if not numbers:
-        command.append("rerun_failed=true")
+        words.append("rerun_failed=true")
+    command = ["python", "-m", PROGRAM, *words]
     print(shlex.join(map(without_password, command)))
     if dry_run:
         return 0
     if numbers:
-        url = storage or about.storage or str(sweep.absolute() / "study.journal")
-        ledger = Ledger(url, sweep.absolute().name, list(about.directions), sweep.absolute())
+        url = storage or str(sweep.absolute() / "study.journal")
+        ledger = Ledger(url, sweep.absolute().name, list(about["directions"]), sweep.absolute())
         for number in numbers:
             if number not in ledger.records or not ledger.records[number].ended:
                 raise ValueError(f"{sweep} has no trial {number} that has ended")
@@ -123,6 +138,50 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
             set_aside(sweep / record.folder)
             ledger.again(record, "pending")
     return subprocess.call([sys.executable, *command[1:]])
+
+
+def safe_words(path: Path, command: object) -> list[str]:
+    """Return the arguments of a sweep's `command`, if none can make src.train run foreign code.
+
+    Args:
+        path: The sweep.yaml that has it, for the error.
+        command: `python -m src.train`, then `-m` and overrides.
+
+    Raises:
+        ValueError: It is another program, or an argument is an option, sets what Hydra calls, or
+            reads a config file outside of conf/.
+    """
+    try:
+        words = shlex.split(str(command))
+    except ValueError:
+        words = []
+    program, words = words[:3], words[3:]
+    wrong = [word for word in words if not _is_safe(word)]
+    if program != ["python", "-m", PROGRAM]:
+        wrong = [shlex.join(program)]
+    if wrong:
+        raise ValueError(
+            f"{path}: its command has {wrong[0]!r:.200}, which is not run from a file; check the"
+            " command, then type it yourself"
+        )
+    return words
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
+
+
+def _is_safe(word: str) -> bool:
+    """Whether an argument is `-m`, or an override that cannot make a run call foreign code."""
+    from hydra_plugins._study_space import is_inert
+
+    key, _, value = word.partition("=")
+    if word in ("-m", "--multirun"):
+        return True
+    if (name := key.lstrip("+")) in HYDRAS:
+        return re.fullmatch(HYDRAS[name], value) is not None
+    is_pickle = name == "sampler" and "cmaes" in value  # its state in the study is one
+    return is_inert(word) and not is_pickle
 
 
 def set_aside(folder: Path) -> None:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins._study_signature import command_line
 from src import sweep_facts, sweeps
-from tests.sweep.sweeping import ROOT, rows, states, sweep
+from tests.sweep.sweeping import APP, ROOT, rows, states, sweep
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -32,7 +32,9 @@ def copied(toy, tmp_path):
 
 
 def run(folder, *arguments):
-    command = [sys.executable, "-m", "src.sweeps", *arguments]
+    """Run src.sweeps as if the toy app were src.train."""
+    code = f"from src import sweeps; sweeps.PROGRAM = {APP!r}; sweeps.main()"
+    command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENV)
     return done.returncode, done.stdout + done.stderr
 
@@ -121,7 +123,9 @@ def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
     OmegaConf.save(about, path)
     code, text = run(copied, "rerun", "multirun/s")
     assert code == 1
-    assert "the password of mysql://me:***@host/db is not kept: say --storage URL" in text
+    assert (
+        "sweep.yaml: the sweep has a storage, 'mysql://me:***@host/db'; say --storage URL" in text
+    )
     code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
     assert code == 0
     assert "hydra.sweeper.storage='redis://me:***@host'" in shlex.split(text)

@@ -121,7 +121,7 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
         (lambda run: (run / "trials.csv").write_text("number\n"), "is a sweep.*best:"),
         (
             lambda run: (run / CONFIG).write_text("model: {_target_: os.system}"),
-            "wants to call os.system",
+            r"'model._target_' must not be 'os.system'",
         ),
     ],
 )

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hydra_plugins._study_folder import read_plain_yaml
 from src.run_config import hparams
 from src.run_folder import CONFIG, read_history, read_metrics
 
@@ -48,7 +47,7 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     ended = read_metrics(place) or {}
     table = read_history(place) if ended else []
     config = place / CONFIG
-    settings = yaml.load(config.read_text("utf-8"), yaml.CSafeLoader) if config.is_file() else {}
+    settings = read_plain_yaml(config) if config.exists() else {}
     parts = {key: part for key, part in settings.items() if isinstance(part, Mapping)}
     classes = {key: part["_target_"] for key, part in parts.items() if "_target_" in part}
     return Run(

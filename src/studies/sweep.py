@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hydra_plugins._study_folder import read_plain_yaml
 from src.studies.run import SEED, Run, read_run
 from src.studies.values import is_number, plain
 
@@ -74,7 +73,7 @@ def load(folder: Path) -> Sweep:
     for name in ("sweep.yaml", "trials.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is no sweep: it has no {name}")
-    facts = yaml.safe_load((folder / "sweep.yaml").read_text("utf-8"))
+    facts = read_plain_yaml(folder / "sweep.yaml", interpolations=True)
     with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
