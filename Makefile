@@ -23,13 +23,13 @@ check: .venv/done           ## format, lint, types
 studies: .venv/done         ## every study, or what is missing of it (SCALE=full for a GPU), and their reports
 	@failed=0; for file in $$(grep -l '^study:' conf/study/*.yaml); do \
 	  $(BIN)/python -m src.train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
-	done; $(BIN)/python -m src.report multirun && exit $$failed
+	done; $(BIN)/alexlab report multirun && exit $$failed
 
 bench: .venv/done           ## speed against what one would write by hand; needs DATA_DIR
 	$(BIN)/python -m benchmarks.training
 
 board: .venv/done           ## TensorBoard on all runs, or on those of SWEEP=multirun/NAME
-	$(BIN)/tensorboard --logdir $(or $(SWEEP),multirun) --window_title convlab
+	$(BIN)/tensorboard --logdir $(or $(SWEEP),multirun) --window_title alexlab
 
 optuna: .venv/done          ## optuna-dashboard on SWEEP=multirun/NAME
 	@test -f "$(SWEEP)/study.journal" || { echo "which sweep? make optuna SWEEP=multirun/NAME"; exit 1; }

@@ -21,10 +21,10 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from src.allocator import keep_big_blocks
-from src.data.representation import REPRESENTATIONS
-from src.data.views import View
-from src.run_config import CONF
+from alexlab.data.preprocess import Preprocess
+from alexlab.data.representation import REPRESENTATIONS
+from alexlab.performance.malloc import set_malloc_thresholds
+from alexlab.runs.config import CONF
 
 BATCH, LOADED, SEEN = 16, 73, 64
 Contestants = dict[str, Callable[[], object]]
@@ -51,7 +51,7 @@ def views(images: Tensor) -> Contestants:
     """Our views, one for each file of conf/augment and each representation."""
 
     def view(**settings: object) -> Callable[[], Tensor]:
-        module = View(SEEN, **settings)  # type: ignore[arg-type]
+        module = Preprocess(SEEN, **settings)  # type: ignore[arg-type]
         return lambda: module(images, training=True)
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    keep_big_blocks()
+    set_malloc_thresholds()
     images = torch.randint(256, (BATCH, 3, LOADED, LOADED), dtype=torch.uint8)
     seen, loaded = torch.rand(BATCH, 3, SEEN, SEEN), images / 255
     contestants = steps() | views(images) | torchvisions(seen, loaded)

@@ -21,7 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from src.callbacks.tensorboard import layout
+from alexlab.training.callbacks.tensorboard import layout
 
 METRICS = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", "acc", "f1")]
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1000")

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from src.allocator import keep_big_blocks
-from src.wide_linear import use_onednn
+from alexlab.performance.malloc import set_malloc_thresholds
+from alexlab.performance.onednn_linear import use_onednn
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--resolution", type=int, required=True)
@@ -17,7 +17,7 @@ parser.add_argument("--images", type=int, required=True)
 parser.add_argument("--precision", choices=["32-true", "bf16-mixed", "bf16-true"], required=True)
 args = parser.parse_args()
 
-keep_big_blocks()
+set_malloc_thresholds()
 torch.set_float32_matmul_precision("high")
 device = "cuda" if torch.cuda.is_available() else "cpu"
 images = torch.randn(args.images, 3, args.resolution, args.resolution, device=device)

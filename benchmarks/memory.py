@@ -14,9 +14,9 @@ import re, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from hydra import compose, initialize_config_dir
-import src.train
-from src.run_config import CONF
-from src.training import Training
+import alexlab.commands.train
+from alexlab.runs.config import CONF
+from alexlab.training.run import Training
 
 with initialize_config_dir(str(CONF), version_base="1.3"):
     cfg = compose("train", [f"data={sys.argv[1]}", "data.resolution=64", "model=alexnet",

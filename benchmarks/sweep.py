@@ -21,7 +21,7 @@ from statistics import mean, median
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "benchmarks/plugins"  # beside ours, in the same namespace
-TOY = [sys.executable, "-m", "tests.sweep.toy_app", "-m"]
+TOY = [sys.executable, "-m", "tests.sweeper.toy_app", "-m"]
 
 
 def command(arguments: Sequence[str], folder: Path) -> float:
@@ -36,7 +36,7 @@ def command(arguments: Sequence[str], folder: Path) -> float:
 
 def gap(runs: int) -> None:
     """Trials one after the other: from a trial's metrics.json to the next one's first log line."""
-    train = [sys.executable, "-m", "src.train", "-m", f"seed=range(0,{runs})", "jobs=1"]
+    train = [sys.executable, "-m", "alexlab", "train", "-m", f"seed=range(0,{runs})", "jobs=1"]
     train += ["trainer.max_epochs=1", "data.resolution=32", "data.num_images=100"]
     basic = ["hydra/sweeper=basic", "hydra/launcher=joblib", "hydra.sweep.dir=multirun/s"]
     for turn in range(2):
@@ -94,7 +94,7 @@ def tpe(sizes: Sequence[int]) -> None:
     import optuna
     from optuna.distributions import FloatDistribution
 
-    from hydra_plugins._study_search import sampler
+    from hydra_plugins.hydra_study_sweeper._samplers import sampler
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()

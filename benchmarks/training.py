@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from src.data.files import find_class_images
-from src.provenance import git_commit, hardware
+from alexlab.data.files import find_class_images
+from alexlab.runs.provenance import git_commit, hardware
 
 CONTESTANTS = {  # (module or "ours", precision)
     "a  a script by hand": ("student", "32-true"),
@@ -67,7 +67,7 @@ def ours(root: Path, resolution: int, epochs: int, precision: str, fraction: flo
             f"data.fraction={fraction}",
             f"hydra.run.dir={folder}/run",
         ]
-        command = [sys.executable, "-m", "src.train", *overrides]
+        command = [sys.executable, "-m", "alexlab", "train", *overrides]
         subprocess.run(command, capture_output=True, check=True)
         metrics = json.loads((Path(folder) / "run/metrics.json").read_text())
         return float(metrics["images_per_s"])

@@ -9,7 +9,7 @@ import argparse
 
 import numpy as np
 
-from src.studies import statistics as st
+from alexlab.studies import statistics as st
 
 LEVEL, MARGIN, SD = 0.05, 0.02, 0.015  # accuracies: margin and spread as in the studies
 WOBBLE = 1.2  # the margin of variability, a ratio

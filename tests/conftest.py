@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.run_config import composed
+from alexlab.runs.config import compose_config
 
 torch.set_num_threads(1)  # nets this small gain nothing from a second thread
 
@@ -20,7 +20,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
 @pytest.fixture
 def compose():
     """compose("model=alexnet", ...) -> the config that the command line would give."""
-    return lambda *overrides: composed(overrides)
+    return lambda *overrides: compose_config(overrides)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,7 @@ def train_shapes(tmp_path_factory):
 
     def make(*overrides):
         folder = tmp_path_factory.mktemp("runs") / "run"
-        train(composed([*few, *overrides]), folder)
+        train(compose_config([*few, *overrides]), folder)
         return folder
 
     return make

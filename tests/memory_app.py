@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from src.run_config import composed
+from alexlab.runs.config import compose_config
 from tests.tiny import in_child, train
 
 ROOM = 500 << 20  # bytes; the whole batch takes a gigabyte, a part of it fits
@@ -27,5 +27,5 @@ if __name__ == "__main__":
     big = ["data.num_images=400", "data.batch_size=256", "trainer.max_epochs=1"]
     big += [f"data.root={folder}/shapes", f"cache_dir={folder}/.cache"]
     for name, auto in {"plain": False, "auto": True}.items():
-        cfg = composed([*big, f"trainer.auto_batch={auto}"])
+        cfg = compose_config([*big, f"trainer.auto_batch={auto}"])
         in_child(partial(train_in_little_memory, cfg, folder / name))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.run_config import CONF, flat
+from alexlab.runs.config import CONF, flatten
 
 ROOT = CONF.parent
 GROUPS = ["model", "data", "task", "optim", "sched", "augment"]
@@ -45,7 +45,7 @@ def test_no_file_is_long_but_the_root():
 def test_one_value_stands_in_one_place(compose):
     """A setting of a part that is an alias of a root scalar is an interpolation, not a copy."""
     raw = OmegaConf.to_container(compose(), resolve=False)
-    act = flat(raw)["model.act"]
+    act = flatten(raw)["model.act"]
     assert act == "${act}"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from src.errors import in_short
+from alexlab.errors import format_error
 
 
 @pytest.fixture
@@ -20,30 +20,30 @@ def error_of(compose):
 
 
 def test_an_unknown_setting_has_near_matches(error_of):
-    told = in_short(error_of("optim.lrr=3"), ["optim.lr", "act"])
+    told = format_error(error_of("optim.lrr=3"), ["optim.lr", "act"])
     assert (
         told == "there is no setting 'optim.lrr'; did you mean optim.lr? (choices: optim.lr, act)"
     )
 
 
 def test_an_unknown_option_has_near_matches_and_all_that_is_known(error_of):
-    told = in_short(error_of("optim=sdg"))
+    told = format_error(error_of("optim=sdg"))
     assert told == "optim=sdg is unknown; did you mean sgd? (choices: adam, adamw, rmsprop, sgd)"
 
 
 def test_an_error_in_a_constructor_is_told_without_hydra_around_it():
     with pytest.raises(InstantiationException) as caught:
-        instantiate({"_target_": "src.models.activations.activation", "name": "rleu"})
-    assert in_short(caught.value).startswith("act='rleu' is unknown; did you mean relu")
+        instantiate({"_target_": "alexlab.models.activations.activation", "name": "rleu"})
+    assert format_error(caught.value).startswith("act='rleu' is unknown; did you mean relu")
 
 
 def test_an_error_of_the_system_names_the_file():
     with pytest.raises(OSError, match="nowhere") as caught:
         Path("/nowhere/at/all").read_text()
-    assert in_short(caught.value) == "/nowhere/at/all: No such file or directory"
+    assert format_error(caught.value) == "/nowhere/at/all: No such file or directory"
 
 
 def test_an_unforeseen_error_keeps_its_kind():
-    assert in_short(TypeError("no such argument\nmore\nand more")) == (
+    assert format_error(TypeError("no such argument\nmore\nand more")) == (
         "TypeError: no such argument\nmore"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.run_folder import read_metrics
+from alexlab.runs.folder import read_metrics
 
 ROOT = Path(__file__).parents[1]
 LINES = [line.strip() for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
@@ -40,7 +40,7 @@ def test_the_commands_that_newcomers_are_promised_are_there():
 
 
 def run(tmp_path, overrides):
-    command = [sys.executable, "-m", "src.train", *overrides]
+    command = [sys.executable, "-m", "alexlab", "train", *overrides]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False

@@ -6,10 +6,10 @@ import traceback
 
 import torch
 
-from src.out_of_memory import explained
-from src.run_config import composed
-from src.run_folder import RunFolder, read_history
-from src.training import Training
+from alexlab.performance.out_of_memory import friendly_oom_errors
+from alexlab.runs.config import compose_config
+from alexlab.runs.folder import RunFolder, read_history
+from alexlab.training.run import TrainingRun
 
 EPOCHS, BATCHES = 2, 4
 
@@ -31,7 +31,7 @@ def tiny(image_folder, place, *overrides):
         "sched=cosine",
         f"cache_dir={place}/.cache",
     ]
-    return composed([*small, *overrides])
+    return compose_config([*small, *overrides])
 
 
 def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
@@ -39,8 +39,11 @@ def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
 
     `at_batch(n)` is called as batch n begins.
     """
-    with RunFolder(folder, keep=True) as run, explained(cfg.data.batch_size, cfg.data.resolution):
-        training = Training(cfg, run.path, run.record, trial=trial)
+    with (
+        RunFolder(folder, keep=True) as run,
+        friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
+    ):
+        training = TrainingRun(cfg, run.path, run.record, trial=trial)
         batches = 0
 
         def count(*args):

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from src.data import archive
-from src.data.archive import unpack
+from alexlab.data import download
+from alexlab.data.download import unpack
 
 
 def tar_of(path, *members, mode="w:gz"):
@@ -99,10 +99,10 @@ def test_a_hundred_thousand_entries_are_refused(tmp_path, inside):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_as_many_entries_as_are_allowed(tmp_path, inside, kind, monkeypatch):
     made = WRITERS[kind](tmp_path / "x", *((f"{i}.txt", b"") for i in range(10)))
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(download, "MAX_ENTRIES", 10)
     unpack(made, inside)
     assert len(list(inside.iterdir())) == 10
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 9)
+    monkeypatch.setattr(download, "MAX_ENTRIES", 9)
     with pytest.raises(ValueError, match="more than 9 entries"):
         unpack(made, inside)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from src.data.augment import Augment
-from src.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
-from src.run_config import CONF
+from alexlab.data.augment import Augment
+from alexlab.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
+from alexlab.runs.config import CONF
 
 NAMES = sorted(path.stem for path in (CONF / "augment").glob("*.yaml"))
 

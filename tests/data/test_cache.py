@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import src.data.cache
-from src.data.cache import ImageCache
-from src.data.decode import read_image
-from src.data.files import find_class_images
+import alexlab.data.cache
+from alexlab.data.cache import ImageCache
+from alexlab.data.decode import read_image
+from alexlab.data.files import find_class_images
 
 ROOT = Path(__file__).parents[2]
 NOTHING = {"index.npz", "images-16-crop.npy"}
@@ -25,7 +25,7 @@ def cache(image_folder, tmp_path):
 @pytest.fixture
 def nothing_is_read(monkeypatch):
     return lambda: monkeypatch.setattr(
-        src.data.cache, "read_image", lambda *_, **__: pytest.fail("an image was read")
+        alexlab.data.cache, "read_image", lambda *_, **__: pytest.fail("an image was read")
     )
 
 
@@ -52,7 +52,7 @@ def test_a_second_start_reads_no_image(cache, image_folder, tmp_path, nothing_is
 def test_one_reading_serves_index_and_array(cache, monkeypatch):
     read = []
     monkeypatch.setattr(
-        src.data.cache, "read_image", lambda p, **kw: read.append(p) or read_image(p, **kw)
+        alexlab.data.cache, "read_image", lambda p, **kw: read.append(p) or read_image(p, **kw)
     )
     cache.index(16)
     cache.images(16)
@@ -118,9 +118,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(image_folder, tmp_path):
     code = f"""
 import resource, signal
 from pathlib import Path
-from src.data.cache import ImageCache
-from src.data.files import find_class_images
-from src.errors import in_short
+from alexlab.data.cache import ImageCache
+from alexlab.data.files import find_class_images
+from alexlab.errors import format_error
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -128,7 +128,7 @@ files = find_class_images(Path({str(image_folder)!r}))
 try:
     ImageCache(files, "x", folder=Path({str(tmp_path)!r}), fit="crop").images(96)
 except OSError as error:
-    print(in_short(error))
+    print(format_error(error))
 """
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert said.stdout.splitlines()[-1].endswith("images-96-crop.npy: File too large"), said
@@ -138,9 +138,9 @@ except OSError as error:
 BUILDER = """
 import os, sys, time
 from pathlib import Path
-import src.data.cache
-from src.data.decode import read_image
-from src.data.files import find_class_images
+import alexlab.data.cache
+from alexlab.data.decode import read_image
+from alexlab.data.files import find_class_images
 
 def slow(path, **kw):
     if path.name.startswith({stop!r}):
@@ -148,9 +148,9 @@ def slow(path, **kw):
         sys.stdin.read()
     return read_image(path, **kw)
 
-src.data.cache.read_image = slow
+alexlab.data.cache.read_image = slow
 files = find_class_images(Path({root!r}))
-cache = src.data.cache.ImageCache(files, "x", folder=Path({folder!r}), fit="crop")
+cache = alexlab.data.cache.ImageCache(files, "x", folder=Path({folder!r}), fit="crop")
 cache.index(16)
 print(cache.images(16).sum(), flush=True)
 """

@@ -6,8 +6,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from src.data.check import examine, main
-from src.data.image_folder import ImageFolderData
+from alexlab.data.check import examine, main
+from alexlab.data.datamodule import ImageFolderData
 
 
 def data_in(root, cache_dir, **settings):

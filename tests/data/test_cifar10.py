@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from src.data.cifar10 import Cifar10Data
+from alexlab.data.cifar10 import Cifar10Data
 
 NAMES = ["cat", "dog"]
 SETTINGS = {"name": "cifar10", "resolution": 32, "batch_size": 4, "val_fraction": 0.2}
@@ -35,7 +35,7 @@ def pickles(tmp_path, monkeypatch):
     lists = [[write(f"data_batch_{i}", batch(10)) for i in (1, 2)], [write("test_batch", batch(8))]]
     monkeypatch.setattr(CIFAR10, "train_list", lists[0])
     monkeypatch.setattr(CIFAR10, "test_list", lists[1])
-    monkeypatch.setattr("src.data.cifar10.META", write("batches.meta", {"label_names": NAMES}))
+    monkeypatch.setattr("alexlab.data.cifar10.META", write("batches.meta", {"label_names": NAMES}))
     return root
 
 

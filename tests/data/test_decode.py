@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.decode import BrokenImage, read_image, to_rgb, to_square
+from alexlab.data.decode import BrokenImage, read_image, to_rgb, to_square
 
 
 def encoded(image, format="PNG", **options):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.files import find_class_images, select_classes
+from alexlab.data.files import find_class_images, select_classes
 
 
 def put(root, *paths):

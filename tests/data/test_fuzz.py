@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.decode import BrokenImage, read_image, to_rgb
-from src.data.files import find_class_images
-from src.data.image_folder import ImageFolderData
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.decode import BrokenImage, read_image, to_rgb
+from alexlab.data.files import find_class_images
 from tests.tiny import in_child, train
 
 SEEDS = {"JPEG": 500, "PNG": 500}

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.loader import BatchLoader, gather
+from alexlab.data.loader import ArrayLoader, index_select_batch
 
 ROWS = np.arange(100, 123)
 
@@ -12,7 +12,7 @@ def loader(rows=ROWS, batch_size=5, shuffle=True, **options):
     def fetch(wanted):
         return torch.from_numpy(wanted), torch.from_numpy(wanted % 3)
 
-    return BatchLoader(fetch, rows, batch_size=batch_size, shuffle=shuffle, **options)
+    return ArrayLoader(fetch, rows, batch_size=batch_size, shuffle=shuffle, **options)
 
 
 def flat(lists):
@@ -173,7 +173,7 @@ def test_lightning_reshuffles_each_epoch_and_resumes_at_the_next_batch(tmp_path)
 
 def test_gather_takes_the_rows():
     images = torch.arange(24, dtype=torch.uint8).view(6, 1, 2, 2)
-    fetch = gather(images, torch.arange(6) * 10)
+    fetch = index_select_batch(images, torch.arange(6) * 10)
     some, targets = fetch(np.array([4, 0, 4]))
     assert some[:, 0, 0, 0].tolist() == [16, 0, 16]
     assert some.dtype == torch.uint8

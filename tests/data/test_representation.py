@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from src.data import representation
-from src.data.representation import REPRESENTATIONS, Representation
+from alexlab.data import representation
+from alexlab.data.representation import REPRESENTATIONS, Representation
 
 
 @pytest.fixture

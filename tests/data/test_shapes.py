@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from src.data.shapes import CLASSES, ShapesData, draw
+from alexlab.data.shapes import CLASSES, ShapesData, draw
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_nothing_half_drawn_is_left(make, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return draw(name, rng)
 
-    monkeypatch.setattr("src.data.shapes.draw", draw_some)
+    monkeypatch.setattr("alexlab.data.shapes.draw", draw_some)
     with pytest.raises(KeyboardInterrupt):
         make()
     assert not (tmp_path / "shapes-60-0").exists()

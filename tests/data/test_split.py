@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from src.data.split import split, take_fraction
+from alexlab.data.split import split, take_fraction
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "val_fraction": 0.1}
 

@@ -7,8 +7,8 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
-from src.data import transforms
-from src.data.randaugment import rand_augment
+from alexlab.data import transforms
+from alexlab.data.augment import rand_augment
 
 INNER = (..., slice(18, -18), slice(18, -18))  # edges are filled otherwise
 

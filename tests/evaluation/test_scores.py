@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.evaluation import scores
-from src.evaluation.crops import Crops
+from alexlab.evaluation import scores
+from alexlab.evaluation.inference import Crops
 
 
 def sure(preds, targets, classes, confidence=1.0):
@@ -18,7 +18,7 @@ def sure(preds, targets, classes, confidence=1.0):
 
 def alone(number):
     """No image has a twin."""
-    return scores.Resampled(np.arange(number))
+    return scores.GroupBootstrap(np.arange(number))
 
 
 def test_per_class_scores_are_those_of_scikit_learns_example():
@@ -70,7 +70,7 @@ def test_the_interval_of_a_share_is_that_of_the_normal_approximation():
 def test_duplicates_count_as_one_image_in_an_interval():
     """400 images, four of each: the interval is that of 100."""
     hits, half = np.repeat([0.0, 1.0] * 50, 4), 1.96 * np.sqrt(0.25 / 100)
-    found = scores.Resampled(np.repeat(np.arange(100) + 7, 4)).mean(hits)
+    found = scores.GroupBootstrap(np.repeat(np.arange(100) + 7, 4)).mean(hits)
     assert found["value"] == 0.5
     assert found["interval"] == pytest.approx([0.5 - half, 0.5 + half], abs=0.012)
 

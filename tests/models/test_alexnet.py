@@ -3,12 +3,12 @@ import torch
 import torchvision
 from torch import nn
 
-from src.models.activations import ACTIVATIONS, activation
-from src.models.alexnet import AlexNet
-from src.models.alexnet_torchvision import AlexNetTorchvision
-from src.models.blocks import Stages
-from src.models.lrn import LocalResponseNorm
-from src.models.summary import summarize
+from alexlab.models.activations import ACTIVATIONS, activation
+from alexlab.models.alexnet import AlexNet
+from alexlab.models.alexnet_torchvision import AlexNetTorchvision
+from alexlab.models.blocks import Stages
+from alexlab.models.lrn import LocalResponseNorm
+from alexlab.models.summary import summarize
 
 
 def shapes_only(resolution=64, num_outputs=5, **arguments):

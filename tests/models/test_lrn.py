@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.lrn import LocalResponseNorm
+from alexlab.models.lrn import LocalResponseNorm
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -9,12 +9,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from src.models.keras import SameConv2d, same_pool
-from src.models.naive_cnn import NaiveCNN
-from src.models.score_alexnet import ScoreAlexNet
-from src.models.score_cnn import ScoreCNN
-from src.models.small_cnn import SmallCNN
-from src.models.summary import summarize
+from alexlab.models.keras import SameConv2d, same_pool
+from alexlab.models.naive_cnn import NaiveCNN
+from alexlab.models.score_alexnet import ScoreAlexNet
+from alexlab.models.score_cnn import ScoreCNN
+from alexlab.models.small_cnn import SmallCNN
+from alexlab.models.summary import summarize
 
 
 def test_small_cnn_memorises_twelve_images():

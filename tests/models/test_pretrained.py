@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from src.data.representation import Representation
-from src.models.pretrained import Pretrained
-from src.models.summary import summarize
+from alexlab.data.representation import Representation
+from alexlab.models.pretrained import Pretrained
+from alexlab.models.summary import summarize
 
 
 def build(name="squeezenet1_1", *, resolution=64, weights="none", **arguments):
@@ -223,7 +223,7 @@ def test_a_net_of_timms():
 
 
 def test_without_timm_an_unknown_name_says_what_adds_more(monkeypatch):
-    monkeypatch.setattr("src.models.backbones.find_spec", lambda name: None)
+    monkeypatch.setattr("alexlab.models.backbones.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"'resnet10t' is unknown.*installing timm adds its nets"):
         build("resnet10t")
 

@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
-from src.models.alexnet import AlexNet
-from src.models.alexnet_torchvision import AlexNetTorchvision
-from src.models.small_cnn import SmallCNN
-from src.models.summary import summarize
+from alexlab.models.alexnet import AlexNet
+from alexlab.models.alexnet_torchvision import AlexNetTorchvision
+from alexlab.models.small_cnn import SmallCNN
+from alexlab.models.summary import summarize
 
 
 def test_published_neurons_and_multiply_adds_of_alexnet():

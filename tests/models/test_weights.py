@@ -8,8 +8,8 @@ import pytest
 import torch
 import torchvision
 
-from src.models.pretrained import Pretrained
-from src.models.weights import published, read_weights
+from alexlab.models.backbones import published, read_weights
+from alexlab.models.pretrained import Pretrained
 
 
 class Malicious:

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 BASE = {
-    "model": {"_target_": "src.models.alexnet.AlexNet", "dropout": 0.5},
+    "model": {"_target_": "alexlab.models.alexnet.AlexNet", "dropout": 0.5},
     "data": {
-        "_target_": "src.data.image_folder.ImageFolderData",
+        "_target_": "alexlab.data.datamodule.ImageFolderData",
         "name": "shapes",
         "resolution": 64,
     },

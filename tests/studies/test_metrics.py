@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from src.studies.metrics import never_reached, number, shown
-from src.studies.run import Run
+from alexlab.reporting.formatting import format_value
+from alexlab.studies.metrics import metric_value, never_reached
+from alexlab.studies.results import Run
 
 RUN = Run(
     number=0,
@@ -45,7 +46,7 @@ RUN = Run(
     ],
 )
 def test_numbers(word, value):
-    assert number(RUN, word) == pytest.approx(value, nan_ok=True)
+    assert metric_value(RUN, word) == pytest.approx(value, nan_ok=True)
 
 
 def test_epochs_that_never_came_are_told_apart():
@@ -65,9 +66,9 @@ def test_epochs_that_never_came_are_told_apart():
     ],
 )
 def test_how_numbers_are_printed(word, value, text):
-    assert shown(word, value) == text
+    assert format_value(word, value) == text
 
 
 def test_differences_of_fractions_are_printed_in_points():
-    assert shown("test/acc", -0.052, signed=True) == "-5.2 points"
-    assert shown("train/loss", 0.0021, signed=True, like=0.31) == "+0.002"
+    assert format_value("test/acc", -0.052, signed=True) == "-5.2 points"
+    assert format_value("train/loss", 0.0021, signed=True, like=0.31) == "+0.002"

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from src import report
-from src.studies import index
-from src.studies.sweep import load
+from alexlab.commands import report
+from alexlab.studies import publish
+from alexlab.studies.results import load
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -74,7 +74,13 @@ def test_the_same_bytes_each_time(make_sweep):
     folder = make_sweep(AXES, results, ABOUT)
     report.write(folder)
     before = files(folder)
-    command = [sys.executable, "-m", "src.report", str(folder)]  # another process, its own hashes
+    command = [
+        sys.executable,
+        "-m",
+        "alexlab",
+        "report",
+        str(folder),
+    ]  # another process, its own hashes
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     assert files(folder) == before
 
@@ -189,7 +195,7 @@ def test_publish(make_sweep, tmp_path):
         (conf / f"{name}.yaml").write_text(yaml.safe_dump({"study": {"question": question}}))
     readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     for _ in range(2):  # again changes nothing
-        index.publish([load(folder)], target, readme, conf)
+        publish.publish([load(folder)], target, readme, conf)
     text = readme.read_text()
     assert text.startswith("before\n<!-- results -->\n| question |")
     assert text.endswith("<!-- /results -->\nafter\n")
@@ -204,16 +210,16 @@ def test_publish(make_sweep, tmp_path):
     assert json.loads((published / "verdicts.json").read_text())["scale"] == "quick"
     assert str(tmp_path) not in "".join(p.read_text() for p in published.glob("*.*"))
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
-    index.publish([load(folder)], elsewhere, readme, conf)
+    publish.publish([load(folder)], elsewhere, readme, conf)
     assert f"(../{elsewhere.name}/act/report.md)" in readme.read_text()
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- results -->"):
-        index.publish([load(folder)], target, readme, conf)
+        publish.publish([load(folder)], target, readme, conf)
 
 
 @pytest.mark.slow
 def test_the_command_line_says_what_is_wrong(tmp_path):
-    command = [sys.executable, "-X", "importtime", "-m", "src.report", str(tmp_path)]
+    command = [sys.executable, "-X", "importtime", "-m", "alexlab", "report", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert f"error: {tmp_path} is no sweep: it has no sweep.yaml" in found.stderr

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from alexlab.studies import statistics as st
 from benchmarks.verdicts import LEVEL, errors
-from src.studies import statistics as st
 
 # Student 1908, as R's `sleep`; t.test(paired = TRUE) of its help page gives t = -4.0621, df = 9,
 # p = 0.002833 (two-sided), 95% interval -2.4598858 to -0.7001142

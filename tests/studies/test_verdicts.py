@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from src.studies.claims import read_claims
-from src.studies.sweep import load
-from src.studies.verdicts import judge
+from alexlab.studies.claims import read_claims
+from alexlab.studies.results import load
+from alexlab.studies.verdicts import evaluate_claims
 
 STUDIES = sorted((Path(__file__).parents[2] / "conf" / "study").glob("*.yaml"))
 FAR = [0.30, 0.32, 0.31, 0.33, 0.30]  # well above a margin of 0.02
@@ -26,7 +26,7 @@ def claim(kind="greater", margin=0.02, **more):
 def judged(make_sweep, claims, results, *, acts=("relu", "tanh"), seeds=range(5), **about):
     place = {key: about.pop(key) for key in ("scale", "name") if key in about}
     about = {"question": "?", "claims": claims, **about}
-    return judge(load(make_sweep({"act": acts, "seed": seeds}, results, about, **place)))
+    return evaluate_claims(load(make_sweep({"act": acts, "seed": seeds}, results, about, **place)))
 
 
 def shifted(d, metric="test/acc"):
@@ -137,7 +137,7 @@ def test_seeds_are_paired_and_other_axes_averaged_within_them(make_sweep):
 
     about = {"claims": [claim()]}
     axes = {"act": ["relu", "tanh"], "pool": ["true", "false"], "seed": range(3)}
-    (one,) = judge(load(make_sweep(axes, results, about)))
+    (one,) = evaluate_claims(load(make_sweep(axes, results, about)))
     assert one.pairs.d == pytest.approx([0.15] * 3)
     assert one.verdict == "confirmed"  # no spread at all must not divide by zero
 
@@ -149,7 +149,7 @@ def test_a_cell_that_failed_in_one_seed_leaves_the_pairs_even(make_sweep):
         return {"test/acc": 0.2 + 0.5 * (values["pool"] == "avg") + 0.1 * (values["act"] == "relu")}
 
     axes = {"act": ["relu", "tanh"], "pool": ["max", "avg"], "seed": range(3)}
-    (one,) = judge(load(make_sweep(axes, results, {"claims": [claim()]})))
+    (one,) = evaluate_claims(load(make_sweep(axes, results, {"claims": [claim()]})))
     assert one.pairs.d == pytest.approx([0.1] * 3)  # else seed 2 would compare max+avg with max
     assert "tanh: 5 of 6 runs have a number" in one.notes
 
@@ -226,7 +226,10 @@ def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
 
     one = claim(of={"optim.lr": 0.01}, than={"optim.lr": "0.10"})
     axes = {"optim.lr": ["1e-2", "0.1"], "seed": range(3)}
-    assert judge(load(make_sweep(axes, results, {"claims": [one]})))[0].verdict == "confirmed"
+    assert (
+        evaluate_claims(load(make_sweep(axes, results, {"claims": [one]})))[0].verdict
+        == "confirmed"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Dispatch `alexlab VERB ...`; each verb is a module that is imported only when asked for."""
+
+import sys
+from importlib import import_module
+
+from alexlab import __version__
+from alexlab.errors import suggest
+
+VERBS = {
+    "train": "train a network; with -m, or a study, run a sweep",
+    "evaluate": "test a finished run: metrics, intervals, plots of its mistakes",
+    "predict": "classify images with a finished run",
+    "export": "write a finished run as ONNX or torch.export",
+    "explain": "show a network layer by layer, without training",
+    "look": "draw filters, feature maps and Grad-CAM of a finished run",
+    "lr-find": "find a learning rate",
+    "report": "write the report of a sweep: tables, plots, answers",
+    "sweeps": "list, clean, delete or repeat sweeps",
+    "rerun": "repeat a run and compare the results to the bit",
+    "data": "fetch, check or preview a data set",
+    "board": "open TensorBoard on all runs",
+}
+
+
+def main() -> None:
+    """Run the verb that the command line names.
+
+    Raises:
+        SystemExit: With the verb's exit code; 2 if there is no such verb.
+    """
+    program, *words = sys.argv
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return
+    verb, *rest = words
+    if verb in ("-V", "--version"):
+        print(f"alexlab {__version__}")
+        return
+    if verb not in VERBS:
+        print(f"error: alexlab {verb}: no such verb{suggest(verb, VERBS)}", file=sys.stderr)
+        raise SystemExit(2)
+    sys.argv = [program, *rest]
+    import_module(f"alexlab.commands.{verb.replace('-', '_')}").main()
+
+
+def usage() -> str:
+    """Return the text of `alexlab --help`: one line per verb."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        ["usage: alexlab VERB ...", "", *lines, "", "alexlab VERB --help says more; --version."]
+    )
+
+
+if __name__ == "__main__":
+    main()

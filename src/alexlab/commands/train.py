@@ -1,0 +1,91 @@
+"""Trains one network: `python -m src.train model=alexnet act=tanh`; with -m, several.
+
+torch is imported only when a training starts: `--help`, a typing error and a finished sweep answer
+at once.
+"""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from alexlab.errors import TRACES, user_errors
+from alexlab.runs import config as run_config
+from alexlab.runs.folder import RunFolder, Stopped
+
+RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
+
+OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+
+
+@hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")
+def task(cfg: DictConfig) -> float | None:
+    """One training in Hydra's run folder; returns the objective.
+
+    A trial's errors are for its launcher; Hydra would print the overrides above those of others.
+    """
+    own = HydraConfig.get()
+    is_trial = not OmegaConf.is_missing(own.job, "num")
+    is_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    folder = Path(own.runtime.output_dir if is_rank_0 else os.environ[RANK_0_FOLDER])
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    os.environ[RANK_0_FOLDER] = str(folder.absolute())
+    with nullcontext() if is_trial else user_errors():
+        try:
+            if cfg.resume:
+                cfg = run_config.read_to_resume(folder, own.overrides.task)
+            return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
+                folder.rmdir()
+
+
+def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> float | None:
+    """Train in `folder`, which is locked meanwhile and says afterwards how it ended.
+
+    The ranks of DDP that do not `write` only compute.
+    """
+    from alexlab.performance.out_of_memory import friendly_oom_errors
+    from alexlab.training.run import TrainingRun
+
+    if not write:
+        return TrainingRun(cfg, folder, {}, trial=trial).run()
+    with (
+        RunFolder(folder, keep=trial) as run,
+        friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
+    ):
+        training = TrainingRun(cfg, run.path, run.record, trial=trial)
+        run.start()
+        return training.run()
+    return run.record.get("objective")  # pruned
+
+
+def main() -> None:
+    """The command line: errors in one or two lines, exit code 1, or 128 + signal when stopped."""
+    os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
+    with user_errors(_keys):
+        try:
+            task()
+        except Stopped:
+            folder = os.path.relpath(os.environ[RANK_0_FOLDER])
+            print(f"stopped; to go on: python -m src.train resume={folder}")
+            raise
+
+
+def _keys() -> list[str]:
+    """Every group and setting of the default config, for near matches."""
+    GlobalHydra.instance().clear()
+    config: Any = OmegaConf.to_container(run_config.compose_config(), resolve=False)
+    settings = run_config.flatten(config)
+    return sorted({*settings, *(key.split(".")[0] for key in settings)})
+
+
+if __name__ == "__main__":
+    main()

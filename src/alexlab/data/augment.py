@@ -1,0 +1,158 @@
+"""Augmentation of training batches on their device: every image by its own draw.
+
+All draws come from torch's global generators and from nowhere else, so that seeding those repeats a
+batch. The articles use shifts, turns, stretches and warps (001) and random crops (004).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as tv
+
+from alexlab.data import transforms
+from alexlab.data.transforms import brightness, contrast, saturation, sharpness, warp
+
+
+class Augment(nn.Module):
+    """uint8 [N, 3, S, S] -> float32 [N, 3, R, R], RGB in [0, 1]; every setting is off at 0.
+
+    Args:
+        crop: cut the square at random, not in the centre; it needs images larger than the net's.
+        flip: probability of a left-right mirror image.
+        shift: largest shift along each axis, as a share of the side.
+        rotate: largest turn either way, degrees.
+        stretch: largest relative change of width and of height, each on its own.
+        shear: largest slope along each axis.
+        brightness: largest relative change; likewise `contrast` and `saturation`.
+        pca: standard deviation of the shift along ImageNet's colour axes; AlexNet's was 0.1.
+        randaugment: number of RandAugment's operations an image.
+        magnitude: of these operations, of 30.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop: bool = False,
+        flip: float = 0.0,
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        stretch: float = 0.0,
+        shear: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        pca: float = 0.0,
+        randaugment: int = 0,
+        magnitude: float = 9.0,
+    ) -> None:
+        super().__init__()
+        self.crop, self.flip = crop, flip
+        self.warp = {"shift": shift, "rotate": rotate, "stretch": stretch, "shear": shear}
+        self.colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+        self.pca, self.randaugment, self.magnitude = pca, randaugment, magnitude
+        most = {"rotate": 180, "stretch": 0.9, "pca": math.inf, "randaugment": 14, "magnitude": 30}
+        others = {"flip": flip, "pca": pca, "randaugment": randaugment, "magnitude": magnitude}
+        for name, value in (self.warp | self.colour | others).items():
+            if not 0 <= value <= most.get(name, 1):
+                raise ValueError(f"augment.{name}={value} must be in [0, {most.get(name, 1)}]")
+
+    def forward(self, images: Tensor, resolution: int) -> Tensor:
+        """Warp, crop and mirror, then change the colours."""
+        if any(self.warp.values()):
+            images = self._warp(images.float() / 255)
+        images = self._crop_flip(images, resolution)
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        for name, most in self.colour.items():
+            if most:
+                factor = 1 + most * self._draw(images)
+                images = getattr(transforms, name)(images, factor)
+        if self.pca:
+            alpha = self.pca * torch.randn(len(images), 3, device=images.device)
+            images = transforms.pca_colour(images, alpha)
+        return self._rand_augment(images) if self.randaugment else images
+
+    @staticmethod
+    def _draw(images: Tensor, *shape: int) -> Tensor:
+        """Uniform in [-1, 1], [N, *shape]."""
+        return 2 * torch.rand(len(images), *shape, device=images.device) - 1
+
+    def _warp(self, images: Tensor) -> Tensor:
+        return transforms.warp(
+            images,
+            angle=math.radians(self.warp["rotate"]) * self._draw(images),
+            shift=self.warp["shift"] * self._draw(images, 2),
+            stretch=1 + self.warp["stretch"] * self._draw(images, 2),
+            shear=self.warp["shear"] * self._draw(images, 2),
+        )
+
+    def _crop_flip(self, images: Tensor, resolution: int) -> Tensor:
+        count, room = len(images), images.shape[-1] - resolution
+        if not (self.flip or self.crop):
+            return transforms.centre_crop(images, resolution)
+        device = images.device
+        corner = torch.full((2, count), room // 2, device=device)
+        if self.crop:
+            corner = torch.randint(room + 1, (2, count), device=device)
+        mirror = torch.rand(count, device=device) < self.flip
+        return transforms.crop_flip(images, resolution, corner, mirror)
+
+    def _rand_augment(self, images: Tensor) -> Tensor:
+        shape = (self.randaugment, len(images))
+        kinds = torch.randint(OPERATIONS, shape)  # on the CPU: they choose the kernels
+        signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
+        return rand_augment(images, kinds, signs, self.magnitude)
+
+
+# At full magnitude: angle, shift and shear along x and y. The first is to do nothing.
+MOVES = [
+    [0, 0, 0, 0, 0],
+    [0, 0, 0, 0.3, 0],
+    [0, 0, 0, 0, 0.3],
+    [0, 150 / 331, 0, 0, 0],
+    [0, 0, 150 / 331, 0, 0],
+    [math.radians(30), 0, 0, 0, 0],
+]
+# Of images, with a factor [N] about 1 or the level in [0, 1], of which each takes what it needs.
+CHANGES: list[Callable[[Tensor, Tensor, float], Tensor]] = [
+    lambda images, factor, _: brightness(images, factor),
+    lambda images, factor, _: contrast(images, factor),
+    lambda images, factor, _: saturation(images, factor),
+    lambda images, factor, _: sharpness(images, factor),
+    lambda images, _, level: tv.posterize(images, 8 - round(4 * level)),
+    lambda images, _, level: tv.solarize(images, 1 - level),
+    lambda images, _, level: tv.autocontrast(images),
+    lambda images, _, level: tv.equalize(images),
+]
+OPERATIONS = len(MOVES) + len(CHANGES)
+
+
+def rand_augment(images: Tensor, kinds: Tensor, signs: Tensor, magnitude: float) -> Tensor:
+    """Do to each of [N, 3, R, R] in [0, 1] the operations `kinds` [K, N], one after the other.
+
+    `kinds` are int64 below OPERATIONS, on the CPU, since they choose what is called; `signs` [K, N]
+    of 1 and -1 say which way, `magnitude` of 30 how far.
+    """
+    level, moves = magnitude / 30, images.new_tensor(MOVES)
+    for kind, sign in zip(kinds, signs, strict=True):
+        amount, changed = level * sign, images.clone()
+        rows = _where((kind > 0) & (kind < len(MOVES)), images)
+        if len(rows):
+            move = moves[kind.to(images.device)[rows]] * amount[rows, None]
+            angle, shift, shear = move[:, 0], move[:, 1:3], move[:, 3:]
+            changed[rows] = warp(images[rows], angle=angle, shift=shift, shear=shear)
+        for number, change in enumerate(CHANGES, start=len(MOVES)):
+            rows = _where(kind == number, images)
+            if len(rows):
+                changed[rows] = change(images[rows], 1 + 0.9 * amount[rows], level)
+        images = changed
+    return images
+
+
+def _where(mask: Tensor, images: Tensor) -> Tensor:
+    return mask.nonzero()[:, 0].to(images.device)

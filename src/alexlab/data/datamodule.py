@@ -1,0 +1,231 @@
+"""Images in class folders, decoded once and dealt into train, val and test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from alexlab.data.augment import Augment
+from alexlab.data.cache import ImageCache
+from alexlab.data.files import ImageFiles, find_class_images, select_classes
+from alexlab.data.loader import ArrayLoader, FetchFn, index_select_batch
+from alexlab.data.preprocess import Preprocess
+from alexlab.data.split import (
+    check_broken,
+    check_counts,
+    data_warnings,
+    load_or_create_split,
+    select,
+)
+from alexlab.errors import lookup
+
+EVAL_BATCH = 64  # images at least; no gradients are kept, so that memory is no concern
+GPU_SHARE = 0.25  # of the free memory, for all images
+
+
+class ImageFolderData(L.LightningDataModule):
+    """Images in `root/<class>/*` or `root/{train,test}/<class>/*` as standardised batches.
+
+    The split depends on the images, `split`, `split_seed` and the two fractions only: not on the
+    seed, the batch size, the resolution, the classes chosen or the fraction of train.
+
+    Args:
+        root: The folder of the images.
+        name: What messages and the cache call the data set.
+        resolution: Side in pixels of what the net sees.
+        batch_size: Images a training batch, on each device.
+        load_size: Side in pixels of what is kept; larger than `resolution` leaves room to crop.
+        fit: How an image becomes square: "crop" its centre, or "squash" it.
+        split: "grouped" keeps twins on one side, "random" is blind to them.
+        split_seed: Another number deals another split.
+        test_fraction: Of all images; unused where the test set is official.
+        val_fraction: Of all images.
+        fraction: Of train that is used.
+        classes: Names of those to use; None for all.
+        on_broken: "error", or "skip" files that cannot be decoded.
+        cache: "on", or "off" to decode every image each time (for comparison).
+        cache_dir: Where decoded images are kept.
+        representation: How pixels are written down (src/data/representation.py).
+        augment: uint8 [N, 3, S, S] -> the same; for train only.
+        seed: Of the order in which training images come.
+
+    Attributes:
+        classes: Names in the order of the targets, empty for scores.
+        num_outputs: Outputs that a net needs.
+        in_channels: Channels that it sees.
+        fingerprint: Hash of the contents used, the same on every machine.
+        rows, counts: {split: rows among all files}, {split: {class: images}}.
+        notes: Sentences to print; `remarks` are those that a source always adds.
+
+    Raises:
+        ValueError: A setting out of range, unusable files; the message names it.
+        FileNotFoundError: No such folder.
+    """
+
+    remarks: ClassVar[Sequence[str]] = ()
+
+    def __init__(
+        self,
+        root: str | None,
+        *,
+        name: str,
+        resolution: int,
+        batch_size: int,
+        load_size: int | None = None,
+        fit: str = "crop",
+        split: str = "grouped",
+        split_seed: int = 0,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        fraction: float = 1.0,
+        classes: list[str] | None = None,
+        on_broken: str = "error",
+        cache: str = "on",
+        cache_dir: str = ".cache",
+        representation: str = "rgb",
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.cache_dir = root, Path(cache_dir)
+        self.name: str = name
+        self.resolution, self.load_size = resolution, load_size or resolution
+        self.batch_size, self.seed, self.fraction = batch_size, seed, fraction
+        self.wanted = None
+        if classes is not None:  # on the command line a name may look like a number
+            self.wanted = [str(c) for c in ([classes] if isinstance(classes, str) else classes)]
+        self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
+        self.grouped = lookup("data.split", split, {"grouped": True, "random": False})
+        self.skip_broken = lookup("data.on_broken", on_broken, {"error": False, "skip": True})
+        self.cached = lookup("data.cache", cache, {"on": True, "off": False})
+        self.fit = lookup("data.fit", fit, {"crop": "crop", "squash": "squash"})
+        self._check_numbers()
+        self.view = Preprocess(resolution, augment=augment, representation=representation)
+        self.in_channels = self.view.num_channels
+
+    def _check_numbers(self) -> None:
+        for key in ("batch_size", "resolution", "load_size"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"data.{key}={value!r}: must be a whole number of at least 1")
+        if self.load_size < self.resolution:
+            raise ValueError(
+                f"data.load_size={self.load_size} is smaller than data.resolution={self.resolution}"
+            )
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"data.fraction={self.fraction}: must be above 0 and at most 1")
+        test, val = self.fractions
+        if not (0 < test < 1 and 0 < val < 1 and test + val < 1):
+            raise ValueError(
+                f"data.test_fraction={test} and data.val_fraction={val}: both must be above 0, and"
+                " their sum below 1"
+            )
+
+    def find_files(self) -> ImageFiles:
+        """List the files; other sources override this."""
+        return find_class_images(self.folder())
+
+    def folder(self) -> Path:
+        """The root, which must exist."""
+        if not self.root:
+            raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f"data={self.name}: no folder {self.root}; set DATA_DIR or data.root\n"
+                "(`alexlab data fetch --help` says how to get data)"
+            )
+        return root
+
+    def prepare(self) -> None:
+        """Decode what is not decoded yet and deal out the split, before any net is built."""
+        self.files = files = self.find_files()
+        chosen = select_classes(files.classes, self.wanted)
+        self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
+        index = self.store.index(self.load_size if self.cached else None)
+        if not self.skip_broken:
+            check_broken(index)
+        sides = load_or_create_split(
+            self.store.folder, index, self.grouped, self.split_seed, self.fractions
+        )
+        self.rows, self.counts, targets, self.fingerprint = select(
+            index, sides, classes=chosen, fraction=self.fraction, seed=self.split_seed
+        )
+        check_counts(self.name, self.counts, self.batch_size)
+        self.notes = data_warnings(index, sides, grouped=self.grouped)
+        self.notes += [*self.view.notes(self.load_size), *self.remarks]
+        self.targets = torch.from_numpy(targets)
+        self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1
+        self.images = torch.from_numpy(self.store.images(self.load_size)) if self.cached else None
+
+    def setup(self, stage: str | None = None) -> None:
+        """See `prepare`: for whoever hands this to a Trainer as it is."""
+        if not hasattr(self, "rows"):
+            self.prepare()
+
+    def _loader(self, side: str) -> ArrayLoader:
+        trainer, train = self.trainer, side == "train"
+        device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        return ArrayLoader(
+            self._fetch(device),
+            self.rows[side],
+            batch_size=self.batch_size if train else max(self.batch_size, EVAL_BATCH),
+            shuffle=train,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+        )
+
+    def _fetch(self, device: torch.device) -> FetchFn:
+        if self.images is None:
+            return lambda rows: (
+                torch.from_numpy(self.store.read(rows, self.load_size)),
+                self.targets[rows],
+            )
+        if device.type == "cuda" and not self.images.is_cuda:
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.images.nbytes < GPU_SHARE * free:
+                self.images, self.targets = self.images.to(device), self.targets.to(device)
+        return index_select_batch(
+            self.images, self.targets, pin=device.type == "cuda" and self.images.is_cpu
+        )
+
+    def train_dataloader(self) -> ArrayLoader:
+        """Shuffled batches of train."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> ArrayLoader:
+        """Batches of val, in order."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> ArrayLoader:
+        """Batches of test, in order."""
+        return self._loader("test")
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """What the net sees: float32 [N, C, resolution, resolution], on the device."""
+        images, targets = batch
+        training = self.trainer is not None and self.trainer.training
+        return self.view(images, training=training), targets
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: the classes and the hash of their contents."""
+        return {"classes": self.classes, "fingerprint": self.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing is loaded, but other data than the checkpoint was trained on is refused.
+
+        Raises:
+            ValueError: Other classes, or other images.
+        """
+        for what, was in state_dict.items():
+            if was != (now := getattr(self, what)):
+                raise ValueError(
+                    f"the checkpoint was trained on other data: its {what} was {was}, and is now"
+                    f" {now}; put the data={self.name} back, or start another run"
+                )

@@ -1,0 +1,258 @@
+"""Gets data sets: `alexlab data fetch flower`, or from a folder or archive that you have.
+
+flower and cifar10 are downloaded from their own addresses and checked. The pokemon images have no
+public address that will last; `alexlab data fetch pokemon FILE_OR_FOLDER` takes them in.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from torchvision.datasets import CIFAR10
+
+from alexlab.data.files import find_class_images
+from alexlab.errors import user_errors
+
+MAX_ENTRIES = 80_000
+MAX_BYTES = 4 * 2**30
+MAX_RATIO = 100  # unpacked size over the archive's own
+FREE_BYTES = 2**20  # so much may be unpacked at any ratio
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of an archive; `open` gives its content. Kind is "file", "folder" or another."""
+
+    name: str
+    size: int
+    kind: str
+    open: Callable[[], IO[bytes] | None]
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar or zip file into `folder`; nothing is written before all entries are judged.
+
+    Raises:
+        ValueError: Not an archive, damaged, or something in it is refused; the message says what.
+    """
+    try:
+        with _entries(archive) as entries:
+            for entry in _judged(entries, archive):
+                _write(entry, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of our own disk, not of the archive
+        raise ValueError(
+            f"{archive} is no tar or zip archive, or it is damaged: {error}"
+        ) from error
+
+
+def _judged(entries: Iterable[Entry], archive: Path) -> list[Entry]:
+    """All entries, or ValueError at the first that is refused: a bomb is not read to its end."""
+    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
+    judged, total = [], 0
+    for entry in entries:
+        judged.append(entry)
+        total += entry.size
+        path = PureWindowsPath(entry.name)  # its rules are the stricter ones
+        if path.drive or path.root or ".." in path.parts:
+            fault = f"has an entry that leaves its folder, {entry.name!r}"
+        elif entry.kind not in ("file", "folder"):
+            fault = f"has a {entry.kind}, {entry.name!r}"
+        elif len(judged) > MAX_ENTRIES:
+            fault = f"has more than {MAX_ENTRIES:,} entries"
+        elif total > limit:
+            most = f"at most {MAX_RATIO} times its size, at most {MAX_BYTES:,}"
+            fault = f"would unpack to more than {limit:,} bytes ({most})"
+        else:
+            continue
+        raise ValueError(f"{archive} {fault}: refused")
+    return judged
+
+
+def _write(entry: Entry, folder: Path) -> None:
+    path = folder.joinpath(*PurePosixPath(entry.name).parts)
+    if entry.kind == "folder":
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = entry.open()  # gives no more bytes than its header says
+    assert content is not None
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
+
+
+@contextmanager
+def _entries(archive: Path) -> Iterator[Iterable[Entry]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            yield (_zip_entry(zipped, info) for info in zipped.infolist())
+    else:
+        with tarfile.open(archive) as tar:
+            yield (_tar_entry(tar, member) for member in tar)
+
+
+def _zip_entry(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    mode = info.external_attr >> 16
+    kind = "folder" if info.is_dir() else "link" if stat.S_ISLNK(mode) else "file"
+    if info.flag_bits & 1:
+        kind = "file with a password"
+    return Entry(info.filename, info.file_size, kind, lambda: zipped.open(info))
+
+
+def _tar_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+    plain = member.isreg() and not member.issparse()
+    link = member.issym() or member.islnk()
+    kind = "file" if plain else "folder" if member.isdir() else "link" if link else "special file"
+    return Entry(member.name, member.size, kind, lambda: tar.extractfile(member))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set; `counts` are images of each class, 0 if unknown; `checksum` "algorithm:hex"."""
+
+    folder: str
+    counts: dict[str, int]
+    url: str = ""
+    size: int = 0
+    checksum: str = ""
+
+
+SOURCES = {
+    "flower": Source(
+        "flower_photos",
+        {"daisy": 633, "dandelion": 898, "roses": 641, "sunflowers": 699, "tulips": 799},
+        "https://storage.googleapis.com/download.tensorflow.org/example_images/flower_photos.tgz",
+        228_813_984,  # size and checksum as TensorFlow Datasets has them (tf_flowers)
+        "sha256:4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
+    ),
+    "cifar10": Source("cifar10", {}, CIFAR10.url, 170_498_071, f"md5:{CIFAR10.tgz_md5}"),
+    "pokemon": Source(
+        "pokemon", dict.fromkeys(("bulbasaur", "charmander", "mewtwo", "pikachu", "squirtle"), 0)
+    ),
+}
+
+
+def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
+    """Put a data set below `data_dir`, whole or not at all; its folder.
+
+    Args:
+        name: One of `SOURCES`.
+        given: An archive or a folder to take it from; None downloads it.
+        data_dir: What DATA_DIR means.
+
+    Raises:
+        ValueError: It is there already; what was given or downloaded is not what it should be.
+        FileNotFoundError: `given` is not there, or there is nothing to download.
+    """
+    source = SOURCES[name]
+    target = data_dir / source.folder
+    if target.exists():
+        raise ValueError(f"{target} is there already; remove it to fetch it anew")
+    if given is None and not source.url:
+        raise FileNotFoundError(
+            f"the {name} images (pyimagesearch's Pokedex) have no public address that will last;"
+            f" from an archive, or a\nfolder with {'/ '.join(source.counts)}/:"
+            f" alexlab data fetch {name} FILE_OR_FOLDER"
+        )
+    if given is not None and not given.exists():
+        raise FileNotFoundError(f"{given} is not there")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as made:
+        inside = Path(made) / "unpacked"
+        if given is not None and given.is_dir():
+            shutil.copytree(given, inside, ignore=shutil.ignore_patterns(".*"))
+        else:
+            unpack(given or download(source, Path(made) / "download"), inside)
+        root = _without_wrapping(inside)
+        shutil.rmtree(root / "__MACOSX", ignore_errors=True)
+        for path in list(root.iterdir()):
+            if (known := path.name.lower()) in source.counts and path.name != known:
+                path.rename(root / known)
+        if not (root / CIFAR10.base_folder).is_dir():  # its own files are checked when read
+            _check_counts(root, source.counts)
+        root.rename(target)
+    return target
+
+
+def download(source: Source, path: Path) -> Path:
+    """Write the file at `source.url` to `path`, no more than its known size, and check it."""
+    print(f"downloading {source.url} ({source.size / 1e6:.0f} MB)", flush=True)
+    algorithm, expected = source.checksum.split(":")
+    digest, received = hashlib.new(algorithm, usedforsecurity=False), 0
+    try:
+        with urllib.request.urlopen(source.url, timeout=60) as answer, path.open("wb") as file:
+            while block := answer.read(2**20):
+                received += len(block)
+                if received > source.size:
+                    raise ValueError(f"{source.url} is larger than {source.size:,} bytes: refused")
+                digest.update(block)
+                file.write(block)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise ValueError(
+            f"cannot download {source.url}: {getattr(error, 'reason', error)};"
+            " get the file by other means and give its path after the name"
+        ) from error
+    if received < source.size:
+        raise ValueError(
+            f"the download of {source.url} is truncated: {received:,} of {source.size:,} bytes;"
+            " nothing is kept, try again"
+        )
+    if digest.hexdigest() != expected:
+        raise ValueError(f"{source.url} has another {algorithm} than expected; nothing is kept")
+    return path
+
+
+def _without_wrapping(folder: Path) -> Path:
+    """The folder itself, or what is inside folders that hold nothing but one folder."""
+    while True:
+        visible = [p for p in folder.iterdir() if p.name[0] not in "._"]
+        if len(visible) != 1 or not visible[0].is_dir() or visible[0].name == CIFAR10.base_folder:
+            return folder
+        folder = visible[0]
+
+
+def _check_counts(root: Path, expected: dict[str, int]) -> None:
+    files = find_class_images(root)
+    found = Counter(files.classes[int(target)] for target in files.targets)
+    if missing := set(expected) - set(found):
+        raise ValueError(
+            f"no images of {', '.join(sorted(missing))}; found the classes {', '.join(found)}"
+        )
+    for name, count in found.items():
+        if expected.get(name) and count != expected[name]:
+            print(f"note: {count} images of {name}, not {expected[name]}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="alexlab data fetch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=SOURCES)
+    parser.add_argument("given", nargs="?", type=Path, help="an archive or folder that you have")
+    default = Path(os.environ.get("DATA_DIR", "data"))
+    parser.add_argument("--data-dir", type=Path, default=default, help="default: %(default)s")
+    args = parser.parse_args(arguments)
+    with user_errors():
+        print(fetch(args.name, args.given, args.data_dir))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""What stands for a pixel: colour spaces and the frequency domain, at about mean 0 and scale 1.
+
+Article 004 asks for another way to record an image than three colours, and names frequencies.
+Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]: the map keeps its size, so
+that a net that takes R pixels takes it, with C input channels.
+
+- `dct`: what JPEG stores, YCbCr in 8x8 blocks as cosine coefficients, one channel a frequency.
+  JPEG puts a block at every eighth pixel, but a map of R/8 is too small for an AlexNet; here there
+  is one around every pixel. (Xu et al. 2020, "Learning in the frequency domain", enlarge the image
+  instead; they lose little when 24 of the 192 frequencies are left. Here the lowest 16 are kept.)
+- `fft`: log-magnitude spectrum of each colour. The phase, which says where things are, is left out.
+
+The constants are fixed, whatever the data set, the seed or the batch: ImageNet's for RGB, for the
+others measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 pixels) and rounded.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexlab.errors import lookup
+
+# Plane (Y, Cb, Cr), frequency down and across. Chroma is kept coarser, as JPEG does.
+FREQUENCIES = [
+    (plane, u, v)
+    for plane, kept in enumerate([4, 2, 2])
+    for u in range(kept)
+    for v in range(kept - u)
+]
+
+
+def gray(images: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, as in PIL's mode L and JPEG: [N, 1, R, R] in [0, 1]."""
+    return 0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]
+
+
+def ycbcr(images: Tensor) -> Tensor:
+    """JPEG's full-range YCbCr (JFIF 1.02), the chroma's zero at 0.5: [N, 3, R, R] in [0, 1]."""
+    luma = gray(images)
+    blue, red = (images[:, 2:] - luma) / 1.772 + 0.5, (images[:, :1] - luma) / 1.402 + 0.5
+    return torch.cat([luma, blue, red], 1)
+
+
+def hsv(images: Tensor) -> Tensor:
+    """Hue, saturation, value: [N, 3, R, R] in [0, 1]. Hue 0 and 1 are both red; grey has hue 0."""
+    value, largest = images.max(1, keepdim=True)
+    spread = value - images.amin(1, keepdim=True)
+    differences = images.roll(-1, 1) - images.roll(-2, 1)  # g - b, b - r, r - g
+    sextant = differences.gather(1, largest) / spread.clamp(min=1e-8) + 2 * largest
+    hue = torch.where(spread > 0, (sextant / 6) % 1, 0.0)
+    return torch.cat([hue, spread / value.clamp(min=1e-8), value], 1)
+
+
+@cache
+def dct_filters(device: torch.device) -> Tensor:
+    """The kept cosines of the orthonormal DCT-II of 8x8 blocks of Y, Cb and Cr: [16, 3, 8, 8]."""
+    turn = (torch.arange(8) + 0.5) * math.pi / 8
+    wave = [torch.cos(k * turn) * (0.5 if k else math.sqrt(1 / 8)) for k in range(8)]
+    filters = torch.zeros(len(FREQUENCIES), 3, 8, 8)
+    for channel, (plane, u, v) in enumerate(FREQUENCIES):
+        filters[channel, plane] = torch.outer(wave[u], wave[v])
+    return filters.to(device)
+
+
+def dct(images: Tensor) -> Tensor:
+    """Lowest 8x8 DCT coefficients around every pixel: 10 of Y, 3 of Cb, 3 of Cr: [N, 16, R, R].
+
+    The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4], mirrored at the edges.
+    """
+    padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
+    return F.conv2d(padded, dct_filters(images.device))
+
+
+def fft(images: Tensor) -> Tensor:
+    """Log-magnitude spectrum of each colour (orthonormal), zero frequency at [R // 2, R // 2].
+
+    0.001 is added to the magnitude: the noise of rounding to 8 bits is of that size.
+    """
+    spectrum = torch.fft.fft2(images, norm="ortho").abs()
+    shifted: Tensor = torch.fft.fftshift((spectrum + 1e-3).log(), dim=(2, 3))
+    return shifted
+
+
+def _dct_constants() -> tuple[list[float], list[float]]:
+    """Photographs have zero-mean frequencies, whose scale falls as 1 / (u + v)."""
+    means = [0.0 if u + v else (3.68, 3.76, 4.16)[plane] for plane, u, v in FREQUENCIES]
+    stds = [
+        (0.45, 0.13, 0.13)[plane] / (u + v) if u + v else (1.8, 0.58, 0.5)[plane]
+        for plane, u, v in FREQUENCIES
+    ]
+    return means, stds
+
+
+Constants = tuple[list[float], list[float]]
+REPRESENTATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Constants]] = {
+    "rgb": (lambda images: images, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
+    "gray": (gray, ([0.46], [0.25])),
+    "ycbcr": (ycbcr, ([0.46, 0.47, 0.52], [0.25, 0.08, 0.07])),
+    "hsv": (hsv, ([0.33, 0.4, 0.49], [0.28, 0.28, 0.28])),
+    "dct": (dct, _dct_constants()),
+    "fft": (fft, ([-3.25] * 3, [1.12] * 3)),
+}
+
+
+class Representation(nn.Module):
+    """RGB [N, 3, R, R] in [0, 1] -> standardised [N, num_channels, R, R], channels last in memory.
+
+    Raises:
+        ValueError: an unknown name; the message lists the known ones.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str = "rgb") -> None:
+        super().__init__()
+        self.transform, (mean, std) = lookup("data.representation", name, REPRESENTATIONS)
+        self.num_channels = len(mean)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Transform and standardise one batch."""
+        standardised: Tensor = (self.transform(images) - self.mean) / self.std
+        return standardised.contiguous(memory_format=torch.channels_last)

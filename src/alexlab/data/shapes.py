@@ -1,0 +1,124 @@
+"""A data set that needs nothing: five classes of coloured shapes, drawn on textured grounds.
+
+Each picture also has a score of 1 to 10, which grows with the shape's size and with its contrast
+to the ground: something that a net can learn to see, and that is not the class.
+"""
+
+import colorsys
+import csv
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.files import ImageFiles, create_once
+from alexlab.data.labels_csv import find_scored_images
+from alexlab.errors import lookup
+
+SIDE = 64  # pixels
+CLASSES = {"circle": 40, "cross": 0, "square": 4, "star": 10, "triangle": 3}
+"""Corners of each shape; the cross is drawn by itself."""
+
+
+class ShapesData(ImageFolderData):
+    """Drawn once into `root/<class>/*.png` and `root/labels.csv`, then an ordinary image folder.
+
+    Args:
+        root: Below this, one folder for each (`num_images`, `draw_seed`).
+        targets: "class", or "score" for regression.
+        num_images: Of all classes together.
+        draw_seed: Another number draws other pictures.
+        **settings: See `ImageFolderData`.
+    """
+
+    remarks = ("drawn by this program: no real data set",)
+
+    def __init__(
+        self, root: str, *, targets: str, num_images: int, draw_seed: int, **settings: Any
+    ) -> None:
+        super().__init__(f"{root}-{num_images}-{draw_seed}", **settings)
+        self.scored = lookup("data.targets", targets, {"class": False, "score": True})
+        if num_images < 10 * len(CLASSES):
+            raise ValueError(f"data.num_images={num_images}: must be at least {10 * len(CLASSES)}")
+        self.num_images, self.draw_seed = num_images, draw_seed
+
+    def find_files(self) -> ImageFiles:
+        """Draw what is not drawn yet, and list it."""
+        root = create_once(
+            Path(str(self.root)), lambda root: draw_folder(root, self.num_images, self.draw_seed)
+        )
+        return find_scored_images(root) if self.scored else super().find_files()
+
+
+def draw_folder(root: Path, num_images: int, seed: int) -> None:
+    """Draw into a new folder `root`, and write its labels.csv."""
+    rows = []
+    for i in range(num_images):
+        name = list(CLASSES)[i % len(CLASSES)]
+        image, score = draw(name, np.random.default_rng((seed, i)))
+        path = f"{name}/{i:05d}.png"
+        (root / name).mkdir(parents=True, exist_ok=True)
+        image.save(root / path)
+        rows.append((path, f"{score:.3f}"))
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("filename", "score"), *rows])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
+    """One picture [SIDE, SIDE] of the named shape, and its score in [1, 10]."""
+    ground = _colour(rng)
+    contrast, size = rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.5)
+    paint = ground + contrast * (_colour(rng, apart_from=ground) - ground)
+    big = 4 * SIDE  # drawn large and reduced, for smooth edges
+    mask = Image.new("L", (big, big))
+    room = 0.5 - 0.9 * size
+    centre = 0.5 + rng.uniform(-room, room, 2)
+    ImageDraw.Draw(mask).polygon(_corners(name, rng, centre, size, big), fill=255)
+    alpha = np.asarray(mask.resize((SIDE, SIDE), Image.Resampling.BOX))[..., None] / 255
+    pixels = (ground + _texture(rng)) * (1 - alpha) + (paint + 0.4 * _texture(rng)) * alpha
+    pixels += rng.normal(0, 0.03, pixels.shape)
+    score = 1 + 4.5 * (size - 0.3) / 0.2 + 4.5 * (contrast - 0.5) / 0.5
+    return Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8)), score
+
+
+def _colour(rng: np.random.Generator, apart_from: np.ndarray | None = None) -> np.ndarray:
+    """An RGB colour in [0, 1], far from the given one."""
+    while True:
+        colour = np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0.1, 0.2), (1, 0.9, 0.95))))
+        if apart_from is None or np.abs(colour - apart_from).sum() > 0.9:
+            return colour
+
+
+def _texture(rng: np.random.Generator) -> np.ndarray:
+    """Stripes of two random waves, [SIDE, SIDE, 1] around 0."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
+    waves = np.zeros((SIDE, SIDE))
+    for _ in range(2):
+        angle, turns, phase = rng.uniform((0, 2, 0), (math.pi, 12, 2 * math.pi))
+        waves += np.sin(2 * math.pi * turns * (x * math.cos(angle) + y * math.sin(angle)) + phase)
+    return 0.04 * waves[..., None]
+
+
+def _corners(
+    name: str, rng: np.random.Generator, centre: np.ndarray, size: float, side: int
+) -> list[tuple[float, float]]:
+    """Corners in pixels of the shape, turned at random and stretched a little."""
+    if name == "cross":
+        w = 0.3
+        r = [(w, 1), (w, w), (1, w), (1, -w), (w, -w), (w, -1)]
+        points = np.array(r + [(-a, -b) for a, b in r])
+    else:
+        n = CLASSES[name]
+        angles = 2 * math.pi * np.arange(n) / n - (math.pi / 4 if n == 4 else math.pi / 2)
+        radii = np.where(np.arange(n) % 2, 0.45, 1.0) if name == "star" else np.ones(n)
+        points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
+    turn, stretch = rng.uniform(-0.4, 0.4), rng.uniform(0.8, 1.25)
+    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    placed = centre + size * (points * (stretch, 1)) @ rotation.T
+    return [(float(x), float(y)) for x, y in placed * side]

@@ -1,0 +1,100 @@
+"""What augmentation does to a batch, given each image's parameters; the draws stand in augment.py.
+
+Own tensor code: torchvision draws once a batch, and takes 1.6 to 4 times as long image by image;
+kornia takes 1.2 to 5 times as long, and would be one more dependency (benchmarks/augment.py). The
+tests hold it against torchvision, image by image.
+Images are float [N, 3, S, S] in [0, 1] unless it says otherwise; so is what is returned.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from alexlab.data.representation import gray
+
+# Eigenvalues and eigenvectors (columns) of the covariance of ImageNet's RGB pixels in [0, 1], as
+# published with fb.resnet.torch; Krizhevsky et al. print none.
+PCA_VALUES = [0.2175, 0.0188, 0.0045]
+PCA_VECTORS = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+
+
+def centre_crop(images: Tensor, resolution: int) -> Tensor:
+    """The middle [N, 3, R, R] of [N, 3, S, S], of any type; an odd rest is right and below."""
+    start = (images.shape[-1] - resolution) // 2
+    return images[..., start : start + resolution, start : start + resolution]
+
+
+def crop_flip(images: Tensor, resolution: int, corner: Tensor, mirror: Tensor) -> Tensor:
+    """Cut R x R at `corner` [2, N] int64 (top, left), mirrored where `mirror` [N]; any type."""
+    count, channels, size, _ = images.shape
+    along = torch.arange(resolution, device=images.device)
+    rows = corner[0, :, None] + along  # [N, R]
+    columns = corner[1, :, None] + torch.where(mirror[:, None], along.flip(0), along)
+    where = (rows[:, :, None] * size + columns[:, None, :]).view(count, 1, -1)
+    flat = images.reshape(count, channels, -1).gather(2, where.expand(-1, channels, -1))
+    return flat.view(count, channels, resolution, resolution)
+
+
+def warp(
+    images: Tensor,
+    *,
+    angle: Tensor | float = 0.0,
+    shift: Tensor | float = 0.0,
+    stretch: Tensor | float = 1.0,
+    shear: Tensor | float = 0.0,
+) -> Tensor:
+    """Stretch, shear, turn, then shift about the image's centre, in one bilinear sampling.
+
+    `angle` [N] radians, clockwise; `shift` [N, 2] to the right and down as a share of the side;
+    `stretch` [N, 2] factors and `shear` [N, 2] slopes along x and y. What comes in from outside
+    continues the edge's pixels, as in Keras.
+    """
+    pairs = images.new_ones(len(images), 2)
+    turn = angle * pairs[:, 0]
+    cos, sin = turn.cos(), turn.sin()
+    (right, down), (wide, high), (slope_x, slope_y) = (
+        (value * pairs).unbind(1) for value in (shift, stretch, shear)
+    )
+    # Where an output pixel comes from: the inverse of each, the last one first.
+    ax, bx = (cos - slope_x * sin) / wide, (sin + slope_x * cos) / wide
+    ay, by = (slope_y * cos - sin) / high, (slope_y * sin + cos) / high
+    back_x, back_y = -2 * (ax * right + bx * down), -2 * (ay * right + by * down)  # sides are 2
+    theta = torch.stack([ax, bx, back_x, ay, by, back_y], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
+    """`share` [N] of the image and 1 - `share` of the other; above 1, away from the other."""
+    share = share.view(-1, 1, 1, 1)
+    return (images * share + other * (1 - share)).clamp_(0, 1)
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply by `factor` [N]."""
+    return blend(images, 0.0, factor)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Spread each image's values about its mean luma by `factor` [N]."""
+    return blend(images, gray(images).mean((1, 2, 3), keepdim=True), factor)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Spread the colours about each pixel's luma by `factor` [N]."""
+    return blend(images, gray(images), factor)
+
+
+def sharpness(images: Tensor, factor: Tensor) -> Tensor:
+    """Spread each pixel about its blurred neighbourhood by `factor` [N]."""
+    return blend(images, tv.adjust_sharpness(images, 0.0), factor)
+
+
+def pca_colour(images: Tensor, alpha: Tensor) -> Tensor:
+    """Add ImageNet's colour axes, each by `alpha` [N, 3] times its eigenvalue, to every pixel.
+
+    Krizhevsky et al. 2012, section 4.1, with alpha ~ N(0, 0.1); here clipped to [0, 1].
+    """
+    axes = images.new_tensor(PCA_VECTORS) * images.new_tensor(PCA_VALUES)
+    return (images + (alpha @ axes.T)[:, :, None, None]).clamp_(0, 1)

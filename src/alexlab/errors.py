@@ -1,0 +1,71 @@
+"""Errors for people: what was wrong, where, what is allowed; in one or two lines."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TypeVar
+
+from hydra.errors import HydraException, InstantiationException
+
+T = TypeVar("T")
+FEW = 20  # choices are listed up to here
+
+
+def suggest(name: str, choices: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: near matches, and choices if few."""
+    options = list(choices)
+    matches = get_close_matches(name, options, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
+    return hint + (f" (choices: {', '.join(options)})" if 0 < len(options) <= FEW else "")
+
+
+def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
+    """Return ``table[value]``; ValueError names the argument, near matches and all choices."""
+    if isinstance(value, str) and value in table:
+        return table[value]
+    raise ValueError(f"{argument}={value!r} is unknown{suggest(str(value), table)}")
+
+
+TRACES = "ALEXLAB_TRACES"  # what the user said of HYDRA_FULL_ERROR, before src.train sets it
+# said as they are; the name of any other type is part of what it says
+PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
+
+
+def format_error(error: BaseException, keys: Iterable[str] = ()) -> str:
+    """One or two lines for `error`. `keys` are the config's keys, for near matches."""
+    where = ""  # the part of the config
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        if found := re.search(r"full_key: (\S+)", str(error)):
+            where = f"{found[1]}: "
+        error = error.__cause__
+    text = str(error)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return f"there is no setting '{found[1]}'{suggest(found[1], keys)}"
+    if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
+        options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+        return f"{found[1]}={found[2]} is unknown{suggest(found[2], options)}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
+    prefix = "" if isinstance(error, PLAIN) else f"{where}{type(error).__name__}: "
+    return prefix + "\n".join(lines or [type(error).__name__])
+
+
+@contextmanager
+def user_errors(keys: Callable[[], Iterable[str]] = list) -> Iterator[None]:
+    """For command lines: an error is printed in short, exit code 1; with a traceback if asked for.
+
+    (HYDRA_FULL_ERROR=1 asks for it.) `keys` gives the config's keys, for near matches.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
+            raise
+        print(f"error: {format_error(error, keys())}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,169 @@
+"""What a net says of image files, each seen in several views (src/evaluation/crops.py)."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import five_crop
+
+from alexlab.data.cache import cores
+from alexlab.data.decode import MAX_BYTES, BrokenImage, to_rgb, to_square
+from alexlab.data.transforms import centre_crop
+
+NUMBERS = (1, 10, 144)
+SCALES, REFERENCE = (256, 288, 320, 352), 224  # pixels: GoogLeNet's, for what its net sees
+
+
+@dataclass(frozen=True)
+class Crops:
+    """`number` views [number, 3, resolution, resolution] of an image.
+
+    Raises:
+        ValueError: A number that is not in `NUMBERS`.
+    """
+
+    number: int
+    resolution: int
+    load_size: int
+    fit: str
+
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.number not in NUMBERS:
+            raise ValueError(f"{self.number} crops are not known; choices: {NUMBERS}")
+
+    @property
+    def sides(self) -> list[int]:
+        """Sides in pixels of the squares that the views are cut from."""
+        if self.number == 144:
+            return [round(self.resolution * scale / REFERENCE) for scale in SCALES]
+        if self.number == 10 and self.load_size == self.resolution:
+            return [round(self.resolution * SCALES[0] / REFERENCE)]
+        return [self.load_size]
+
+    def __str__(self) -> str:
+        """For people: how many, of what, from what."""
+        sides = ", ".join(map(str, self.sides))
+        return f"{self.number} crops of {self.resolution} px from squares of {sides} px"
+
+    def of(self, image: Image.Image) -> Tensor:
+        """The views of an RGB image, uint8."""
+        if self.number == 144:
+            return torch.cat([self._of_scale(image, side) for side in self.sides])
+        square = torch.from_numpy(to_square(image, self.sides[0], self.fit))
+        if self.number == 10:
+            return _mirrored(five_crop(square, [self.resolution] * 2))
+        return centre_crop(square[None], self.resolution)
+
+    def _of_scale(self, image: Image.Image, side: int) -> Tensor:
+        views: list[Tensor] = []
+        for square in squares(image, side, self.fit):
+            views += five_crop(_pixels(square), [self.resolution] * 2)
+            views.append(_pixels(_scaled(square, self.resolution)))
+        return _mirrored(views)
+
+
+def squares(image: Image.Image, side: int, fit: str) -> list[Image.Image]:
+    """Both ends and the middle of an image whose shorter side is scaled to `side`; or all of it."""
+    if fit == "squash" or image.width == image.height:
+        return [_scaled(image, side)]
+    short = min(image.size)
+    room = image.width - short, image.height - short  # one of them is 0
+    starts = [(room[0] * share, room[1] * share) for share in (0, 0.5, 1)]
+    return [_scaled(image, side, (x, y, x + short, y + short)) for x, y in starts]
+
+
+def _scaled(
+    image: Image.Image, side: int, box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.BILINEAR, box)
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _mirrored(views: Iterable[Tensor]) -> Tensor:
+    crops = torch.stack(list(views))
+    return torch.cat([crops, crops.flip(3)])
+
+
+BATCH = 256  # views at least that go through the net at a time
+AHEAD = 2  # images a thread that are decoded before they are asked for
+
+Seen = tuple[Path, Tensor | BrokenImage]
+
+
+def predicted(
+    paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]
+) -> Iterator[Seen]:
+    """Each path, in order, with the mean of the predictions of its views [K]; or why it is broken.
+
+    Takes no more memory for a million images than for a thousand.
+
+    Args:
+        paths: Image files.
+        crops: How often, and where, each is looked at.
+        predict: Views uint8 [N, 3, R, R] -> probabilities or scores [N, K].
+    """
+    batch: list[Seen] = []
+    views = 0
+    for path, seen in _read(paths, crops):
+        batch.append((path, seen))
+        views += 0 if isinstance(seen, BrokenImage) else len(seen)
+        if views >= BATCH:
+            yield from _averaged(batch, predict)
+            batch, views = [], 0
+    yield from _averaged(batch, predict)
+
+
+def predict_all(paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]) -> Tensor:
+    """The predictions [N, K] of N images, as in `predicted`.
+
+    Raises:
+        ValueError: One of them is broken.
+    """
+    found = []
+    for path, prediction in predicted(paths, crops, predict):
+        if isinstance(prediction, BrokenImage):
+            raise ValueError(f"broken image {str(path)!r}: {prediction}")
+        found.append(prediction)
+    return torch.stack(found)
+
+
+def _averaged(batch: list[Seen], predict: Callable[[Tensor], Tensor]) -> Iterator[Seen]:
+    good = [seen for _, seen in batch if not isinstance(seen, BrokenImage)]
+    if good:
+        predictions = iter(torch.split(predict(torch.cat(good)).cpu(), list(map(len, good))))
+    for path, seen in batch:
+        yield path, seen if isinstance(seen, BrokenImage) else next(predictions).mean(0)
+
+
+def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
+    """Views of each image, read and cut in threads, a few images ahead."""
+
+    def read(path: Path) -> Seen:
+        try:
+            if (size := path.stat().st_size) > MAX_BYTES:
+                raise BrokenImage(f"a file of {size / 1e6:,.0f} MB")
+            return path, crops.of(to_rgb(path.read_bytes())[0])
+        except OSError as error:
+            return path, BrokenImage(error.strerror or str(error))
+        except BrokenImage as error:
+            return path, error
+
+    threads = cores()
+    waiting: deque[Future[Seen]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for path in paths:
+            waiting.append(pool.submit(read, path))
+            if len(waiting) > AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

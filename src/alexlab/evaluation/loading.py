@@ -1,0 +1,118 @@
+"""A run's net as it came out, rebuilt from its folder alone: for those who evaluate, predict, look.
+
+Nothing but the folder is needed: no data set, and no published weights where the net started from
+some, since best.ckpt has them all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from alexlab import factory
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.preprocess import Preprocess
+from alexlab.evaluation.inference import Crops
+from alexlab.library_warnings import filter_warnings
+from alexlab.runs import config as run_config
+from alexlab.runs.checkpoint import check_fits
+from alexlab.runs.checkpoint import load as load_checkpoint
+from alexlab.runs.folder import BEST
+from alexlab.runs.locate import resolve_run_dir
+from alexlab.training.module import Task
+
+# what the net was built for, and what is no setting of the data
+FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run's net, with the weights of its best epoch."""
+
+    folder: Path
+    cfg: DictConfig
+    net: nn.Module  # standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode
+    task: Task  # outputs -> probabilities or scores, and their metrics
+    view: Preprocess  # uint8 [N, 3, S, S] -> what the net takes
+    classes: list[str]  # in the order of the outputs; empty for scores
+    checkpoint: dict[str, Any]  # best.ckpt but the weights: epoch, score, metrics, fingerprint
+    device: torch.device
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels of the images that the net sees."""
+        return self.view.resolution
+
+    def crops(self, number: int = 1) -> Crops:
+        """The views of an image file: 1 is what validation sees."""
+        data = self.cfg.data
+        return Crops(number, self.resolution, data.load_size or self.resolution, data.fit)
+
+    @torch.inference_mode()
+    def predict(self, views: Tensor) -> Tensor:
+        """Views uint8 [N, 3, R, R] -> probabilities [N, classes], or scores [N, 1], on the CPU."""
+        outputs = self.net(self.view(views.to(self.device), training=False))
+        return self.task.predict(outputs.float()).cpu()
+
+    def data(self, settings: Sequence[str] = ()) -> ImageFolderData:
+        """The run's data set; `settings` such as `root=FOLDER` make it another one.
+
+        Raises:
+            ValueError: It has other classes; the message says which.
+            FileNotFoundError: It is not there.
+        """
+        cfg = self.cfg.copy()
+        cfg.data.batch_size = 1  # nothing is trained: no data set is too small
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            key = key.removeprefix("data.")
+            if key not in cfg.data or key in FIXED:
+                known = ", ".join(name for name in cfg.data if name not in FIXED)
+                raise ValueError(f"there is no data setting {key!r} to change; choices: {known}")
+            OmegaConf.update(cfg, f"data.{key}", OmegaConf.create(f"v: {value}").v)
+        data = factory.data_module(cfg)
+        if data.classes != self.classes:
+            raise ValueError(f"{data.name} has {_differs(self.classes, data.classes)}")
+        return data
+
+
+def _differs(own: Sequence[str], others: Sequence[str]) -> str:
+    """What is wrong with the classes of other data, in words."""
+    if not own or not others:
+        now, before = ("classes", "scores") if others else ("scores", "classes")
+        return f"{now}, the run was trained on {before}"
+    missing = [name for name in own if name not in others]
+    foreign = [name for name in others if name not in own]
+    parts = [f"not the run's {', '.join(missing)}"] if missing else []
+    parts += [f"{', '.join(foreign)}, which the run does not know"] if foreign else []
+    return "other classes: " + ("; ".join(parts) or f"another order, {', '.join(others)}")
+
+
+def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
+    """The net of `run`, on the accelerator if there is one.
+
+    Raises:
+        FileNotFoundError: See `find`.
+        ValueError: See `find`; or the folder's content is damaged, or not to be trusted.
+    """
+    filter_warnings()
+    folder = resolve_run_dir(run)
+    cfg = run_config.read(folder)
+    device = device or torch.accelerator.current_accelerator(True) or torch.device("cpu")
+    checkpoint = load_checkpoint(folder / BEST)
+    classes: list[str] = checkpoint["classes"]
+    task = instantiate(cfg.task, num_outputs=len(classes) or 1, _convert_="all")
+    view = Preprocess(cfg.data.resolution, representation=cfg.data.representation)
+    for key in {"weights", "freeze"} & set(cfg.model):  # where the net started from concerns no one
+        cfg.model[key] = "none"
+    net = factory.network(cfg, task.num_outputs, view.num_channels, view.resolution)
+    weights = checkpoint.pop("net")
+    check_fits(weights, net.state_dict(), folder / BEST)
+    net.load_state_dict(weights)
+    net.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    return LoadedRun(folder, cfg, net, task, view, classes, checkpoint, device)

@@ -1,0 +1,137 @@
+"""What an evaluation found, as Markdown, JSON, plots and a page."""
+
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from alexlab.evaluation import plots
+from alexlab.evaluation.plots import COLUMNS, Predictions
+from alexlab.reporting.formatting import format_value
+from alexlab.reporting.html import html_page
+from alexlab.reporting.markdown import markdown as table
+from alexlab.runs.folder import write_atomically, write_json_atomically
+
+NAMES = {
+    "acc": "accuracy",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+    "f1": "macro F1",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "spearman": "Spearman's rho",
+    "bias": "mean of predicted - true",
+}
+
+
+def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
+    """Write evaluation.{md,json,html} and plots/ into `folder`, and print the numbers."""
+    shutil.rmtree(folder / "plots", ignore_errors=True)
+    (folder / "plots").mkdir(parents=True)
+    galleries = seen.galleries().items()
+    figures = {
+        n: plots.gallery(rows, COLUMNS, seen.fit) for n, rows in galleries if any(rows.values())
+    }
+    if len(found["crops"]) > 1:
+        name = headline(found["crops"][0])
+        figures["crops"] = plots.crops(found["crops"], name, NAMES[name])
+    if seen.classes:
+        figures["confusion"] = plots.confusion(found["confusion_matrix"], seen.classes)
+        figures["reliability"] = plots.reliability(found["calibration"])
+    else:
+        scores, targets = seen.predictions[:, 0].tolist(), seen.targets.tolist()
+        figures["residuals"] = plots.residuals(scores, targets)
+    for name, figure in figures.items():
+        figure.savefig(folder / "plots" / f"{name}.png", dpi=160)
+    text = report_markdown(found, figures)
+    write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
+    write_atomically(folder / "evaluation.md", text)
+    write_atomically(folder / "evaluation.html", html_page(text, folder))
+    numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
+    Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
+    print(folder / "evaluation.html")
+    return folder
+
+
+def headline(row: Mapping[str, Any]) -> str:
+    """The metric that numbers of views are compared in."""
+    return "acc" if "acc" in row else "mae"
+
+
+def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) -> list[str]:
+    """A value, and its interval; a `change` has a sign, and its unit stands above it."""
+    values = [found["value"], *found["interval"]]
+    value, low, high = (format_value(name, v, signed=change, unit=not change) for v in values)
+    return [value, f"{low} to {high}"]
+
+
+def report_markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
+    """Return the page of an evaluation, with those plots that there are."""
+    about = (
+        f"`{found['run']}`, weights of epoch {found['epoch']};"
+        f" {found['images']:,} images of `{found['root']}`; {found['device']}"
+    )
+    rows = [[NAMES[name], *with_interval(name, v)] for name, v in found["metrics"].items()]
+    parts = [
+        f"# {found['model']} on {found['data']}, {found['split']}",
+        "\n".join(f"- {line}" for line in [about, *found["notes"]]),
+        "## Numbers",
+        table(["", "value", "95% interval"], rows),
+        "Intervals are bootstraps over these images, duplicates together (2,000 resamples): what"
+        " other images like these would give, not what another training would.",
+    ]
+    if len(found["crops"]) > 1:
+        parts += ["## Test-time crops", crops_table(found["crops"]), *_plots(plots, "crops")]
+    if "per_class" in found:
+        parts += _of_classes(found, plots)
+    else:
+        parts += ["## Scores", *_plots(plots, "residuals")]
+        parts += ["## Largest errors", *_plots(plots, "errors")]
+    return "\n\n".join(parts) + "\n"
+
+
+def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One row a number of views: what it reaches, the change from one view, and its cost."""
+    name = headline(rows[0])
+    top5 = ["top5_error"] if "top5_error" in rows[0] else []
+    change = "change, points" if name == "acc" else "change"
+    head = ["views", NAMES[name], "95% interval", *(NAMES[k] for k in top5), change]
+    lines = [
+        [
+            str(row["crops"]),
+            *with_interval(name, row[name]),
+            *(format_value(k, row[k]["value"]) for k in top5),
+            *(with_interval(name, row["gain"], change=True) if row["gain"] else ["", ""]),
+            f"{row['seconds']:.1f}",
+            f"{row['ratio']:.1f}",
+        ]
+        for row in rows
+    ]
+    return table([*head, "95% interval", "seconds", "times"], lines)
+
+
+def _of_classes(found: Mapping[str, Any], plots: Collection[str]) -> list[str]:
+    keys = ("precision", "recall", "f1")
+    rows = [
+        [row["class"], f"{row['images']:,}", *(format_value("f1", row[k]) for k in keys)]
+        for row in found["per_class"]
+    ]
+    return [
+        "## Classes",
+        table(["class", "images", *keys], rows),
+        *_plots(plots, "confusion"),
+        "## Calibration",
+        f"Expected calibration error {found['calibration']['ece']:.3f}: how far confidence is from"
+        " accuracy, on average over 15 bins.",
+        *_plots(plots, "reliability"),
+        "## Most confident mistakes",
+        "Under each: what it shows, what was predicted, how confidently.",
+        *(_plots(plots, "mistakes", "mistakes_by_class") or ["There are none."]),
+    ]
+
+
+def _plots(there: Collection[str], *names: str) -> list[str]:
+    return [f"![{n.replace('_', ' ')}](plots/{n}.png)" for n in names if n in there]

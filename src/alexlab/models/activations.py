@@ -1,0 +1,22 @@
+"""Activation functions by name: one root scalar, `act`, serves every net."""
+
+from torch import nn
+
+from alexlab.errors import lookup
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "identity": nn.Identity,
+}
+
+
+def activation(name: str) -> type[nn.Module]:
+    """Class of the activation `name`, to be called without arguments."""
+    return lookup("act", name, ACTIVATIONS)

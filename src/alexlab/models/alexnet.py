@@ -1,0 +1,154 @@
+"""AlexNet as published in 2012, its parts as arguments.
+
+Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks", section 3: 96-256-384-384-256 kernels, two towers (`groups=2`), LRN, overlapping
+pooling, dropout. Deviations: weights start as torch's defaults do (`init=paper` for N(0, 0.01),
+which leaves small images' nets at chance for long), and `stem` adapts to small images.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+
+from alexlab.errors import lookup
+from alexlab.models.activations import activation
+from alexlab.models.blocks import DROPOUT_AT, ConvNet, Stages
+from alexlab.models.resolution import feature_map
+
+# First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
+# image (15-7-7-3-3-3-3-1) down to 31 and 15 pixels: only the scale of the first kernels changes.
+STEMS = {"imagenet": (11, 4, 2), "half": (5, 2, 1), "cifar": (5, 1, 2)}
+MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, which fc6 was made for
+
+
+class AlexNet(ConvNet):
+    """See `ConvNet`; R >= 63, or >= 15 with small stems.
+
+    Args:
+        norm: none, lrn (after the first two convolutions) or batch (after all five).
+        pool: max, avg, conv1x1 or strided, see `blocks.Stages`.
+        overlap: pooling windows of 3 with stride 2, else of 2.
+        groups: 2 for the paper's two towers (convolutions 2, 4 and 5), 1 for one.
+        width: multiplies the kernels of every convolution, rounded to a multiple of 8.
+        dropout: rate in front of each wide layer (the share that is dropped).
+        feature_dropout: rate on feature maps, in front of each pooling; None takes `dropout`.
+        dropout_at: none, fc, features or both.
+        dropout_kind: of the features' dropout: single elements, or whole channels.
+        head: outputs of the wide layers between the features and the last layer.
+        pool_before_head: what meets the first wide layer. `adaptive` averages a map larger than
+            6x6 down to 6x6 and never enlarges a smaller one: a 1x1 map blown up to 6x6 would feed
+            it 36 copies of itself, the function of a layer of 256 inputs at 36 times the memory
+            and 36 times the effective learning rate. `none` flattens the map as it is; `gap`
+            averages each channel to one number.
+        stem: first convolution: imagenet (11x11, stride 4), half (5x5, stride 2), cifar (5x5,
+            stride 1), or auto: imagenet from 63 pixels up, half from 31, cifar below.
+        init: torch (default), or paper: N(0, 0.01), biases 1 in convolutions 2, 4, 5 and the
+            wide layers, else 0 (section 5).
+    """
+
+    classifier: nn.Sequential
+    published: ClassVar[dict[str, str]] = {
+        "parameters": "60M",
+        "neurons": "650K",
+        "weight layers": "8",
+        "where": "Krizhevsky, Sutskever and Hinton 2012, abstract: 224x224 images, 1000 classes",
+    }
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        in_channels: int = 3,
+        resolution: int = 64,
+        act: str = "relu",
+        norm: str = "lrn",
+        pool: str = "max",
+        overlap: bool = True,
+        groups: int = 2,
+        width: float = 1.0,
+        dropout: float = 0.5,
+        feature_dropout: float | None = None,
+        dropout_at: str = "fc",
+        dropout_kind: str = "element",
+        head: Sequence[int] = (4096, 4096),
+        pool_before_head: str = "adaptive",
+        stem: str = "auto",
+        init: str = "torch",
+    ) -> None:
+        super().__init__()
+        a, places = activation(act), lookup("dropout_at", dropout_at, DROPOUT_AT)
+        on_features = dropout if feature_dropout is None else feature_dropout
+        stages = Stages(
+            act=a,
+            norm=norm,
+            pool=pool,
+            overlap=overlap,
+            dropout=on_features if "features" in places else 0.0,
+            dropout_kind=dropout_kind,
+        )
+        stem = stem_for(resolution) if stem == "auto" else stem
+        self.features = _features(stages, in_channels, stem, groups, width)
+        maps, side = feature_map(self.features, in_channels, resolution)
+        sides = {"adaptive": min(side, MAP_OF_HEAD), "none": side, "gap": 1}
+        side = lookup("pool_before_head", pool_before_head, sides)
+        kept = pool_before_head == "none"  # pooling to its own side has no deterministic CUDA code
+        self.avgpool = (
+            nn.Identity() if kept else nn.AdaptiveAvgPool2d(side)
+        )  # [N, maps, side, side]
+        on_head = dropout if "fc" in places else 0.0
+        self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
+        self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
+        if lookup("init", init, {"torch": False, "paper": True}):
+            self._init_as_published()
+
+    def _init_as_published(self) -> None:
+        zero_bias = (self.features.conv1, self.features.conv3, self.classifier[-1])
+        for layer in (*self.features, *self.classifier):
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, std=0.01)
+                if layer.bias is not None:
+                    nn.init.constant_(layer.bias, 0.0 if layer in zero_bias else 1.0)
+
+
+def stem_for(resolution: int) -> str:
+    """The coarsest stem that leaves a feature map: its first map has at least 15x15 values."""
+    return "imagenet" if resolution >= 63 else "half" if resolution >= 31 else "cifar"
+
+
+def _features(
+    stages: Stages, in_channels: int, stem: str, groups: int, width: float
+) -> nn.Sequential:
+    size, stride, padding = lookup("stem", stem, STEMS)
+    k1, k2, k3, k4, k5 = (_scaled(kernels, width) for kernels in (96, 256, 384, 384, 256))
+    stage = stages.stage
+    built = [
+        stage(in_channels, k1, size, stride=stride, padding=padding, pooled=True),
+        stage(k1, k2, 5, padding=2, groups=groups, pooled=True),
+        stage(k2, k3, 3, padding=1, lrn=False),
+        stage(k3, k4, 3, padding=1, groups=groups, lrn=False),
+        stage(k4, k5, 3, padding=1, groups=groups, lrn=False, pooled=True),
+    ]
+    numbered = [(f"{kind}{i}", part) for i, s in enumerate(built, 1) for kind, part in s.items()]
+    return nn.Sequential(OrderedDict(numbered))
+
+
+def _scaled(kernels: int, width: float) -> int:
+    if width <= 0:
+        raise ValueError(f"width={width} must be positive (1.0 is the published net)")
+    return max(8, round(kernels * width / 8) * 8)
+
+
+def _classifier(
+    inputs: int, head: Sequence[int], num_outputs: int, act: type[nn.Module], dropout: float
+) -> nn.Sequential:
+    classifier = nn.Sequential()
+    for number, outputs in enumerate(head, 6):  # fc6, fc7, ... as the paper counts
+        if dropout:
+            classifier.add_module(f"dropout{number}", nn.Dropout(dropout))
+        classifier.add_module(f"fc{number}", nn.Linear(inputs, outputs))
+        classifier.add_module(f"act{number}", act())
+        inputs = outputs
+    classifier.add_module(f"fc{6 + len(head)}", nn.Linear(inputs, num_outputs))
+    return classifier

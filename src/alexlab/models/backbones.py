@@ -1,0 +1,206 @@
+"""Well-known classifiers without their heads, by name: torchvision's, and timm's if installed."""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from alexlab.errors import lookup, suggest
+
+SHOWN = 2  # wrong keys named in an error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """State dict in a local file; only plain tensors are accepted, nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds anything but named tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"weights={path}: no such file")
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise ValueError(
+            f"weights={path} refused: it holds more than plain tensors, or is cut short; nothing "
+            f"in it was executed ({why})"
+        ) from error
+    named = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not named or not state:
+        raise ValueError(f"weights={path} is no state dict (names of parameters -> tensors)")
+    return dict(state)
+
+
+def load_strictly(
+    backbone: nn.Module, state: Mapping[str, Tensor], *, dropped: tuple[str, ...], source: str
+) -> None:
+    """Copy `state` into `backbone`, all of it; only the parts in `dropped` may be left over.
+
+    Raises:
+        ValueError: lists the first keys that are missing, left over, or of another shape.
+    """
+    own = backbone.state_dict()
+    used = {k: v for k, v in state.items() if k in own or k.split(".")[0] not in dropped}
+    wrong = {
+        "missing": [name for name in own if name not in used],
+        "unexpected": [name for name in used if name not in own],
+        "other shapes": [
+            f"{name} {tuple(used[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in own
+            if name in used and used[name].shape != own[name].shape
+        ],
+    }
+    faults = [f"{len(k)} {kind} ({', '.join(k[:SHOWN])})" for kind, k in wrong.items() if k]
+    if faults:
+        raise ValueError(f"weights from {source} are not this net's: {'; '.join(faults)}")
+    if not any(tensor.is_meta for tensor in own.values()):  # built for its shapes only
+        backbone.load_state_dict(used)
+
+
+def published(url: str) -> Path:
+    """The file behind `url` in torch's cache, downloaded (and its hash checked) if not there.
+
+    Raises:
+        FileNotFoundError: it cannot be downloaded; says what to fetch and where to put it.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # file names end in the first digits of their SHA-256: squeezenet1_0-b66bff10.pth
+        torch.hub.download_url_to_file(url, str(path), path.stem.rsplit("-", 1)[-1])
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"weights not available: {path.name} could not be downloaded ({error}). Fetch {url} "
+            f"and put it into {path.parent}, or say model.weights=FILE (or none)"
+        ) from error
+    return path
+
+
+TORCHVISION = (
+    *("alexnet", "vgg16", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet50"),
+    *("inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
+)
+# What stands behind the last feature map in torchvision's nets, and is replaced by a head.
+BEHIND = ("avgpool", "dropout", "fc", "classifier", "AuxLogits")
+
+Statistics = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel, of pixels 0..1
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # pixels in -1..1
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A net without its classifier, and what is known about it."""
+
+    net: nn.Module  # [N, 3, R, R] -> maps [N, C, side, side]; timm's nets pool: [N, C]
+    inputs: Statistics  # how its images were standardised when its weights were trained
+    behind: tuple[str, ...]  # parts of the whole net that `net` lacks
+    url: str | None  # of its published weights; None where timm fetches them itself
+
+
+def build_backbone(name: str, weights: str) -> Backbone:
+    """The backbone `name` with `weights` = none (random), default (published) or a local file.
+
+    Raises:
+        ValueError: unknown name, or weights that do not fit or are refused.
+        FileNotFoundError: weights that are not there, and cannot be downloaded.
+    """
+    if name not in TORCHVISION and _in_timm(name):
+        found = _timm(name, pretrained=weights == "default")
+    else:
+        found = _torchvision(name, random=weights == "none")
+    if weights == "default" and found.url:
+        path = published(found.url)
+    elif weights in ("none", "default"):
+        return found
+    else:
+        path = Path(weights)
+    load_strictly(found.net, read_weights(path), dropped=found.behind, source=path.name)
+    return found
+
+
+def _torchvision(name: str, *, random: bool) -> Backbone:
+    if name not in TORCHVISION:
+        timm = (
+            "no such net in timm either" if find_spec("timm") else "installing timm adds its nets"
+        )
+        raise ValueError(f"name={name!r} is unknown{suggest(name, TORCHVISION)}; {timm}")
+    options: dict[str, Any] = {"init_weights": random} if name == "inception_v3" else {}
+    whole = torchvision.models.get_model(name, weights=None, **options)
+    parts = [(part, layer) for part, layer in whole.named_children() if part not in BEHIND]
+    return Backbone(
+        net=nn.Sequential(OrderedDict(parts)),
+        inputs=HALF if name == "inception_v3" else IMAGENET,
+        behind=BEHIND,
+        url=torchvision.models.get_model_weights(name).DEFAULT.url,
+    )
+
+
+def _in_timm(name: str) -> bool:
+    return find_spec("timm") is not None and bool(import_module("timm").is_model(name))
+
+
+def _timm(name: str, *, pretrained: bool) -> Backbone:
+    try:
+        net = import_module("timm").create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # the hub's many ways to say that it was not reached
+        raise FileNotFoundError(
+            f"weights not available: timm could not fetch those of {name} "
+            f"({type(error).__name__}). Say model.weights=FILE, or none"
+        ) from error
+    known = net.pretrained_cfg
+    classifier = known.get("classifier") or ()
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    return Backbone(
+        net=net,
+        inputs=(known["mean"], known["std"]),
+        behind=tuple(part.split(".")[0] for part in names),
+        url=None,
+    )
+
+
+FREEZE = dict.fromkeys(("all", "none", "all_but_last_k"))
+
+
+def freeze_layers(net: nn.Module, policy: str | Sequence[str], k: int) -> list[nn.Module]:
+    """Stop the gradients of a part of `net`; returns the frozen layers that have parameters.
+
+    Raises:
+        ValueError: unknown policy, k out of range, or a name that `net` has no part for.
+    """
+    layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
+    if isinstance(policy, str):
+        lookup("freeze", policy, FREEZE)
+        every = list(layers.values())
+        first_free = _first_of_last(k, every) if policy == "all_but_last_k" else len(every)
+        chosen = [] if policy == "none" else every[:first_free]
+    else:
+        starts = tuple(f"{part}." for part in policy)
+        unknown = [s[:-1] for s in starts if not any(f"{n}.".startswith(s) for n in layers)]
+        if unknown:
+            known = ", ".join(dict.fromkeys(".".join(n.split(".")[:2]) for n in layers))
+            raise ValueError(f"freeze: no part is called {', '.join(unknown)} (there are: {known})")
+        chosen = [layer for name, layer in layers.items() if f"{name}.".startswith(starts)]
+    for layer in chosen:
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    return chosen
+
+
+def _first_of_last(k: int, layers: list[nn.Module]) -> int:
+    weighted = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)]
+    if not 0 < k <= len(weighted):
+        raise ValueError(f"k={k} must be 1 to {len(weighted)}: the backbone's convolutions")
+    return weighted[-k]

@@ -1,0 +1,58 @@
+"""A Markdown page as one HTML file that needs no other."""
+
+import base64
+import re
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+CSS = """
+:root { color-scheme: light }
+body { font: 16px/1.55 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #1d2530;
+  background: #fff; max-width: 860px; margin: 2.5rem auto 5rem; padding: 0 20px }
+h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 1rem }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
+  border-bottom: 1px solid #dde3ea }
+h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem }
+table { border-collapse: collapse; width: 100%; font-size: .86rem; margin: .8rem 0;
+  font-variant-numeric: tabular-nums }
+th { text-align: left; font-weight: 600; border-bottom: 2px solid #c6cfd9; vertical-align: bottom }
+th, td { padding: .34rem .6rem }
+td { border-bottom: 1px solid #e8ecf1; vertical-align: top }
+blockquote { margin: .5rem 0; padding: .1rem .9rem; border-left: 3px solid #b9c6d6; color: #4a5767 }
+pre { background: #f4f6f9; padding: .7rem .9rem; border-radius: 6px; font-size: .82rem;
+  white-space: pre-wrap; overflow-wrap: anywhere }
+code { background: #f4f6f9; padding: .1em .3em; border-radius: 4px; font-size: .88em }
+pre code { padding: 0 }
+td, p { overflow-wrap: anywhere }
+td:first-child { min-width: 7.5em }
+img { display: block; width: 100%; max-width: 720px; margin: 1.6rem auto 0 }
+p > em:only-child { display: block; text-align: center; color: #5c6978; font-size: .86rem }
+a { color: #0b62a4 }
+.verdict { padding: .08em .5em; border-radius: 1em; font-weight: 600; white-space: nowrap }
+.confirmed { background: #d6f0e6; color: #00563f }
+.refuted { background: #fbe0d1; color: #8a3a00 }
+.inconclusive { background: #e7eaee; color: #3d4855 }
+.not-tested { background: #fff3cf; color: #6b5200 }
+"""
+VERDICT = re.compile(r"<strong>((confirmed|refuted|inconclusive|not tested)[^<]*)</strong>")
+
+
+def html_page(markdown: str, folder: Path) -> str:
+    """The page, with the images that lie in `folder` put into it."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    body = re.sub(r'src="(plots/[^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
+    body = VERDICT.sub(
+        lambda found: f'<span class="verdict {found[2].replace(" ", "-")}">{found[1]}</span>', body
+    )
+    heading = re.search(r"<h1>(.*?)</h1>", body)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{heading[1] if heading else 'Report'}</title>\n"
+        f"<style>{CSS}</style>\n{body}</html>\n"
+    )
+
+
+def _data(image: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(image.read_bytes()).decode()

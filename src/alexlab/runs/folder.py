@@ -1,0 +1,196 @@
+"""What a run leaves behind: its folder, written atomically and locked while the run is under way.
+
+`metrics.json` is written last, so its presence means that a run has ended; no `metrics.json` and
+no lock means that it was interrupted.
+"""
+
+import os
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: a run there is not protected from a second writer
+    fcntl = None  # type: ignore[assignment]
+import csv
+import json
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Self, TextIO
+
+from alexlab.runs.atomic import atomic_write
+
+LOCK = ".lock"
+
+
+def lock(folder: Path) -> IO[str] | None:
+    """Lock `folder` for this process; None when another process holds it. Close to release."""
+    file = (folder / LOCK).open("a")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        os.register_at_fork(after_in_child=file.close)  # a flock would outlive us in our children
+    return file
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process trains in `folder`."""
+    if not (folder / LOCK).exists():
+        return False
+    held = lock(folder)
+    if held is not None:
+        held.close()
+    return held is None
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Tee:
+    """A text stream that also writes to a log, without the lines that a progress bar redraws."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self.stream, self.log = stream, log
+
+    def write(self, text: str) -> int:
+        """Write to both; text that redraws a line is for the eye only."""
+        if "\r" not in text and not self.log.closed:
+            self.log.write(COLOUR.sub("", text))
+            self.log.flush()
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: D105
+        return getattr(self.stream, name)
+
+
+def writes_to(stream: TextIO, log: TextIO) -> bool:
+    """Whether `stream` goes to the log already, as in a run that a sweep has launched."""
+    try:
+        return os.path.sameopenfile(stream.fileno(), log.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+LOG = "train.log"
+CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.csv"
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+
+
+class Stopped(SystemExit):
+    """A signal asked the run to stop, and it has saved; the process exits with 128 + signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)
+
+
+class Pruned(BaseException):
+    """The sweep's pruner ended this trial early; its numbers are kept."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as readable JSON, atomically."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """The run's metrics.json, or None when it has not ended."""
+    try:
+        return dict(json.loads((folder / METRICS).read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    """The rows of history.csv, one an epoch; empty when there is none yet."""
+    try:
+        with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+class RunFolder:
+    """The folder of one run, from its lock to its metrics.json.
+
+    As a context manager it locks the folder, keeps what is printed in train.log, and records how
+    the run ended. Before its `start`, a failure takes a new folder away, and leaves that of a run
+    that was to go on as it was.
+
+    Args:
+        path: The folder.
+        keep: Start at once: failures of the preparations are on record too.
+
+    Raises:
+        RuntimeError: Another process is training in this folder.
+        OSError: The folder cannot be written.
+    """
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self.path, self.keep = path, keep
+        self.record: dict[str, Any] = {}  # what metrics.json will say, filled as it becomes known
+
+    def __enter__(self) -> Self:  # noqa: D105
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = lock(self.path)
+        if held is None:
+            raise RuntimeError(f"another process is training in {self.path}")
+        self.held = held
+        for place in (self.path, (self.path / LAST).parent):
+            for left in place.glob(".*.tmp"):  # by a process that was killed
+                left.unlink(missing_ok=True)
+        if self.keep:
+            self.start()
+        self.log = (self.path / LOG).open("a", encoding="utf-8")
+        self.streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (
+            stream if writes_to(stream, self.log) else Tee(stream, self.log)
+            for stream in self.streams
+        )
+        return self
+
+    def start(self) -> None:
+        """From here on the run is under way; whatever happens, how it ends is on record."""
+        self.keep = True
+        (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        """Record how the run ended. Being pruned is no error: it ends here."""
+        try:
+            if status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
+                self._end(status)
+            elif self.keep:
+                with suppress(OSError):  # the disk may be full
+                    self.log.write("".join(traceback.format_exception(error)))
+                    self.log.flush()
+                self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
+            elif not (self.path / CONFIG).exists():  # a new folder
+                self._remove()
+        finally:
+            sys.stdout, sys.stderr = self.streams
+            with suppress(OSError):
+                self.log.close()
+            self.held.close()
+        return kind is Pruned
+
+    def _end(self, status: str, error: str | None = None) -> None:
+        content = {"status": status, "error": error, **self.record}
+        write_json_atomically(self.path / METRICS, content)
+
+    def _remove(self) -> None:
+        """Take away what a run that never started has made."""
+        for name in (LOG, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()

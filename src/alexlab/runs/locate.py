@@ -1,0 +1,73 @@
+"""From what a user names to a finished run's folder, without a second's wait for torch."""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+from alexlab.runs.folder import BEST, CONFIG, is_locked, read_metrics
+from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
+
+BEST_OF = "best:"
+
+
+def parser(command: str, about: str | None) -> argparse.ArgumentParser:
+    """Return the parser of `alexlab <command> RUN_DIR`; `run` is for `resolve_run_dir`."""
+    made = argparse.ArgumentParser(
+        prog=f"alexlab {command}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("run", metavar="RUN_DIR", help=f"a run's folder, or {BEST_OF}SWEEP_DIR")
+    return made
+
+
+def resolve_run_dir(run: str | Path) -> Path:
+    """The folder of the finished run `run`, or of the best run of a sweep, as in `best:SWEEP_DIR`.
+
+    Raises:
+        FileNotFoundError: No such folder, or no best.ckpt was kept in it.
+        ValueError: It is no run, or one that has not finished.
+    """
+    folder = Path(str(run).removeprefix(BEST_OF))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    table = folder / "trials.csv"
+    if str(run).startswith(BEST_OF):
+        if not table.is_file():
+            raise FileNotFoundError(f"{folder} is no sweep: it has no trials.csv")
+        return _best(folder, table)
+    if table.is_file():
+        raise ValueError(f"{folder} is a sweep, not a run; {BEST_OF}{folder} is its best run")
+    _check(folder)
+    return folder
+
+
+def _best(sweep: Path, table: Path) -> Path:
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["state"] == "finished"]
+    about = read_plain_yaml(sweep / "sweep.yaml", interpolations=True)
+    maximize = next(iter(about["directions"])) == "maximize"
+    for row in sorted(rows, key=lambda row: float(row["objective"]), reverse=maximize):
+        folder = sweep / row["folder"]
+        if (folder / BEST).is_file():
+            print(f"best of {sweep}: {folder}, {row['objective']}", file=sys.stderr)
+            return folder
+    raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept")
+
+
+def _check(folder: Path) -> None:
+    """Raise unless a run has finished here and can be used."""
+    if not (folder / CONFIG).exists():
+        raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
+    metrics = read_metrics(folder)
+    status = metrics["status"] if metrics else "running" if is_locked(folder) else "interrupted"
+    if status != "finished":
+        again = f"; to go on: python -m src.train resume={folder}"
+        may = again if status in ("stopped", "interrupted") else ""
+        raise ValueError(f"{folder} has not finished, it is {status}{may}")
+    if not (folder / BEST).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {BEST}: its sweep kept only that of its best run, {BEST_OF}SWEEP_DIR;"
+            " with keep_best=null a sweep keeps all"
+        )

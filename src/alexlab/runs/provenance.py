@@ -1,0 +1,104 @@
+"""Where a result comes from: the commit, the versions, the machine, and what it used of it."""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from alexlab.runs.folder import write_atomically
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+CODE = ("src", "conf", "pyproject.toml")  # what can change a result
+PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "optuna")
+
+
+@cache
+def code() -> tuple[str | None, str]:
+    """The checkout's commit, and how the code differs from it, as a patch with new files in it.
+
+    The commit ends in "-dirty" where there is a difference; it is None outside of a checkout.
+    """
+    status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", *CODE)
+    head = re.search(r"^# branch.oid (\w{40,})$", status, re.MULTILINE)
+    if head is None:
+        return None, ""
+    patch = ""
+    if re.search(r"^[^#]", status, re.MULTILINE):
+        new = re.findall(r"^\? (.+)$", status, re.MULTILINE)
+        patch = _git("diff", "HEAD", "--", *CODE)
+        patch += "".join(_git("diff", "--no-index", "--", os.devnull, path) for path in new)
+    return head[1] + "-dirty" * bool(patch), patch
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; nothing where there is no git, or no repository."""
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace")
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, see `code`."""
+    return code()[0]
+
+
+def command() -> str:
+    """The command line, without what may be secret: where a sweep's storage is."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name] if spec else [Path(sys.argv[0]).name]
+    secret = ("trial=", "hydra.sweeper.storage=")
+    shown = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(secret)]
+    return shlex.join([*program, *shown])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result can depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def peaks() -> dict[str, float | None]:
+    """Peak memory of this process in MB: resident, mapped images included; tensors on the GPU."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
+    rss = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1) if resource else None
+    gpu = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)  # 0 without one
+    return {"peak_rss_mb": rss, "peak_gpu_mb": gpu or None}
+
+
+def hardware(device: torch.device) -> str:
+    """The device in words, such as "cpu (AMD EPYC), 2 threads"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = f" ({model})" if device.type == "cpu" and (model := _processor()) else ""
+    threads = torch.get_num_threads()
+    return f"{device.type}{name}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def keep_patch(folder: Path) -> None:
+    """Write how the code differs from its commit into `folder`, if it does."""
+    if patch := code()[1]:
+        write_atomically(folder / "code.diff", patch)

@@ -1,0 +1,195 @@
+"""A sweep as its folder tells it: the question, the axes, the runs, and whether they compare."""
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alexlab.runs.config import hparams
+from alexlab.runs.folder import CONFIG, read_history, read_metrics
+from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
+
+
+def plain(value: Any) -> str:
+    """A value without quotes and, when it is a path, without its folders."""
+    return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` reads as a number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of an axis are one: 0.01 and "1e-2", true and "True"."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(value: Any) -> str:
+    text = re.sub(r"[\s'\"]", "", str(value)).lower()
+    return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
+
+
+SEED = "seed"  # the axis over which cells are repeated, and their differences paired
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial. `record` is its metrics.json, `config` its settings, flat; empty without them."""
+
+    number: int
+    state: str
+    values: Mapping[str, str]  # of the axes, as on the command line
+    error: str = ""
+    objective: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value an epoch
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it may enter a statistic."""
+        return self.state == "finished" and self.record.get("status") == "finished"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its training loss ended as no number: worse than any other, not missing."""
+        return self.state == "failed" and self.error.startswith("FloatingPointError")
+
+    @property
+    def seed(self) -> str:
+        """What the run is paired by."""
+        return str(self.values.get(SEED, self.record.get("seed", "")))
+
+
+def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
+    """The run of a `row` of trials.csv, with its values of the axes `keys`."""
+    place = folder / row["folder"]
+    ended = read_metrics(place) or {}
+    table = read_history(place) if ended else []
+    config = place / CONFIG
+    settings = read_plain_yaml(config) if config.exists() else {}
+    parts = {key: part for key, part in settings.items() if isinstance(part, Mapping)}
+    classes = {key: part["_target_"] for key, part in parts.items() if "_target_" in part}
+    return Run(
+        int(row["number"]),
+        row["state"],
+        {key: row[key] for key in keys},
+        error=row.get("error") or str(ended.get("error") or ""),
+        objective=row.get("objective") or row.get("objective_0", ""),
+        record=ended,
+        history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
+        config=hparams(settings) | classes,
+    )
+
+
+# data.* settings that choose among the same images, or change how they are shown
+VIEWS = {"batch_size", "resolution", "load_size", "fit", "cache", "representation", "fraction"}
+VIEWS |= {"split", "split_seed", "val_fraction", "test_fraction"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What sweep.yaml, trials.csv and the run folders of `folder` say."""
+
+    folder: Path
+    facts: Mapping[str, Any]  # sweep.yaml
+    about: Mapping[str, Any]  # the study; empty for a free sweep
+    level: float  # of its tests
+    quick: bool  # whether it ran at quick scale
+    metric: str  # what the runs were chosen by: "acc" for an objective val/acc
+    axes: list[str]  # with several values or not, without the seed
+    varied: list[str]  # those of them that take more than one value
+    runs: list[Run]
+    done: list[Run]  # those that finished
+
+    @property
+    def study(self) -> str:
+        """The study's name."""
+        return self.folder.name.removesuffix("-quick")
+
+    @property
+    def question(self) -> str:
+        """What it asks, or its name."""
+        return self.about.get("question") or f"Sweep {self.folder.name}"
+
+    @property
+    def confidence(self) -> str:
+        """Of its intervals, in percent."""
+        return f"{100 * (1 - self.level):g}%"
+
+    @property
+    def words(self) -> list[str]:
+        """The numbers that every table shows."""
+        return [f"{split}/{self.metric}" for split in ("test", "val", "train")]
+
+    def label(self, values: Mapping[str, Any]) -> str:
+        """`values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
+        shown = {axis: v for axis, v in values.items() if axis in self.varied} or values
+        short = Counter(axis.split(".")[-1] for axis in self.axes)
+        names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
+        words = [(names[axis], plain(value)) for axis, value in shown.items()]
+        bare = words[0][1] if len(words) == 1 else ""
+        if bare and not is_number(bare) and bare.lower() not in ("true", "false", "null", "none"):
+            return bare
+        return ", ".join(" ".join(pair) for pair in words) or "all runs"
+
+
+def load(folder: Path) -> Sweep:
+    """Read the sweep in `folder`.
+
+    Raises:
+        FileNotFoundError: It is no sweep.
+        ValueError: Its runs cannot be compared.
+    """
+    for name in ("sweep.yaml", "trials.csv"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is no sweep: it has no {name}")
+    facts = read_plain_yaml(folder / "sweep.yaml", interpolations=True)
+    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    keys = [key for key in facts["axes"] if rows and key in rows[0]]
+    axes = [key for key in keys if key != SEED]
+    runs = [read_run(folder, row, keys) for row in rows]
+    done = [run for run in runs if run.finished]
+    _check_comparable(done)
+    about, config = facts.get("about") or {}, facts.get("config") or {}
+    return Sweep(
+        folder.absolute(),
+        facts,
+        about,
+        level=float(about.get("level", 0.05)),
+        quick=facts.get("scale") == "quick",
+        metric=config.get("objective", "val/acc").split("/")[-1],
+        axes=axes,
+        varied=[axis for axis in axes if len({run.values[axis] for run in runs}) > 1],
+        runs=runs,
+        done=done,
+    )
+
+
+def _check_comparable(runs: list[Run]) -> None:
+    """ValueError when runs of the same data settings saw other data, or another major torch."""
+    first: dict[str, tuple[str, int]] = {}
+    for run in runs:
+        data = {key[5:]: value for key, value in run.config.items() if key.startswith("data.")}
+        images = {key: value for key, value in sorted(data.items()) if key not in VIEWS}
+        of_data = f"the fingerprint of {data.get('name', 'the data')}"
+        torch = str(run.record.get("versions", {}).get("torch", "?")).split(".")[0]
+        for what, among, value in (
+            ("torch's major version", "", torch),
+            (of_data, str(images), str(run.record.get("data_fingerprint"))),
+        ):
+            before, number = first.setdefault(what + among, (value, run.number))
+            if value != before:
+                raise ValueError(
+                    f"runs that do not compare: {what} is {before} in trial {number}, {value} in"
+                    f" trial {run.number}; put the runs of one kind into a sweep of their own"
+                )

@@ -1,0 +1,122 @@
+"""Claims judged: confirmed, refuted, inconclusive, or not tested, and why."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from alexlab.reporting.formatting import format_value
+from alexlab.studies import statistics as st
+from alexlab.studies.claims import Claim, read_claims
+from alexlab.studies.comparisons import NotTestedError, PairedDifferences, chosen, comparisons
+from alexlab.studies.metrics import metric_value
+from alexlab.studies.results import Sweep
+
+VERDICTS = "confirmed", "refuted", "inconclusive", "not tested"
+CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = VERDICTS
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim and what became of it. Effects are in the metric's unit; logs for variability."""
+
+    claim: Claim
+    verdict: str = NOT_TESTED
+    why: str = ""  # when not tested
+    pairs: PairedDifferences | None = None  # the comparison that decides
+    low: float = math.nan
+    high: float = math.nan
+    p_confirm: float = math.nan  # both corrected
+    p_refute: float = math.nan
+    seeds_needed: int | None = None  # when inconclusive
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def effect(self) -> float:
+        """The mean difference."""
+        return float(self.pairs.d.mean()) if self.pairs else math.nan
+
+
+def evaluate_claims(sweep: Sweep) -> list[ClaimResult]:
+    """The study's claims with their verdicts, in the study's order."""
+    fails = reference_fails(sweep)
+    judged: list[ClaimResult] = []
+    tested: dict[int, list[PairedDifferences]] = {}
+    for index, claim in enumerate(read_claims(sweep.about)):
+        try:
+            if why := fails or "it needs full scale" * (sweep.quick and claim.needs == "full"):
+                raise NotTestedError(why)
+            tested[index] = comparisons(sweep, claim)
+            judged.append(ClaimResult(claim))
+        except NotTestedError as error:
+            judged.append(ClaimResult(claim, why=str(error)))
+    evidence = [_evidence(judged[index].claim, pairs) for index, pairs in tested.items()]
+    method = str(sweep.about.get("correction", "holm"))
+    confirm = st.corrected([e.p_confirm for e in evidence], sweep.level, method)
+    refute = st.corrected([e.p_refute for e in evidence], sweep.level, method)
+    for index, found, *p in zip(tested, evidence, confirm, refute, strict=True):
+        found = replace(found, p_confirm=p[0], p_refute=p[1])
+        claim, pairs = judged[index].claim, tested[index]
+        judged[index] = _verdict(claim, pairs, found, sweep.level, len(tested))
+    return judged
+
+
+def _evidence(claim: Claim, pairs: list[PairedDifferences]) -> st.Evidence:
+    found = []
+    for pair in pairs:
+        if claim.two_sided:
+            found.append(st.equivalent(pair.d, claim.least))
+        elif pair.diverged:
+            found.append(st.superior_in_rank(*pair.sides, claim.least))
+        else:
+            found.append(st.superior(pair.d, claim.least))
+    return st.all_of(found)
+
+
+def _verdict(
+    claim: Claim, pairs: list[PairedDifferences], found: st.Evidence, level: float, family: int
+) -> ClaimResult:
+    """`found` has corrected p-values; `family` is the number of claims they are corrected for."""
+    verdict = INCONCLUSIVE
+    if found.p_confirm <= level and found.enough:
+        verdict = CONFIRMED
+    elif found.p_refute <= level:
+        verdict = REFUTED
+    deciding = min(pairs, key=lambda pair: float(pair.d.mean()))
+    low, high = st.interval(deciding.d, level)
+    needed = _seeds_needed(claim, pairs, level / family) if verdict == INCONCLUSIVE else None
+    notes = list(dict.fromkeys(note for pair in pairs for note in pair.notes))
+    return ClaimResult(
+        claim, verdict, "", deciding, low, high, found.p_confirm, found.p_refute, needed, notes
+    )
+
+
+def _seeds_needed(claim: Claim, pairs: list[PairedDifferences], level: float) -> int:
+    """Seeds to decide, at the level that the strictest correction would leave."""
+    short = [] if claim.two_sided else [pair for pair in pairs if pair.d.mean() < claim.least]
+    level /= len(short and pairs) or 1  # any one of `short` may refute
+    counts = [
+        st.seeds_to_confirm_or_refute(pair.d, claim.least, level, two_sided=claim.two_sided)
+        for pair in short or pairs
+    ]
+    return min(counts) if short else max(counts)
+
+
+def reference_fails(sweep: Sweep) -> str:
+    """Why no claim of the study can be tested; "" when its reference cell is good enough."""
+    asked = sweep.about.get("reference")
+    if not asked:
+        return ""
+    word, name = asked["metric"], f"the reference cell, {sweep.label(asked['cell'])},"
+    values = [metric_value(run, word) for run in sweep.done if chosen(run, asked["cell"])]
+    values = [value for value in values if math.isfinite(value)]
+    if not values:
+        return f"{name} has no finished run"
+    mean = sum(values) / len(values)
+    low, high = asked.get("at_least", -math.inf), asked.get("at_most", math.inf)
+    if low <= mean <= high:
+        return ""
+    limit = (
+        f"at least {format_value(word, low)}"
+        if mean < low
+        else f"at most {format_value(word, high)}"
+    )
+    return f"{name} came to {word} {format_value(word, mean)}; {limit} was asked"

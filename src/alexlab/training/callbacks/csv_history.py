@@ -1,0 +1,86 @@
+"""history.csv: one row an epoch, rewritten whole and atomically: a resume leaves no double."""
+
+import csv
+import io
+import time
+from pathlib import Path
+from statistics import harmonic_mean
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from alexlab.runs.folder import write_atomically
+
+
+class History(Checkpoint):
+    """Keeps one row an epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
+
+    Callbacks that are no `Checkpoint` may put columns of their own for the epoch into `extra`.
+    A `Checkpoint` by class only because Lightning calls those after the learner has logged train/*.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self.extra: dict[str, float] = {}
+        self._images = self._started = self._seconds = self._lr = 0.0
+        self.rates: list[float] = []  # images/s of each epoch of this process
+        self._wall_before, self._created = 0.0, time.perf_counter()
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Mean training throughput, without the first epoch, a warm-up, if there are others."""
+        rates = self.rates[1:] or self.rates
+        return harmonic_mean(rates) if rates else None
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that the run has taken so far, those before a resume included."""
+        return self._wall_before + time.perf_counter() - self._created
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the epoch's clock, and note its learning rate: schedules step before it ends."""
+        self._images, self._started = 0.0, time.perf_counter()
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The same for an epoch that is resumed in its middle."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images."""
+        self._images += len(batch[1]) * trainer.world_size
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop the clock: validation comes after an epoch's last batch."""
+        self._seconds = time.perf_counter() - self._started
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add the epoch's row and write the file."""
+        values = sorted(trainer.callback_metrics.items(), key=lambda item: item[0].split("/")[0])
+        metrics = {name: float(v) for name, v in values}  # train/* before val/*
+        row = {"epoch": float(trainer.current_epoch + 1), "lr": self._lr, **metrics}
+        self.rows.append({**row, "seconds": round(self._seconds, 3), **self.extra})
+        self.extra = {}
+        self.rates.append(self._images / max(self._seconds, 1e-9))
+        if trainer.is_global_zero:
+            write_atomically(self.path, self._as_csv())
+
+    def _as_csv(self) -> str:
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.rows)
+        return text.getvalue()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows, "wall_s": self.wall_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the checkpoint's last row; later rows are trained, and written, again."""
+        self.rows, self._wall_before = state_dict["rows"], state_dict["wall_s"]

@@ -1,0 +1,167 @@
+"""One training, from a composed config to its results in the run's folder."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from alexlab import factory
+from alexlab.library_warnings import filter_warnings
+from alexlab.models.summary import summarize
+from alexlab.performance.malloc import set_malloc_thresholds
+from alexlab.runs import config as run_config
+from alexlab.runs import provenance
+from alexlab.runs.checkpoint import check_fits, checksum
+from alexlab.runs.folder import BEST, HISTORY
+from alexlab.training import build, console
+from alexlab.training.callbacks.auto_batch import AutoBatch
+from alexlab.training.callbacks.checkpoints import Checkpoints
+from alexlab.training.callbacks.csv_history import History
+from alexlab.training.callbacks.graceful_stop import GracefulStop
+from alexlab.training.callbacks.health_warnings import TrainingHealthWarnings
+from alexlab.training.callbacks.multi_crop_test import MultiCropTest
+from alexlab.training.callbacks.nan_guard import NaNGuard
+from alexlab.training.callbacks.progress import EpochProgress
+from alexlab.training.callbacks.step_seeding import StepSeeding
+from alexlab.training.callbacks.tensorboard import PRCurves, TensorBoard
+
+
+class TrainingRun:
+    """Builds everything first, so that bad settings fail before anything is written.
+
+    Args:
+        cfg: The composed config.
+        folder: The run's folder; with checkpoints/last.ckpt in it, the training goes on from there.
+        record: Filled with what metrics.json will say, as it becomes known.
+        trial: Whether it is one of a sweep, which keeps no last.ckpt once it has finished.
+
+    Raises:
+        ValueError: A setting that cannot work, or a checkpoint of other data or of another net.
+        FileNotFoundError: The data set is not there.
+    """
+
+    def __init__(
+        self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool
+    ) -> None:
+        filter_warnings()
+        set_malloc_thresholds()
+        torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
+        self.cfg, self.folder, self.record = cfg, folder, record
+        self.data = factory.data_module(cfg)
+        self.learner = build.learner(cfg, self.data)
+        self.learner.configure_optimizers()  # once for its errors
+        self.summary = summarize(
+            self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
+        )
+        build.optimize_for_device(cfg, self.learner.net)
+        self.history = History(folder / HISTORY)
+        self.checkpoints = Checkpoints(
+            folder,
+            objective=cfg.objective,
+            maximize=build.maximizes(cfg),
+            every_s=cfg.save_every_s,
+            keep_last=not trial,
+            about={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
+        )
+        self.trainer = self._trainer()
+        self.resumed = self._to_resume()
+
+    def _trainer(self) -> L.Trainer:
+        cfg, history = self.cfg, self.history
+        config = run_config.to_plain(cfg)
+        hparams, chosen = run_config.hparams(config), run_config.overridden_keys()
+        self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), hparams, history, chosen)
+        self.optional = build.optional_callbacks(cfg, self.board)
+        callbacks = [
+            PRCurves(self.board, self.data.classes),
+            history,
+            NaNGuard(),
+            EpochProgress(history, headline=cfg.objective.split("/")[-1]),
+            TrainingHealthWarnings(history),
+            self.board,
+            self.checkpoints,
+            *self.optional,
+            GracefulStop(self.checkpoints),
+            StepSeeding(cfg.seed),
+            MultiCropTest(cfg.test_crops, self.data),
+        ]
+        options = build.trainer_options(cfg)
+        return L.Trainer(**options, callbacks=callbacks, default_root_dir=self.folder)
+
+    def run(self) -> float:
+        """Train, then test the weights of the best epoch; the objective at that epoch."""
+        rank_0 = self.trainer.is_global_zero
+        if rank_0:
+            run_config.write(self.cfg, self.folder)
+            self.record |= self.surroundings()
+            provenance.keep_patch(self.folder)
+            self._announce()
+        try:
+            self.trainer.fit(self.learner, self.data, ckpt_path=self.resumed, weights_only=True)
+            self.checkpoints.finish(self.trainer)
+            self.learner.net.load_state_dict(self.checkpoints.best["net"])
+            tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
+            self.checkpoints.best["metrics"].update(tested)
+            self.checkpoints.tidy(self.trainer)
+        finally:
+            if rank_0:
+                self._record()
+                self.board.finish(self.record["metrics"])
+                console.print_run_summary(self.record, self.folder)
+        return float(self.checkpoints.best["score"])
+
+    def surroundings(self) -> dict[str, Any]:
+        """What the result depends on beside the config."""
+        return {
+            "git": provenance.git_commit(),
+            "versions": provenance.versions(),
+            "hardware": provenance.hardware(self.trainer.strategy.root_device),
+            "data_fingerprint": self.data.fingerprint,
+        }
+
+    def _to_resume(self) -> Path | None:
+        """The checkpoint to go on from, if there is one, checked to be of this data and this net.
+
+        Lightning would ask the data module only after it has loaded the weights.
+        """
+        found = self.checkpoints.to_resume()
+        if found is None:
+            return None
+        path, saved = found
+        self.data.load_state_dict(saved.get(type(self.data).__qualname__, {}))
+        check_fits(saved["state_dict"], self.learner.state_dict(), path)
+        return path
+
+    def _announce(self) -> None:
+        cfg, trainer = self.cfg, self.trainer
+        optim, sched = (
+            str(part.get("_target_", "constant")).rsplit(".", 1)[-1]
+            for part in (cfg.optim, cfg.sched)
+        )
+        how = (
+            f"{optim} lr {cfg.optim.lr:g}, {sched}, batch {self.data.batch_size},"
+            f" {trainer.max_epochs} epochs, seed {cfg.seed}"
+        )
+        device = f"{self.record['hardware']}, {trainer.precision}"
+        console.print_run_header(self.summary, self.data, how, device, self.folder)
+
+    def _record(self) -> None:
+        best = self.checkpoints.best
+        self.record |= {
+            "objective": best.get("score"),
+            "metrics": best.get("metrics", {}),
+            "best_epoch": best.get("epoch"),
+            "epochs": len(self.history.rows),
+            "wall_s": round(self.history.wall_s, 3),
+            "images_per_s": self.history.images_per_s,
+            "params": self.summary.params,
+            "neurons": self.summary.neurons,
+            "seed": self.cfg.seed,
+            "images": {side: sum(n.values()) for side, n in self.data.counts.items()},
+            "command": provenance.command(),
+            "best_sha256": checksum(self.folder / BEST) if (self.folder / BEST).exists() else None,
+            "micro_batch": next((c.size for c in self.optional if isinstance(c, AutoBatch)), None),
+            **provenance.peaks(),
+        }

@@ -1,0 +1,214 @@
+"""A task is a loss and the metrics that judge it; it knows no net, no data set and no Lightning.
+
+Five things are asked of a task: `num_outputs` (of the net), `mix(images, targets)` (for training
+batches only), `loss(outputs, targets)`, `predict(outputs)` (what people read), and `metrics()`, a
+fresh `Metric` for one split, which takes `update(outputs, targets)` and returns {name: scalar} from
+`compute()`.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.functional.regression import spearman_corrcoef
+from torchmetrics.utilities import dim_zero_cat
+from torchvision.transforms import v2
+
+from alexlab.errors import lookup
+
+
+class ClassificationMetrics(Metric):
+    """Accuracy, top-1 and top-5 error and macro-F1, fractions in [0, 1], from counts per class.
+
+    Takes outputs [N, num_classes], or [N, 1] logits of the second of two classes, and targets [N]
+    int64, or [N, num_classes] soft (mixup), of which the largest counts. Macro-F1 averages over the
+    classes that occur, as a target or as a prediction. With five classes or fewer, every class is
+    among the first five, so that `top5_error` is 0.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    top5_misses: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        counts = torch.zeros(3 * num_classes, dtype=torch.long)  # targets | predictions | hits
+        self.add_state("counts", counts, dist_reduce_fx="sum", persistent=True)
+        self.add_state("top5_misses", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count one batch."""
+        if targets.dim() == 2:
+            targets = targets.argmax(1)
+        preds = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
+        hits = preds == targets
+        ones = torch.ones_like(targets)
+        where = torch.cat([targets, preds + self.num_classes, targets + 2 * self.num_classes])
+        self.counts = self.counts.index_add(0, where, torch.cat([ones, ones, hits.long()]))
+        if self.num_classes > 5:  # a hit is among the five whatever topk makes of ties
+            in_top5 = (outputs.topk(5).indices == targets[:, None]).any(1) | hits
+            self.top5_misses = self.top5_misses + (~in_top5).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """{"acc", "top1_error", "top5_error", "f1"} of all that was counted."""
+        targets, preds, hits = self.counts.view(3, self.num_classes)
+        acc = hits.sum() / targets.sum()
+        seen = (targets + preds) > 0
+        f1 = (2 * hits[seen] / (targets + preds)[seen]).mean()  # 2TP / (2TP + FP + FN)
+        top5_error = self.top5_misses / targets.sum()
+        return {"acc": acc, "top1_error": 1 - acc, "top5_error": top5_error, "f1": f1}
+
+
+class RegressionMetrics(Metric):
+    """MAE and RMSE (in scores) and Spearman's rank correlation of predictions clipped to the scale.
+
+    Keeps every prediction, 8 bytes an image, since ranks need them all. A net that gives all images
+    one score has a rank correlation of 0.
+    """
+
+    full_state_update = False
+    preds: list[Tensor]
+    targets: list[Tensor]
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+        self.add_state("preds", [], dist_reduce_fx="cat", persistent=True)
+        self.add_state("targets", [], dist_reduce_fx="cat", persistent=True)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Keep one batch of outputs [N, 1] and targets [N]."""
+        self.preds.append(outputs[:, 0].float().clamp(self.low, self.high))
+        self.targets.append(targets.float())
+
+    def compute(self) -> dict[str, Tensor]:
+        """{"mae", "rmse", "spearman"} of all that was kept."""
+        preds, targets = dim_zero_cat(self.preds), dim_zero_cat(self.targets)
+        error = preds - targets
+        spearman = spearman_corrcoef(preds, targets)
+        rmse = error.square().mean().sqrt()
+        return {"mae": error.abs().mean(), "rmse": rmse, "spearman": spearman}
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "l2": F.mse_loss,
+    "huber": F.huber_loss,
+}
+
+
+class Classification:
+    """Cross-entropy over classes; for two classes also, with `sigmoid`, one output and its BCE.
+
+    `num_outputs` is the number of classes; `self.num_outputs` is what the net must have: 1 with
+    `sigmoid`. (The default, a softmax over two, is that model with one redundant logit.) `mixup`
+    (Zhang et al. 2018) and `cutmix` (Yun et al. 2019) are the alpha of their Beta distribution,
+    drawn once a batch; 0 is off; with both on, a coin decides which one treats the batch.
+
+    Raises:
+        ValueError: fewer than two classes, `sigmoid` with more than two, a setting out of range.
+    """
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        sigmoid: bool = False,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+    ) -> None:
+        if num_outputs < 2:
+            raise ValueError(
+                f"task=classification needs two classes or more, the data has {num_outputs}; "
+                "for scores use task=regression"
+            )
+        if sigmoid and num_outputs != 2:
+            raise ValueError(
+                f"task.sigmoid=true is for two classes, the data has {num_outputs}; "
+                "use task.sigmoid=false, or two classes"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"task.label_smoothing={label_smoothing} must be in [0, 1)")
+        self._mixers: list[v2.Transform] = []
+        for name, mixer, alpha in (("mixup", v2.MixUp, mixup), ("cutmix", v2.CutMix, cutmix)):
+            if alpha < 0:
+                raise ValueError(f"task.{name}={alpha} must be 0 (off) or a positive alpha")
+            if alpha:
+                self._mixers.append(mixer(alpha=alpha, num_classes=num_outputs))
+        self.num_classes = num_outputs
+        self.num_outputs = 1 if sigmoid else num_outputs
+        self.label_smoothing = label_smoothing
+
+    def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [N, C, R, R], targets [N] int64 -> mixed images, soft targets [N, num_classes].
+
+        With neither mixup nor cutmix: both as they are.
+        """
+        if not self._mixers:
+            return images, targets
+        choice = int(torch.randint(len(self._mixers), ())) if len(self._mixers) > 1 else 0
+        mixed: tuple[Tensor, Tensor] = self._mixers[choice](images, targets)
+        return mixed
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of outputs [N, num_outputs]; targets [N] int64, or soft [N, num_classes]."""
+        if self.num_outputs > 1:
+            return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+        second = targets[:, 1] if targets.dim() == 2 else targets.to(outputs.dtype)
+        smooth = second * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], smooth)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Probabilities [N, num_classes] from outputs [N, num_outputs]."""
+        if self.num_outputs > 1:
+            return outputs.softmax(1)
+        second = outputs.sigmoid()
+        return torch.cat([1 - second, second], 1)
+
+    def metrics(self) -> Metric:
+        """Metrics of one split: acc, top1_error, top5_error, f1."""
+        return ClassificationMetrics(self.num_classes)
+
+
+class Regression:
+    """One score an image: L1, L2 or Huber (delta 1) loss of the output as it is.
+
+    `low` and `high` bound the scale of the scores; only reported predictions are clipped to it.
+
+    Raises:
+        ValueError: more than one output (the data has classes), an unknown loss, or an empty range.
+    """
+
+    def __init__(
+        self, num_outputs: int = 1, *, loss: str = "l1", low: float = 1.0, high: float = 10.0
+    ) -> None:
+        if num_outputs != 1:
+            raise ValueError(
+                f"task=regression needs one score an image, the data has {num_outputs} classes; "
+                "use data=scores, or task=classification"
+            )
+        if not low < high:
+            raise ValueError(f"task.low={low} must be below task.high={high}")
+        self.num_outputs = 1
+        self.low, self.high = low, high
+        self._loss = lookup("task.loss", loss, LOSSES)
+
+    def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch as it is: scores are not mixed."""
+        return images, targets
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of outputs [N, 1], not clipped, against scores [N] float32."""
+        return self._loss(outputs[:, 0], targets)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Scores [N, 1], on the scale."""
+        return outputs.clamp(self.low, self.high)
+
+    def metrics(self) -> Metric:
+        """Metrics of one split: mae, rmse, spearman."""
+        return RegressionMetrics(self.low, self.high)

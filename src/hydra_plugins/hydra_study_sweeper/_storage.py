@@ -1,0 +1,150 @@
+"""Where a study is kept: a journal file, a database, Redis, or a server that has one of them."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import get_lock_file as get_lock_file
+from optuna.storages.journal._storage import JournalOperation
+from optuna.trial import TrialState
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+import time
+import warnings
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalRedisBackend
+
+
+class FlockLock(BaseJournalFileLock):
+    """An exclusive lock that the system drops when its holder dies, however it dies."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._held = -1
+
+    def acquire(self) -> bool:
+        """Wait for the lock, and take it."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._held = descriptor
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+        descriptor, self._held = self._held, -1
+        os.close(descriptor)
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file, healed before every append."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = file_lock(path)
+        super().__init__(str(path), lock_obj=self.lock)
+        with get_lock_file(self.lock):
+            self._heal()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append whole lines; what a killed writer left of one goes to `<journal>.cut` first."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with get_lock_file(self.lock):
+            self._heal()
+            with open(self.path, "ab") as file:
+                file.write(lines.encode())
+                file.flush()
+                if any(is_result(log) for log in logs):
+                    os.fsync(file.fileno())
+
+    def _heal(self) -> None:
+        """Cut a last line without its end, and keep what was cut."""
+        with open(self.path, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size == 0:
+                return
+            file.seek(size - 1)
+            if file.read(1) == b"\n":
+                return
+            file.seek(max(0, size - (1 << 20)))
+            tail = file.read()
+            keep = size - len(tail) + tail.rfind(b"\n") + 1
+            with open(f"{self.path}.cut", "ab") as cut:
+                cut.write(tail[tail.rfind(b"\n") + 1 :] + b"\n")
+            file.truncate(keep)
+            os.fsync(file.fileno())
+
+
+def is_result(log: dict[str, Any]) -> bool:
+    """Whether a power cut must not lose this line, nor what is before it.
+
+    A lost claim costs nothing (the run's folder knows better), a lost result or cell does.
+    """
+    if log["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES:
+        return TrialState(log["state"]).is_finished()
+    return bool(log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR)
+
+
+def file_lock(path: Path) -> BaseJournalFileLock:
+    """A lock for the file at `path`: `flock`, but on a network file system Optuna's own."""
+    mounts = re.findall(r"^\S+ (\S+) (\S+)", _read("/proc/mounts"), flags=re.MULTILINE)
+    at = max((m for m in mounts if path.is_relative_to(m[0])), key=lambda m: len(m[0]), default="")
+    if fcntl is None or (at and at[1].startswith(("nfs", "smb", "cifs"))):
+        return JournalFileOpenLock(str(path))
+    return FlockLock(f"{path}.lock")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError:
+        return ""
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def open_storage(url: str) -> BaseStorage:
+    """The storage at `url`: a journal's path, redis://, grpc://host:port, or a database's URL.
+
+    Raises:
+        ValueError: The storage cannot be reached, or its driver is not installed.
+    """
+    try:
+        if "://" not in url:
+            return JournalStorage(Journal(Path(url).absolute()))
+        if url.startswith("redis"):
+            return JournalStorage(JournalRedisBackend(url))
+        if url.startswith("grpc://"):
+            host, _, port = url.removeprefix("grpc://").partition(":")
+            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        return database(url)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from error
+
+
+def database(url: str, attempts: int = 3) -> BaseStorage:
+    """A database, tried again when another sweeper is making the tables at this moment."""
+    for _ in range(attempts - 1):
+        try:
+            return optuna.storages.get_storage(url)
+        except Exception:
+            time.sleep(1.0)
+    return optuna.storages.get_storage(url)
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown and kept."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)

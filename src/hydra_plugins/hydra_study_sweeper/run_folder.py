@@ -1,0 +1,289 @@
+"""A run's folder as the sweeper sees it: is it alive, has it ended, what may be deleted.
+
+`metrics.json` is written last and atomically; `.lock` holds a `flock` while the run is under way.
+Read the YAML files of a run or a sweep with `read_plain_yaml` only: a stranger may have written
+them.
+"""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf._utils import get_yaml_loader
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+import signal
+
+METRICS, LOCK = "metrics.json", ".lock"
+LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
+BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
+
+YAML_BYTES = 1 << 20
+YAML_DEPTH = 32  # lists and mappings inside each other
+YAML_NODES = 50_000
+YAML_SCALAR = 1 << 15  # characters: the time to read a number grows with the square of its length
+YAML_INT_BITS = 64
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """What the run says of itself; None when it has not ended, or wrote what is no record."""
+    try:
+        content = json.loads((folder / METRICS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "status" in content else None
+
+
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
+    """Read scalars as OmegaConf does (1e-4 is a float), at libyaml's speed."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+
+
+def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, Any]:
+    """Read a YAML file as OmegaConf.load does, but refuse all that is not plain, bounded data.
+
+    Plain are strings, numbers, true, false, null, lists, and mappings with different strings as
+    keys. Tags, anchors, aliases and merge keys are not.
+
+    Args:
+        path: The file.
+        interpolations: Keep `${...}` as it is written instead of refusing it. Do not give such
+            content to OmegaConf: it would resolve it.
+
+    Raises:
+        ValueError: The content is not plain, or more than the limits above allow.
+        OSError: The file cannot be read.
+    """
+    try:
+        text = _read_bounded(path)
+        _check_events(text, interpolations)
+        content = yaml.load(text, _Loader)
+        _check_types(content)
+        if not isinstance(content, dict):
+            raise ValueError("it has no settings")
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = f"no YAML, in line {mark.line + 1}" if mark is not None else "no YAML"
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        problem = " ".join(str(error).split())
+    else:
+        return content
+    raise ValueError(f"{path}: {problem}; only a file that this project wrote can be used")
+
+
+def _read_bounded(path: Path) -> str:
+    """Read a regular file of at most YAML_BYTES; a pipe or a device would never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        content = file.read(YAML_BYTES + 1)
+    if len(content) > YAML_BYTES:
+        raise ValueError(f"more than {YAML_BYTES >> 20} MiB")
+    return content.decode("utf-8")
+
+
+def _check_events(text: str, interpolations: bool) -> None:
+    """Raise ValueError for what must not even be composed, in the order of the text."""
+    nodes = documents = 0
+    keys: list[set[str] | None] = []  # of each open collection; None for a list
+    key_next: list[bool] = []  # of each open collection: whether it is a mapping that waits for one
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise ValueError("more than one document")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            keys.pop(), key_next.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            line = f"in line {event.start_mark.line + 1}"
+            nodes += 1
+            if nodes > YAML_NODES:
+                raise ValueError(f"more than {YAML_NODES} values")
+            if event.anchor is not None:
+                raise ValueError(f"an anchor or alias {line}")
+            if event.tag is not None:
+                raise ValueError(f"a tag {line}")
+            is_scalar = isinstance(event, yaml.ScalarEvent)
+            is_key = bool(key_next) and key_next[-1]
+            if is_scalar and len(event.value) > YAML_SCALAR:
+                raise ValueError(f"a value of more than {YAML_SCALAR} characters {line}")
+            if is_scalar and not interpolations and "${" in event.value:
+                raise ValueError(f"an interpolation ${{...}} {line}")
+            if is_key:
+                if not is_scalar or event.value == "<<":
+                    raise ValueError(f"a key that is not a string {line}")
+                seen = keys[-1]
+                assert seen is not None
+                if event.value in seen:
+                    raise ValueError(f"a key for the second time {line}")
+                seen.add(event.value)
+            if key_next and keys[-1] is not None:
+                key_next[-1] = not is_key
+            if not is_scalar:
+                is_mapping = isinstance(event, yaml.MappingStartEvent)
+                keys.append(set() if is_mapping else None)
+                key_next.append(is_mapping)
+                if len(keys) > YAML_DEPTH:
+                    raise ValueError(f"more than {YAML_DEPTH} levels {line}")
+
+
+def _check_types(content: Any) -> None:
+    """Raise ValueError for what is not a string, number, bool, None, list or mapping of strings."""
+    if isinstance(content, dict):
+        if not all(isinstance(key, str) for key in content):
+            raise ValueError("a key that is not a string")
+        for value in content.values():
+            _check_types(value)
+    elif isinstance(content, list):
+        for value in content:
+            _check_types(value)
+    elif isinstance(content, int):
+        if content.bit_length() > YAML_INT_BITS:
+            raise ValueError(f"a number of more than {YAML_INT_BITS} bits")
+    elif content is not None and not isinstance(content, str | float):
+        raise ValueError(f"a value of type {type(content).__name__}")
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a living process runs in `folder`."""
+    try:
+        with (folder / LOCK).open() as file:
+            if fcntl is None:
+                return False
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def holder(folder: Path) -> int | None:
+    """The process that runs in `folder`, where the system tells (Linux, this machine)."""
+    try:
+        inode = (folder / LOCK).stat().st_ino
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"FLOCK\s+ADVISORY\s+WRITE\s+(\d+)\s+\S+:{inode}\s", locks)
+    return int(found[1]) if found and int(found[1]) > 0 else None
+
+
+def record_failure(folder: Path, error: str) -> None:
+    """Write the metrics.json that a run died too early to write, or ended wrongly with."""
+    content = {**(read_metrics(folder) or {}), "status": "failed", "error": error}
+    write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
+
+
+def delete(folder: Path, names: Iterable[str]) -> None:
+    """Delete those of its files that there are."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def make_ready(folder: Path, *, anew: bool) -> None:
+    """Set aside how the attempt before ended, so that the next one goes on from its checkpoint.
+
+    With `anew` it starts from the beginning.
+    """
+    if anew:
+        delete(folder, LAST)
+    metrics = read_metrics(folder)
+    if metrics is None or metrics["status"] == "stopped":
+        (folder / METRICS).unlink(missing_ok=True)
+        return
+    attempt = 1
+    while (aside := folder / f"metrics.{metrics['status']}-{attempt}.json").exists():
+        attempt += 1
+    os.replace(folder / METRICS, aside)
+
+
+def size(folder: Path) -> int:
+    """Bytes on disk below `folder`."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
+ASKED_TO_DIE = {
+    -getattr(signal, name)
+    for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)  # Windows has two of them
+}
+
+
+def outcome(folder: Path, result: Any, objectives: int = 1) -> dict[str, Any]:
+    """How a run ended: what its metrics.json says, else what its launcher knows (`result`)."""
+    metrics = read_metrics(folder)
+    if metrics is not None:
+        return checked({key: metrics.get(key) for key in KEPT}, objectives)
+    if isinstance(result, BaseException):  # the launcher broke, which is not the run's failure
+        return {"status": "interrupted", "error": in_short(result)}
+    error = getattr(result, "_return_value", None)
+    if isinstance(error, BaseException):
+        if getattr(error, "exit_code", None) in ASKED_TO_DIE:
+            return {"status": "interrupted", "error": str(error)}
+        if hasattr(error, "exit_code"):
+            return {"status": "failed", "error": ": ".join([str(error), *last_line(folder)])}
+        return {"status": "failed", "error": in_short(error)}
+    if as_floats(error) is not None:  # an app that returns its objective and writes nothing
+        return {"status": "finished", "error": None, "objective": error}
+    return {"status": "failed", "error": "the run ended without metrics.json"}
+
+
+def in_short(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def last_line(folder: Path) -> list[str]:
+    """What the run printed last, if that was an error."""
+    try:
+        lines = (folder / "train.log").read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return []
+    return [line.strip()[:300] for line in lines[-1:] if "rror" in line]
+
+
+def checked(result: dict[str, Any], objectives: int) -> dict[str, Any]:
+    """`result`, failed when it says finished without as many numbers as there are objectives."""
+    values = as_floats(result.get("objective"))
+    if result["status"] == "finished" and (values is None or len(values) != objectives):
+        wanted = "a number" if objectives == 1 else f"{objectives} numbers"
+        error = f"the objective is {result.get('objective')}, not {wanted}"
+        return {**result, "status": "failed", "error": error, "objective": None}
+    return result
+
+
+def as_floats(objective: Any) -> list[float] | None:
+    """The objective as a list of numbers; None when it is not one, or not a number at all."""
+    values = objective if isinstance(objective, list) else [objective]
+    if any(not isinstance(v, int | float) or v != v for v in values):
+        return None
+    return [float(v) for v in values]

@@ -1,0 +1,142 @@
+"""Bad input through the command line: one or two lines, exit code 1, and nothing left behind."""
+
+import re
+import shutil
+import sys
+
+import pytest
+from PIL import Image
+
+from alexlab.commands.train import main
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, image_folder):
+    """Runs `python -m src.train ...` in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    small = ["data=folder", f"data.root={image_folder}", "data.resolution=32", "data.batch_size=4"]
+    small += ["trainer.max_epochs=1"]
+
+    def run(*overrides):
+        monkeypatch.setattr(sys, "argv", ["train", *small, *overrides])
+        main()
+
+    return run
+
+
+BAD = {
+    "model=alexnt": r"model=alexnt is unknown; did you mean alexnet",
+    "data=pokmon": r"data=pokmon is unknown; did you mean pokemon",
+    "optim=sdg": r"optim=sdg is unknown; did you mean sgd",
+    "act=rleu": r"act='rleu' is unknown; did you mean relu",
+    "optim.lrr=3": r"no setting 'optim.lrr'; did you mean optim.lr",
+    "modl=alexnet": r"no setting 'modl'; did you mean model",
+    "data.root=nowhere": r"no folder nowhere",
+    "data=pokemon data.root=null": r"data=pokemon needs data.root",
+    "data=pokemon data.root=data/pokemon": r"no folder data/pokemon.*DATA_DIR.*alexlab data fetch",
+    "data.batch_size=0": r"data.batch_size=0: must be a whole number of at least 1",
+    "data.batch_size=500": r"data.batch_size=500 is more than the 12 images of train",
+    "optim.lr=0": r"optim.lr=0: must be greater than 0",
+    "optim.lr=-1": r"[Ii]nvalid learning rate: -1",
+    "+trainer.plugins=[]": r"trainer.plugins cannot be set",
+    "trainer.max_epochs=0": r"trainer.max_epochs=0: must be at least 1",
+    "model=alexnet data.resolution=7": r"resolution=7 is too small.*smallest that works is \d+",
+    "trainer.precision=3bit": r"3bit",
+    "trainer.accelerator=tpu": r"torch_xla",
+    "trainer.accelerator=gpuu": r"gpuu",
+    "data.classes=[red]": r"one class only, 'red'",
+    "data.classes=[red,blu]": r"blu.*did you mean blue",
+    "data.split=foo": r"data.split='foo' is unknown",
+    "task=regression": r"needs one score an image, the data has 3 classes",
+    "resume=nowhere": r"nowhere is no run folder",
+    "sched=piecewise sched.after=[3]": r"1 epochs in 'after' but 2 rates",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_it_is_said_in_short_and_nothing_is_left(command, tmp_path, capfd, overrides):
+    with pytest.raises(SystemExit) as exit_:
+        command(*overrides.split())
+    assert exit_.value.code == 1
+    told = capfd.readouterr().err.strip()
+    assert told.startswith("error: ")
+    assert len(told.splitlines()) <= 2
+    assert re.search(BAD[overrides], told, re.DOTALL), told
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and ".cache" not in p.parts]
+    assert left == []
+    assert not list(tmp_path.glob("multirun/single/*"))
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Three classes of which one has a file cut in half, and one a file that is a bomb."""
+    root = tmp_path / "images"
+    for name, shade in {"a": 0, "b": 120, "c": 240}.items():
+        (root / name).mkdir(parents=True)
+        for i in range(12):
+            Image.effect_noise((40, 40 + i), shade + 10).save(root / name / f"{i}.png")
+    whole = (root / "b/3.png").read_bytes()
+    (root / "b/3.png").write_bytes(whole[: len(whole) // 2])
+    return root
+
+
+def test_a_broken_image_is_named_or_skipped_and_counted(command, broken, capfd):
+    with pytest.raises(SystemExit):
+        command(f"data.root={broken}")
+    assert re.search(r"broken image .*b/3\.png.*data\.on_broken=skip", capfd.readouterr().err)
+    command(f"data.root={broken}", "data.on_broken=skip")
+    assert re.search(r"1 broken .*skipped.*b/3.png", capfd.readouterr().out)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(command, broken, capfd):
+    Image.new("1", (10_000, 9_000)).save(broken / "b/3.png")
+    with pytest.raises(SystemExit):
+        command(f"data.root={broken}")
+    assert re.search(r"b/3\.png.*(pixels|Mpx)", capfd.readouterr().err)
+
+
+def test_a_class_without_images_is_named(command, broken, capfd):
+    (broken / "empty").mkdir()
+    with pytest.raises(SystemExit):
+        command(f"data.root={broken}", "data.on_broken=skip")
+    assert "empty" in capfd.readouterr().err
+
+
+def contents(run):
+    """Every file but train.log, which may say more."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name != "train.log"]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (shutil.rmtree, "no folder"),
+        (
+            lambda images: (images / "red/0.png").unlink(),
+            "on other data: its fingerprint",
+        ),
+    ],
+)
+def test_a_resume_on_other_data_leaves_the_run_as_it_was(
+    command, tmp_path, image_folder, monkeypatch, capfd, harm, message
+):
+    images, run = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(image_folder, images)
+    command(f"data.root={images}", f"hydra.run.dir={run}")
+    before = contents(run)
+    harm(images)
+    monkeypatch.setattr(sys, "argv", ["train", f"resume={run}", "trainer.max_epochs=2"])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capfd.readouterr().err
+    assert contents(run) == before
+
+
+def test_a_run_folder_that_cannot_be_written_is_said(command, capfd):
+    with pytest.raises(SystemExit) as exit_:
+        command("hydra.run.dir=/proc/nowhere")
+    assert exit_.value.code == 1
+    assert "/proc/nowhere" in capfd.readouterr().err

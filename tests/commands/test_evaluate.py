@@ -1,0 +1,63 @@
+"""An evaluation of real runs: its numbers, its files, what it refuses."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from alexlab.commands import evaluate
+from alexlab.runs.folder import read_metrics
+
+
+@pytest.fixture(scope="module")
+def evaluated(class_run):
+    evaluate.main([str(class_run), "--crops", "1", "10"])
+    return class_run / "evaluation"
+
+
+def test_it_finds_what_the_run_reported(evaluated, class_run):
+    found = json.loads((evaluated / "evaluation.json").read_text())
+    metrics = read_metrics(class_run)["metrics"]
+    for name in ("acc", "top1_error", "top5_error", "f1"):
+        assert found["metrics"][name]["value"] == pytest.approx(metrics[f"test/{name}"])
+        low, high = found["metrics"][name]["interval"]
+        assert low <= found["metrics"][name]["value"] <= high
+    assert [row["crops"] for row in found["crops"]] == [1, 10]
+    shown = [sum(row) for row in found["confusion_matrix"]]
+    assert shown == [row["images"] for row in found["per_class"]]
+    assert sum(shown) == found["images"]
+    assert all(row["true"] != row["predicted"] for row in found["worst"])
+    confidences = [row["confidence"] for row in found["worst"]]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_its_page_needs_no_other_file(evaluated):
+    page = (evaluated / "evaluation.html").read_text()
+    plots = {path.stem for path in (evaluated / "plots").iterdir()}
+    assert plots == {"confusion", "reliability", "crops", "mistakes", "mistakes_by_class"}
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == len(plots)
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    text = (evaluated / "evaluation.md").read_text()
+    assert set(re.findall(r"\(plots/(\w+)\.png\)", text)) == plots
+
+
+def test_regression(score_run, capsys):
+    evaluate.main([str(score_run), "--split", "val"])
+    found = json.loads((score_run / "evaluation/evaluation.json").read_text())
+    metrics = read_metrics(score_run)["metrics"]
+    for name in ("mae", "rmse", "spearman"):
+        assert found["metrics"][name]["value"] == pytest.approx(metrics[f"val/{name}"], abs=1e-4)
+    assert {p.stem for p in (score_run / "evaluation/plots").iterdir()} == {"errors", "residuals"}
+    assert "Spearman" in capsys.readouterr().out
+
+
+def test_other_images_are_taken_and_said_and_other_classes_refused(class_run, tmp_path, capsys):
+    run = shutil.copytree(class_run, tmp_path / "run")
+    evaluate.main([str(run), "--data", "draw_seed=5", "num_images=60", "--split", "all"])
+    found = json.loads((run / "evaluation/evaluation.json").read_text())
+    assert found["images"] == 60
+    assert any("not the images" in note for note in found["notes"])
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run), "--data", "targets=score"])
+    assert "shapes has scores, the run was trained on classes" in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""Pictures whose answer is known: nets made by hand that look at red."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from alexlab.commands import look
+from alexlab.data.preprocess import Preprocess
+from alexlab.evaluation import feature_maps, loading
+from alexlab.training.tasks import Classification
+
+
+class SeesRed(nn.Module):
+    """The second class is as likely as the image is red, anywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1, bias=False)
+        self.conv.weight.data[:] = 0.0
+        self.conv.weight.data[1, 0] = 1.0
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images):
+        return self.dropout(self.conv(images).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def red_corner():
+    """One image [1, 3, 32, 32] uint8: black, a red square of 8 at the lower left."""
+    stored = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    stored[:, 0, 24:, :8] = 255
+    return stored
+
+
+def cell(picture, row, column, side=feature_maps.CELL, gap=3):
+    top, left = gap + row * (side + gap), gap + column * (side + gap)
+    return picture[:, top : top + side, left : left + side]
+
+
+def test_filters_share_one_scale_around_grey():
+    shown = feature_maps.filters(SeesRed())
+    first, second = (cell(shown, 0, i, feature_maps.FILTER) for i in (0, 1))
+    assert (first == 0.5).all()
+    assert second[:, 20, 20].tolist() == [1.0, 0.5, 0.5]
+
+
+def test_the_map_that_answers_comes_first_and_shows_where(red_corner):
+    net, random = SeesRed().train(), torch.get_rng_state()
+    pixels = red_corner / 255
+    shown = feature_maps.feature_maps(net, pixels, pixels)
+    assert cell(shown, 0, 0)[:, 60, 4].tolist() == [1.0, 0.0, 0.0]  # the image
+    strongest = cell(shown, 0, 1)[0]
+    assert (strongest[48:, :16] == 1).all()
+    assert strongest.sum() == 16 * 16  # nowhere else
+    assert torch.equal(torch.get_rng_state(), random)
+    assert net.training
+    assert not net.conv._forward_hooks
+
+
+@pytest.mark.skipif(find_spec("pytorch_grad_cam") is None, reason="needs pip install '.[gradcam]'")
+def test_grad_cam_is_hot_where_the_red_is(red_corner):
+    net = SeesRed().eval().requires_grad_(False)
+    task, view = Classification(2), Preprocess(32)
+    run = loading.LoadedRun(None, None, net, task, view, ["no", "red"], {}, torch.device("cpu"))
+    images, pixels = view(red_corner, training=False), view.pixels(red_corner, training=False)
+    figure = look.grad_cam(run, images, torch.zeros_like(pixels), ["it"])
+    overlay = np.asarray(figure.axes[1].images[0].get_array()).astype(int)
+    hot = overlay[..., 0] > overlay[..., 2]  # red over blue, in the colours of heat
+    assert hot[24:, :8].all()
+    assert hot.sum() == 64
+    assert figure.axes[1].get_title().startswith("says red")
+
+
+def test_pictures_of_a_run_for_an_image_of_each_class(class_run, capsys):
+    look.main([str(class_run)])
+    printed = capsys.readouterr().out.splitlines()
+    names = ["filters.png", "feature_maps.png"]
+    names += ["gradcam.png"] * bool(find_spec("pytorch_grad_cam"))
+    drawn = [line for line in printed if line.endswith(".png")]
+    assert drawn == [str(class_run / "look" / name) for name in names]
+    height = Image.open(class_run / "look/feature_maps.png").height
+    assert height == 3 + 5 * 5 * (feature_maps.CELL + 3)  # five classes, five layers
+
+
+def test_an_image_that_is_not_there_is_said(class_run, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        look.main([str(class_run), "--test", "0", "99"])
+    assert "error: --test: the test set has the images 0 to 19" in capsys.readouterr().err

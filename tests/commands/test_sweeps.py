@@ -1,0 +1,155 @@
+"""`alexlab sweeps` on sweeps of the toy app, and what a sweep asks of this project."""
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from alexlab.commands import sweeps
+from alexlab.runs import sweep_hooks
+from hydra_plugins.hydra_study_sweeper._resume import command_line
+from tests.sweeper.sweeping import APP, ROOT, rows, states, sweep
+
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A folder with the sweep `s`: 2 finished, 1 failed."""
+    folder = tmp_path_factory.mktemp("toy")
+    code, text = sweep(folder, "seed=0,1,2", "sweep=s", "fault=raise", "fault_seed=1", "epochs=2")
+    assert code == 1, text
+    return folder
+
+
+@pytest.fixture
+def copied(toy, tmp_path):
+    subprocess.run(["cp", "-r", f"{toy}/multirun", tmp_path], check=True)
+    return tmp_path
+
+
+def run(folder, *arguments):
+    """Run alexlab.commands.sweeps as if the toy app were src.train."""
+    code = f"from src import sweeps; sweeps.PROGRAM = {APP!r}; sweeps.main()"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENV)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_list_counts_states_and_sees_that_a_run_died(copied):
+    path = copied / "multirun/s/trials.csv"
+    path.write_text(path.read_text().replace("finished", "running", 1))
+    code, text = run(copied, "list")
+    assert code == 0
+    assert "multirun/s" in text
+    for state in ("1 finished", "1 failed", "1 interrupted"):
+        assert state in text
+
+
+def test_clean_deletes_last_checkpoints_of_ended_runs_and_nothing_else(copied):
+    home = copied / "multirun/s"
+    for number in (0, 1):
+        best = next(home.glob(f"{number}-*")) / "checkpoints/best.ckpt"
+        best.parent.mkdir(exist_ok=True)
+        best.write_text("weights")
+    (home / "0-seed-0/checkpoints/last.ckpt").write_text("state")
+    code, text = run(copied, "clean", "multirun/s", "--dry-run")
+    assert code == 0, text
+    assert "would delete multirun/s/0-seed-0/checkpoints/last.ckpt" in text
+    assert (home / "0-seed-0/checkpoints/last.ckpt").exists()
+    before = {path for path in home.rglob("*") if path.is_file()}
+    assert run(copied, "clean", "multirun/s")[0] == 0
+    gone = {path.name for path in before if not path.exists()}
+    assert gone == {"last.ckpt"}
+    assert run(copied, "clean", "multirun/s", "--checkpoints")[0] == 0
+    assert not list(home.rglob("*.ckpt"))
+
+
+def test_clean_keeps_what_an_interrupted_run_goes_on_from(copied):
+    home = copied / "multirun/s"
+    path = home / "trials.csv"
+    path.write_text(path.read_text().replace("finished", "running", 1))
+    for number in (0, 2):
+        (home / f"{number}-seed-{number}/checkpoints/last.ckpt").write_text("state")
+    assert run(copied, "clean", "multirun/s")[0] == 0
+    assert [path.parts[-3] for path in home.glob("*/checkpoints/last.ckpt")] == ["0-seed-0"]
+
+
+def test_rm_deletes_a_sweep_but_not_under_a_run(copied):
+    with (copied / "multirun/s/0-seed-0/.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, text = run(copied, "rm", "multirun/s")
+        assert code == 1
+        assert "0-seed-0 is running: stop the sweep first" in text
+    assert run(copied, "rm", "multirun/s")[0] == 0
+    assert not (copied / "multirun/s").exists()
+    code, text = run(copied, "rm", "multirun/s")
+    assert code == 1
+    assert "is no sweep" in text
+
+
+def test_rerun_by_number_keeps_what_was_there(copied):
+    first = (copied / "multirun/s/2-seed-2/metrics.json").read_text()
+    code, text = run(copied, "rerun", "multirun/s", "--trials", "2")
+    assert code == 1, text  # trial 1 is still failed
+    assert states(copied) == {"finished": 2, "failed": 1}
+    assert (copied / "multirun/s/.old/2-seed-2.1/metrics.json").read_text() == first
+    assert (copied / "multirun/s/2-seed-2/metrics.json").exists()
+    assert run(copied, "rerun", "multirun/s", "--trials", "9")[1].endswith("that has ended\n")
+
+
+def test_rerun_without_numbers_takes_what_failed(copied):
+    ran = (copied / "multirun/s/0-seed-0/pids.txt").read_text()
+    run(copied, "rerun", "multirun/s")
+    assert rows(copied)[1]["state"] == "failed"
+    assert len((copied / "multirun/s/1-seed-1/pids.txt").read_text().split()) == 2
+    assert (copied / "multirun/s/0-seed-0/pids.txt").read_text() == ran
+
+
+def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
+    arguments = ["-m", "seed=0", "hydra.sweeper.storage=mysql://me:top@secret@host/db"]
+    monkeypatch.setattr(sys, "argv", ["toy", *arguments])
+    assert shlex.split(command_line())[-3:] == [
+        "-m",
+        "seed=0",
+        "hydra.sweeper.storage=mysql://me:***@host/db",
+    ]
+    path = copied / "multirun/s/sweep.yaml"
+    about = OmegaConf.load(path)
+    about.storage = "mysql://me:***@host/db"
+    OmegaConf.save(about, path)
+    code, text = run(copied, "rerun", "multirun/s")
+    assert code == 1
+    assert (
+        "sweep.yaml: the sweep has a storage, 'mysql://me:***@host/db'; say --storage URL" in text
+    )
+    code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
+    assert code == 0
+    assert "hydra.sweeper.storage='redis://me:***@host'" in shlex.split(text)
+
+
+def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):
+    def mark():
+        return sweep_hooks.fingerprint({"data": {"name": "x", "root": str(tmp_path)}})
+
+    assert mark().keys() == {"torch"}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(b"12")
+    first = mark()
+    (tmp_path / "a/.hidden").write_bytes(b"1")
+    os.utime(tmp_path / "a/1.png", (0, 0))
+    assert mark() == first
+    (tmp_path / "a/1.png").write_bytes(b"123")
+    assert mark() != first
+    (tmp_path / "a/1.png").write_bytes(b"12")
+    (tmp_path / "a/1.png").rename(tmp_path / "a/2.png")
+    assert mark() != first
+
+
+def test_sweeps_below_takes_one_sweep_or_many(toy):
+    home = toy / "multirun"
+    assert sweeps.sweeps_below(home) == sweeps.sweeps_below(home / "s") == [home / "s"]

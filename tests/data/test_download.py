@@ -1,0 +1,168 @@
+import hashlib
+import io
+import tarfile
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+from alexlab.data import download
+from alexlab.data.download import SOURCES, Source, fetch, main
+
+FLOWERS = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
+POKEMON = ["bulbasaur", "charmander", "mewtwo", "pikachu", "squirtle"]
+
+
+def picture(i):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def archive_of(path, classes, prefix=""):
+    with zipfile.ZipFile(path, "w") as zipped:
+        for i, name in enumerate(classes):
+            zipped.writestr(f"{prefix}{name}/{i}.png", picture(i))
+    return path
+
+
+def tgz_of(names):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(f"flower_photos/{name}/{i}.png")
+            info.size = len(picture(i))
+            tar.addfile(info, io.BytesIO(picture(i)))
+    return file.getvalue()
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """Where data sets go; whatever happens, nothing but whole data sets may be there."""
+    folder = tmp_path / "data"
+    yield folder
+    if folder.exists():
+        assert {p.name for p in folder.iterdir()} <= {s.folder for s in SOURCES.values()}
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Answers the download of flower with `content`, of which `sent` bytes arrive."""
+
+    def make(content, sent=None, checksum=None):
+        checksum = checksum or f"sha256:{hashlib.sha256(content).hexdigest()}"
+        counts = dict.fromkeys(FLOWERS, 0)
+        source = Source("flower_photos", counts, "http://x", len(content), checksum)
+        monkeypatch.setitem(SOURCES, "flower", source)
+        body = content[:sent] if sent is None or sent <= len(content) else content + b"x"
+        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(body))
+
+    return make
+
+
+def test_a_download_is_checked_and_unpacked(serve, data_dir):
+    serve(tgz_of(FLOWERS))
+    assert fetch("flower", None, data_dir) == data_dir / "flower_photos"
+    assert sorted(p.name for p in (data_dir / "flower_photos").iterdir()) == FLOWERS
+    assert (data_dir / "flower_photos" / "roses" / "2.png").read_bytes() == picture(2)
+
+
+def test_a_truncated_download_leaves_nothing(serve, data_dir):
+    content = tgz_of(FLOWERS)
+    serve(content, sent=len(content) - 1)
+    said = f"truncated: {len(content) - 1:,} of {len(content):,} bytes"
+    with pytest.raises(ValueError, match=said):
+        fetch("flower", None, data_dir)
+    assert not list(data_dir.iterdir())
+
+
+def test_a_download_without_end_is_cut(serve, data_dir):
+    content = tgz_of(FLOWERS)
+    serve(content, sent=len(content) + 1)
+    with pytest.raises(ValueError, match="is larger than"):
+        fetch("flower", None, data_dir)
+
+
+def test_another_content_is_refused(serve, data_dir):
+    serve(tgz_of(FLOWERS), checksum="sha256:" + "0" * 64)
+    with pytest.raises(ValueError, match="another sha256 than expected; nothing is kept"):
+        fetch("flower", None, data_dir)
+    assert not list(data_dir.iterdir())
+
+
+def test_no_network(data_dir, monkeypatch):
+    def fail(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(ValueError, match=r"cannot download .*not known.* give its path"):
+        fetch("flower", None, data_dir)
+
+
+def test_pokemon_is_explained(data_dir, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["pokemon", "--data-dir", str(data_dir)])
+    assert stop.value.code == 1
+    assert "alexlab data fetch pokemon FILE_OR_FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prefix", ["", "pokeman/", "download/pokeman/"])
+def test_pokemon_from_an_archive_however_wrapped(tmp_path, data_dir, prefix):
+    made = archive_of(tmp_path / "x.zip", [name.title() for name in POKEMON], prefix)
+    root = fetch("pokemon", made, data_dir)
+    assert sorted(p.name for p in root.iterdir()) == POKEMON
+
+
+def test_pokemon_from_a_folder_which_stays(tmp_path, data_dir):
+    with zipfile.ZipFile(archive_of(tmp_path / "x.zip", POKEMON)) as zipped:
+        zipped.extractall(tmp_path / "mine")
+    (tmp_path / "mine" / ".DS_Store").write_bytes(b"x")
+    root = fetch("pokemon", tmp_path / "mine", data_dir)
+    assert sorted(p.name for p in root.iterdir()) == POKEMON
+    assert (tmp_path / "mine" / "pikachu" / "3.png").exists()
+
+
+def test_a_class_that_is_missing_is_named(tmp_path, data_dir):
+    made = archive_of(tmp_path / "x.zip", POKEMON[:4])
+    with pytest.raises(ValueError, match="no images of squirtle; found the classes bulbasaur"):
+        fetch("pokemon", made, data_dir)
+    assert not list(data_dir.iterdir())
+
+
+def test_what_is_there_is_not_touched(tmp_path, data_dir):
+    (data_dir / "pokemon").mkdir(parents=True)
+    (data_dir / "pokemon" / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is there already; remove it"):
+        fetch("pokemon", archive_of(tmp_path / "x.zip", POKEMON), data_dir)
+    assert (data_dir / "pokemon" / "mine.txt").read_text() == "mine"
+
+
+def test_an_escaping_archive_is_refused_in_one_line(tmp_path, data_dir, capsys):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as zipped:
+        zipped.writestr("../../escaped.txt", "x")
+    with pytest.raises(SystemExit) as stop:
+        main(["pokemon", str(tmp_path / "x.zip"), "--data-dir", str(data_dir)])
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.rglob("escaped.txt"))
+
+
+def test_cifar10_keeps_the_files_that_torchvision_knows(tmp_path, data_dir):
+    with tarfile.open(tmp_path / "x.tgz", "w:gz") as tar:
+        info = tarfile.TarInfo(f"{CIFAR10.base_folder}/batches.meta")
+        tar.addfile(info)
+    root = fetch("cifar10", tmp_path / "x.tgz", data_dir)
+    assert (root / CIFAR10.base_folder / "batches.meta").exists()
+
+
+def test_the_known_sums():
+    """Sizes and counts as published: TensorFlow Datasets (tf_flowers), cs.toronto.edu/~kriz."""
+    assert SOURCES["flower"].size == 228_813_984
+    assert sum(SOURCES["flower"].counts.values()) == 3_670
+    assert download.SOURCES["cifar10"].checksum == "md5:c58f30108f718f92721af3b95e74349a"

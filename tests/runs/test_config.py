@@ -1,0 +1,60 @@
+"""A config read back is the config that was written, and nothing foreign is ever called."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from alexlab.runs.config import flatten, read, read_to_resume, to_plain, write
+
+
+@pytest.fixture
+def run(tmp_path):
+    cfg = OmegaConf.create(
+        {
+            "act": "relu",
+            "resume": None,
+            "trainer": {"max_epochs": 3},
+            "model": {"_target_": "alexlab.models.alexnet.AlexNet", "act": "${act}"},
+        }
+    )
+    write(cfg, tmp_path)
+    return tmp_path
+
+
+def test_it_comes_back_resolved(run):
+    assert read(run).model.act == "relu"
+
+
+def test_a_foreign_target_is_refused_by_name(run):
+    with (run / "config.yaml").open("a") as file:
+        file.write("extra: [{_target_: os.system, command: 'touch /tmp/owned'}]\n")
+    with pytest.raises(ValueError, match=r"os\.system"):
+        read(run)
+
+
+def test_a_tag_that_would_build_an_object_is_refused(run):
+    (run / "config.yaml").write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(ValueError, match="a tag in line 1"):
+        read(run)
+
+
+def test_no_run_folder_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
+        read(tmp_path)
+
+
+def test_a_resume_may_train_longer_and_nothing_else(run):
+    assert read_to_resume(run, ["resume=x", "trainer.max_epochs=9"]).trainer.max_epochs == 9
+    with pytest.raises(ValueError, match="act cannot change"):
+        read_to_resume(run, ["resume=x", "act=tanh"])
+
+
+def test_flat():
+    assert flatten({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "None", "d": "[1]"}
+
+
+def test_where_the_sweep_is_kept_is_not_written(run):
+    cfg = read(run)
+    OmegaConf.update(cfg, "trial", {"storage": "postgresql://me:secret@host/db"}, force_add=True)
+    assert to_plain(cfg)["trial"] is None
+    write(cfg, run)
+    assert read(run).trial is None

@@ -1,0 +1,127 @@
+"""Starts sweeps of the toy app as a user would, kills them, and checks what they leave."""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from hydra_plugins.hydra_study_sweeper._storage import open_storage
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.sweeper.toy_app"
+GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "jobs=2", "sweep=s"]
+
+
+def start(folder, *arguments, app=APP, output=None, **environment):
+    """The sweep's process, in a session of its own; all that it starts has its `mark`."""
+    mark = uuid.uuid4().hex
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
+    with (output or folder / "output.txt").open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", app, "-m", *arguments],
+            cwd=folder,
+            env={**env, **environment},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process.mark = mark
+    return process
+
+
+def sweep(folder, *arguments, timeout=120, output=None, **environment):
+    """Run a sweep to its end: exit code and what it printed."""
+    before = len(said(folder, output))
+    process = start(folder, *arguments, output=output, **environment)
+    code = process.wait(timeout)
+    return code, said(folder, output)[before:]
+
+
+def said(folder, path=None):
+    path = path or folder / "output.txt"
+    return path.read_text() if path.exists() else ""
+
+
+def marked(mark):
+    """Every living process that a sweep has started, itself included."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def kill(process, how):
+    """SIGKILL the sweeper alone, its process group, or everything that it has started."""
+    if how == "all":
+        for pid in [process.pid, *marked(process.mark)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    elif how == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def wait_until(condition, timeout=60):
+    """Wait for something that another process does."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(condition)
+        time.sleep(0.01)
+
+
+def rows(folder, name="s"):
+    with (folder / "multirun" / name / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def states(folder, name="s"):
+    return Counter(row["state"] for row in rows(folder, name))
+
+
+def metrics(folder, name="s"):
+    """The metrics.json of every run, by folder."""
+    paths = sorted((folder / "multirun" / name).glob("*/metrics.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in paths}
+
+
+def assert_done_once(folder, cells, kills=0, epochs=3, name="s"):
+    """Every cell finished exactly once, in one folder that no two runs wrote, journal readable."""
+    assert states(folder, name) == {"finished": cells}
+    home = folder / "multirun" / name
+    study = open_storage(str(home / "study.journal"))
+    trials = study.get_all_trials(study.get_study_id_from_name(name))
+    done = Counter(
+        t.user_attrs["cell"]["identity"] for t in trials if t.state is TrialState.COMPLETE
+    )
+    assert len(done) == cells
+    assert set(done.values()) == {1}
+    assert not any(t.state is TrialState.RUNNING for t in trials)
+    folders = [path.parent for path in home.glob("*/metrics.json")]
+    assert len(folders) == cells
+    assert not list(home.glob("*/.*.tmp"))
+    repeated = 0
+    for run in folders:
+        steps = [int(line) for line in (run / "steps.txt").read_text().split()]
+        assert sorted(set(steps)) == list(range(epochs))
+        assert steps == sorted(steps), "a run went back behind its checkpoint"
+        repeated += len(steps) - epochs
+    assert repeated <= 2 * kills, "an epoch ran again without a kill"
+
+
+def seeded_moment(seed, low, high):
+    return random.Random(seed).uniform(low, high)

@@ -1,0 +1,499 @@
+"""The sweeper's parts: grammar, identity, names, claims, the journal, pruning, searches."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from hydra_plugins.hydra_process_launcher._devices import deal
+from hydra_plugins.hydra_study_sweeper import _trials
+from hydra_plugins.hydra_study_sweeper._composer import Composer, differences
+from hydra_plugins.hydra_study_sweeper._display import Board
+from hydra_plugins.hydra_study_sweeper._results import Checkpoints
+from hydra_plugins.hydra_study_sweeper._samplers import distributions
+from hydra_plugins.hydra_study_sweeper._space import Cell, folder_name, quoted, read_space
+from hydra_plugins.hydra_study_sweeper._storage import open_storage
+from hydra_plugins.hydra_study_sweeper._trials import Ledger, read_csv
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReport
+from tests.sweeper.sweeping import ROOT, rows, said, start, states, sweep
+
+CONF = str(ROOT / "tests/sweeper/conf")
+
+
+@pytest.fixture
+def composer():
+    """composer("lr=1,2", ...) -> Space and Composer of the toy app."""
+
+    def make(*arguments, axes=None, ignore=("jobs",), **study):
+        with initialize_config_dir(CONF, version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            config = loader.load_configuration("toy", list(arguments), RunMode.MULTIRUN)
+            space = read_space(axes, arguments, loader, **study)
+            return space, Composer(loader, config, space, ignore)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["lr=1,2", "seed=range(0,3)", "act=relu"],
+        ["seed=3,1,2", "model=small,wide"],
+        ["lr=choice(0.1,0.2)", "seed=range(5,0,-2)", "model=glob(*)"],
+        ["act='a,b',c", "lr=1e-3,1"],
+    ],
+)
+def test_a_grid_is_hydras_own_in_its_order(composer, arguments):
+    space, made = composer(*arguments)
+    parsed = OverridesParser.create(config_loader=made.loader).parse_overrides(arguments)
+    (theirs,) = BasicSweeper.split_arguments(parsed, None)
+    swept = [[line for line in job if line.split("=")[0] in space.choices] for job in theirs]
+    fixed = len(space.fixed)
+    assert [space.overrides(values)[fixed:] for values in space.grid()] == swept
+
+
+def test_a_cell_is_composed_as_hydra_would(composer):
+    space, made = composer("model=small,wide", "lr=0.1,0.2", "act=relu,tanh", "+extra=[1,2],null")
+    for values in space.grid():
+        lines = [f"{key}={value}" for key, value in values.items()]
+        theirs = made.loader.load_sweep_config(made.config, lines)
+        with open_dict(theirs):
+            del theirs["hydra"]
+        assert made.full(values) == OmegaConf.to_container(theirs, resolve=True)
+
+
+def test_identity_is_what_can_change_a_result(composer):
+    def identity(*arguments, **values):
+        return composer(*arguments)[1].cell(values).identity
+
+    assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.5")  # an axis or fixed, it is the same
+    assert identity("jobs=4", "lr=0.5") == identity("lr=0.5")
+    assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.50,1", lr="0.50")
+    assert identity("lr=0.5") != identity("lr=0.6")
+    assert identity("model=wide") != identity("model=small")
+
+
+def test_the_command_line_narrows_and_adds_to_a_studys_axes(composer):
+    axes = {"act": "relu,tanh", "seed": [0, 1]}
+    space, _ = composer("act=elu", "lr=1,2", axes=axes)
+    assert space.choices == {"act": ["elu"], "seed": ["0", "1"], "lr": ["1", "2"]}
+    assert space.fixed == []
+
+
+def test_a_scale_changes_a_study_and_the_command_line_both(composer):
+    axes = {"act": "relu,tanh", "seed": [0, 1]}
+    scaled = {"seed": 5, "epochs": 2, "lr": 0.3}
+    space, _ = composer("lr=0.4", axes=axes, scaled=scaled)
+    assert space.choices == {"act": ["relu", "tanh"], "seed": ["5"]}
+    assert sorted(space.fixed) == ["epochs=2", "lr=0.4"]
+
+
+def test_a_recipe_is_a_set_of_overrides_under_those_of_the_command_line(composer):
+    recipes = {"slow": {"lr": 0.01, "model": "wide"}, "fast": {"lr": 1.0, "epochs": 7}}
+    axes = {"recipe": "slow,fast"}
+    space, made = composer("epochs=4", axes=axes, recipes=recipes)
+    slow, fast = (made.full(values) for values in space.grid())
+    assert [slow["recipe"], slow["lr"], slow["model"]["bias"]] == ["slow", 0.01, 0.5]
+    assert [fast["recipe"], fast["lr"], fast["model"]["bias"]] == ["fast", 1.0, 0.0]
+    assert slow["epochs"] == fast["epochs"] == 4
+    with pytest.raises(ValueError, match="recipe=quick is none of this study's; known: slow, fast"):
+        composer("recipe=quick", axes=axes, recipes=recipes)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "one"),
+    [
+        ("lr=interval(0.1,1)", FloatDistribution(0.1, 1.0)),
+        ("lr=tag(log,interval(1e-4,1e-1))", FloatDistribution(1e-4, 1e-1, log=True)),
+        ("lr=int(interval(1,8))", IntDistribution(1, 8)),
+        ("lr=tag(int,log,interval(1.0,8.0))", IntDistribution(1, 8, log=True)),
+        ("lr=interval(1,8)", FloatDistribution(1.0, 8.0)),
+    ],
+)
+def test_an_interval_is_a_search(composer, sweep, one):
+    space, _ = composer(sweep, "act=relu,tanh")
+    assert distributions(space) == {"act": CategoricalDistribution(["relu", "tanh"]), "lr": one}
+
+
+@pytest.mark.parametrize("sweep", ["lr=interval(1,0.5)", "lr=tag(log,interval(-1,1))"])
+def test_an_impossible_interval_is_refused_by_its_key(composer, sweep):
+    space, _ = composer(sweep)
+    with pytest.raises(ValueError, match=r"^lr"):
+        distributions(space)
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "name"),
+    [
+        (3, {"act": "tanh", "seed": "1"}, "3-act-tanh-seed-1"),
+        (0, {"optim.lr": "0.01", "data.batch_size": "8"}, "0-lr-0.01-batch-size-8"),
+        (7, {"a.x": "1", "b.x": "2"}, "7-a.x-1-b.x-2"),
+        (1, {"+path": "'/a b/c=d,e'"}, "1-path-a-b-c-d-e"),
+        (2, {}, "2"),
+    ],
+)
+def test_folder_names_need_no_quoting(number, values, name):
+    assert folder_name(number, values) == name
+
+
+def test_a_long_folder_name_is_short_and_still_its_own():
+    names = {folder_name(1, {"a": "x" * 200 + end}) for end in "ab"}
+    assert len(names) == 2
+    assert max(map(len, names)) < 90
+
+
+@pytest.mark.parametrize("value", ["/a b/c", "it's", "a=b,c", "\\'", "{x}", "${y}", "a\\"])
+def test_what_is_quoted_is_read_back(value):
+    assert OverridesParser.create().parse_override(f"key={quoted(value)}").value() == value
+
+
+def test_differences_name_the_key():
+    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "e": 5}
+    assert differences(old, new) == ["a.c: 2 -> 4", "d: 3 -> absent", "e: absent -> 5"]
+
+
+def test_it_is_imported_where_signals_are_few():
+    """As on Windows, which has no flock either."""
+    code = """
+import signal, sys
+for name in ("SIGKILL", "SIGHUP"):
+    delattr(signal, name)
+sys.modules["fcntl"] = None
+import hydra_plugins.hydra_study_sweeper._scheduler, hydra_plugins.hydra_process_launcher.launcher
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_gpus_are_dealt():
+    assert deal(["0", "1", "2"], 1, 1) == ["0", "1", "2"]
+    assert deal(["0", "1"], 2, 1) == ["0", "1", "0", "1"]
+    assert deal(["0", "1", "2", "3", "4"], 1, 2) == ["0,1", "2,3"]
+    assert deal([], 3, 1) == []
+    with pytest.raises(ValueError, match="there are 1"):
+        deal(["0"], 1, 2)
+
+
+CELLS = [Cell({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """ledger() -> another view of one study, as another sweeper has it."""
+
+    def make(directions=("minimize",)):
+        return Ledger(str(tmp_path / "study.journal"), "s", list(directions), tmp_path)
+
+    first = make()
+    first.add(CELLS, {"seed": ["0", "1", "2"]})
+    return make
+
+
+def test_a_cell_is_claimed_by_one(ledger):
+    one, two = ledger(), ledger()
+    assert one.claim(one.records[0])
+    assert not two.claim(two.records[0])
+    assert two.records[0].state == "running"
+    assert not one.claim(one.records[0])
+
+
+def test_the_same_cells_are_entered_once(ledger):
+    one, two = ledger(), ledger()
+    one.add(CELLS, {"seed": ["0", "1", "2"]})
+    two.add([*CELLS, Cell({"seed": "9"}, "identity-9")], {"seed": ["0", "1", "2", "9"]})
+    one.sync()
+    assert list(one.by_identity) == ["identity-0", "identity-1", "identity-2", "identity-9"]
+    assert len(one.records) == 4
+
+
+def test_two_machines_that_enter_a_cell_at_once_make_one_record(ledger, monkeypatch):
+    one, two = ledger(), ledger()
+    new = [Cell({"seed": "9"}, "identity-9")]
+    axes = {"seed": ["0", "1", "2", "9"]}
+    with monkeypatch.context() as blind:  # `two` reads, then `one` writes, then `two` writes
+        blind.setattr(two, "sync", lambda: None)
+        one.add(new, axes)
+        two.add(new, axes)
+    for view in (one, two):
+        view.sync()
+        assert [*view.records] == [0, 1, 2, 3]
+    assert len(one.study.trials) == 5
+    assert one.claim(one.records[3])
+    assert not two.claim(two.records[3])
+
+
+def test_of_two_takeovers_one_counts(ledger, monkeypatch):
+    dead = ledger()
+    dead.worker.name = "host|boot|3|3"
+    dead.claim(dead.records[0])
+    monkeypatch.setattr(_trials, "process_start", lambda pid: "")  # every process is dead
+    one, two = ledger(), ledger()
+    one.worker.name, two.worker.name = "host|boot|1|1", "host|boot|2|2"
+    dead_again = [view.abandoned()[0] for view in (one, two)]
+    assert one.take_over(dead_again[0])
+    assert not two.take_over(dead_again[1])
+    assert two.records[0].state == "interrupted"
+    assert [one.claim(one.records[0]), two.claim(two.records[0])] == [True, False]
+
+
+def test_another_machines_worker_is_dead_when_it_shows_no_life(ledger, monkeypatch):
+    far, near = ledger(), ledger()
+    far.worker.name = "elsewhere|boot|1|1"
+    far.claim(far.records[0])
+    near.sync()
+    clock = [1000.0]
+    monkeypatch.setattr(_trials.time, "monotonic", lambda: clock[0])
+    assert near.abandoned() == []  # seen for the first time
+    clock[0] += _trials.LEASE_S / 2
+    far.worker.show_life()
+    assert near.abandoned() == []
+    clock[0] += _trials.LEASE_S * 0.9
+    assert near.abandoned() == []
+    clock[0] += _trials.LEASE_S * 0.2
+    assert [record.number for record in near.abandoned()] == [0]
+
+
+def test_a_second_teller_changes_nothing(ledger):
+    one, two = ledger(), ledger()
+    one.claim(one.records[0])
+    two.sync()
+    one.finish(one.records[0], TrialState.COMPLETE, {"status": "finished", "objective": 0.5})
+    two.finish(two.records[0], TrialState.FAIL, {"status": "failed", "error": "x"})
+    assert two.records[0].state == "finished"
+    assert two.records[0].trial.value == 0.5
+
+
+def test_another_direction_is_refused(ledger):
+    with pytest.raises(ValueError, match="direction"):
+        ledger(["maximize"])
+
+
+def test_trials_csv_says_what_is_known(ledger, tmp_path):
+    one = ledger()
+    board = Board(tmp_path, ["seed"], ["minimize"])
+    one.claim(one.records[1])
+    end = {"status": "failed", "error": 'a "quoted", reason', "wall_s": 1.5}
+    one.finish(one.records[1], TrialState.FAIL, end)
+    board.update(one.changes())
+    found = read_csv(tmp_path / "trials.csv")
+    assert list(found) == ["0-seed-0", "1-seed-1", "2-seed-2"]
+    assert found["1-seed-1"]["state"] == "failed"
+    assert found["1-seed-1"]["error"] == 'a "quoted", reason'
+    assert found["2-seed-2"]["state"] == "pending"
+
+
+@pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])
+def test_of_equals_the_lower_number_keeps_its_best_checkpoint(ledger, tmp_path, direction, kept):
+    one = ledger()
+    checkpoints = Checkpoints(tmp_path, 1, Board(tmp_path, ["seed"], [direction]).ranking)
+    for record in one.records.values():
+        for name in ("best", "last"):
+            path = tmp_path / record.folder / f"checkpoints/{name}.ckpt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for number, objective in ((2, 0.5), (1, 0.75), (0, 0.5)):
+        one.claim(one.records[number])
+        end = {"status": "finished", "objective": objective}
+        one.finish(one.records[number], TrialState.COMPLETE, end)
+        checkpoints.tidy(one.records[number])
+    left = [path.parent.parent.name for path in tmp_path.glob("*/checkpoints/*.ckpt")]
+    assert left == [one.records[kept].folder]
+
+
+def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
+    code = (
+        "import sys, time; from hydra_plugins.hydra_study_sweeper._storage import FlockLock;"
+        "FlockLock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    path = str(tmp_path / "study.journal")
+    open_storage(path)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, f"{path}.lock"], stdout=subprocess.PIPE, env=env
+    )
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.wait()
+    begin = _trials.time.monotonic()
+    Ledger(path, "s", ["minimize"], tmp_path).add(CELLS, {"seed": ["0", "1", "2"]})
+    assert _trials.time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40, 10_000])
+def test_a_half_written_line_is_cut_and_kept(tmp_path, ledger, cut):
+    path = tmp_path / "study.journal"
+    whole = path.read_bytes()
+    line = b'{"op_code":4,"worker_id":"' + b"x" * 20_000
+    path.write_bytes(whole + line[:cut])
+    one = ledger()
+    assert one.claim(one.records[0])
+    assert path.read_bytes().startswith(whole)
+    assert all(json.loads(text) for text in path.read_text().splitlines())
+    assert (tmp_path / "study.journal.cut").read_bytes() == line[:cut] + b"\n"
+
+
+def test_a_trial_hears_when_to_stop(tmp_path, ledger):
+    one = ledger()
+    one.add([Cell({"seed": str(n)}, f"identity-{n}") for n in range(6)], {"seed": list("012345")})
+    path = str(tmp_path / "study.journal")
+    heard = []
+    for number, value in enumerate((0.1, 0.2, 0.1, 0.2, 0.1, 0.9)):
+        one.claim(one.records[number])
+        report = TrialReport(storage=path, study="s", number=number, prune="median")
+        heard.append([report.report(value, step) for step in range(3)])
+        end = {"status": "finished", "objective": value}
+        one.finish(one.records[number], TrialState.COMPLETE, end)
+    assert heard == [[False] * 3] * 5 + [[True] * 3]  # the median needs five trials
+
+
+def test_settings_that_make_no_sense_are_refused(tmp_path):
+    for arguments, said_ in (
+        (["jobs=1,2"], "jobs is a setting of the sweep"),
+        (["study=acts,rates"], "one study a command"),
+        (["seed=0,1", "direction=[minimize,maximize]", "prune=median"], "needs one objective"),
+        (["seed=0,1", "sampler=best"], "sampler=best is unknown"),
+        (["seed=0,1", "prune=often"], "prune=often is unknown"),
+        (["seed=0,1", "lr=tag(logg,interval(1,2))"], "tag logg is unknown"),
+    ):
+        code, text = sweep(tmp_path, *arguments)
+        assert code == 1
+        assert said_ in text.splitlines()[-1]
+
+
+def test_never_twice_and_a_grown_axis(tmp_path):
+    assert sweep(tmp_path, "seed=0,1", "sweep=s")[0] == 0
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep=s", "jobs=2")
+    assert code == 0
+    assert "3 cells (2 finished 1 pending), 1 to run" in text
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep=s")
+    assert code == 0
+    assert "nothing to do" in text
+    pids = sorted(tmp_path.glob("multirun/s/*/pids.txt"))
+    assert [len(path.read_text().split()) for path in pids] == [1, 1, 1]
+
+
+def test_dry_run_touches_nothing(tmp_path):
+    code, text = sweep(tmp_path, "seed=0,1", "lr=1,2", "dry_run=true")
+    assert code == 0
+    assert "4 cells" in text
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_dry_run_of_a_sweep_that_exists_runs_nothing(tmp_path):
+    sweep(tmp_path, "seed=0", "sweep=s")
+    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "dry_run=true")
+    assert code == 0
+    assert "1 to run" in text
+    assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 1
+
+
+def test_a_study_sweeps_its_axes(tmp_path):
+    code, text = sweep(tmp_path, "study=acts", "scale=quick")
+    assert code == 0, text
+    found = rows(tmp_path, "acts-quick")
+    assert [row["folder"] for row in found] == [
+        "0-act-relu-seed-0",
+        "1-act-relu-seed-1",
+        "2-act-tanh-seed-0",
+        "3-act-tanh-seed-1",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "cmaes", "nsgaii"])
+def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path, sampler):
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+    space = ["lr=tag(log,interval(1e-3,1))", "model=small,wide", f"sampler={sampler}", "sweep=s"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder, trials in ((whole, [14]), (parts, [5, 9, 14])):
+        folder.mkdir()
+        for n in trials:
+            code, text = sweep(folder, *space, f"n_trials={n}")
+            assert code == 0, text
+    assert states(whole) == {"finished": 14}
+    assert [row["lr"] for row in rows(parts)] == [row["lr"] for row in rows(whole)]
+    assert len({row["lr"] for row in rows(whole)}) == 14
+    assert len(list((whole / "multirun/s/plots").glob("*.png"))) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "random"])
+def test_several_objectives(tmp_path, sampler):
+    command = ["lr=interval(0.01,1)", "n_trials=6", f"sampler={sampler}", "sweep=s"]
+    command += ["direction=[minimize,maximize]"]
+    code, text = sweep(tmp_path, *command, "two=true")
+    assert code == 0, text
+    assert [float(row["objective_1"]) for row in rows(tmp_path)] == [
+        float(row["lr"]) for row in rows(tmp_path)
+    ]
+    assert [path.name for path in tmp_path.glob("multirun/s/plots/*")] == ["pareto_front.png"]
+
+
+def test_too_few_objectives_are_a_failure(tmp_path):
+    code, _ = sweep(tmp_path, "seed=0,1", "direction=[minimize,maximize]", "sweep=s")
+    assert code == 1
+    assert "not 2 numbers" in rows(tmp_path)[0]["error"]
+
+
+@pytest.mark.slow
+def test_a_repeated_suggestion_reuses_the_result(tmp_path):
+    code, text = sweep(
+        tmp_path, "seed=int(interval(0,2))", "sampler=random", "n_trials=9", "sweep=s"
+    )
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 9}
+    assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 3
+    value = {row["seed"]: row["objective"] for row in rows(tmp_path)}
+    assert all(value[row["seed"]] == row["objective"] for row in rows(tmp_path))
+
+
+@pytest.mark.slow
+def test_spawn_where_a_warm_fork_cannot_be_had(tmp_path):
+    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "hydra.launcher.start=spawn", "jobs=2")
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_hydras_other_launchers(tmp_path, launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    command = ["seed=0,1,2", "sweep=s", "jobs=2", f"hydra/launcher={launcher}", "prune=median"]
+    code, text = sweep(tmp_path, *command, timeout=280)
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 3}
+    assert "nothing to do" in sweep(tmp_path, *command)[1]
+
+
+@pytest.mark.slow
+def test_nothing_leaks_from_one_run_to_the_next(tmp_path):
+    places = {"CUDA_VISIBLE_DEVICES": "5,7"}
+    process = start(tmp_path, "seed=range(0,4)", "sweep=s", "jobs=null", **places)
+    assert process.wait(60) == 0, said(tmp_path)
+    found = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/s/*/metrics.json")]
+    assert {one["env"] for one in found} == {""}
+    assert {one["gpus"] for one in found} == {"5", "7"}
+
+
+@pytest.mark.slow
+def test_hydras_own_ways_still_work(tmp_path):
+    for arguments in (
+        ["seed=0,1", "hydra/sweeper=basic", "hydra/launcher=basic"],
+        ["seed=0,1", "sweep=s", "hydra/launcher=basic"],
+    ):
+        assert sweep(tmp_path, *arguments)[0] == 0
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for arguments in (["--cfg", "job"], ["--info", "config"], ["seed=3"]):
+        app = [sys.executable, "-m", "tests.sweeper.toy_app", *arguments]
+        subprocess.run(app, cwd=tmp_path, env=env, check=True, capture_output=True)
+    assert len(list(tmp_path.glob("multirun/single/*/metrics.json"))) == 1

@@ -1,0 +1,84 @@
+"""What TensorBoard itself reads back from a run's folder."""
+
+import warnings
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from alexlab.training.callbacks.csv_history import History
+from alexlab.training.callbacks.tensorboard import TensorBoard
+
+
+class Trainer:
+    is_global_zero, global_step = True, 0
+
+
+def row(epoch, acc):
+    return {"epoch": epoch, "lr": 0.1, "train/loss": 1.0, "val/acc": acc, "seconds": 0.5}
+
+
+def write(folder, epochs, finish=None):
+    history = History(folder / "history.csv")
+    history.rows = [row(e, e / 10) for e in range(1, epochs[0])]  # what the checkpoint held
+    settings = {"act": "relu", "optim.lr": 0.1}
+    board = TensorBoard(folder, "act: relu", settings, history, chosen={"optim.lr"})
+    board.on_fit_start(Trainer, None)
+    board.on_train_batch_start(Trainer, None, (torch.rand(4, 3, 8, 8), None), 0)
+    for epoch in epochs:
+        history.rows.append(row(epoch, epoch / 10))
+        board.on_train_epoch_end(Trainer, None)
+    if finish:
+        board.finish(finish)
+
+
+@pytest.fixture
+def read():
+    def make(folder):
+        warnings.filterwarnings("ignore", module="tensorboard")
+        return EventAccumulator(str(folder), purge_orphaned_data=True).Reload()
+
+    return make
+
+
+def test_scalars_images_and_config_under_their_names(tmp_path, read):
+    write(tmp_path, [1, 2], finish={"val/acc": 0.2, "test/acc": 0.25})
+    events = read(tmp_path)
+    values = [(e.step, e.value) for e in events.Scalars("val/acc")]
+    assert values == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2))]
+    assert [e.value for e in events.Scalars("test/acc")] == [0.25]
+    assert events.Tags()["images"] == ["train/batch"]
+    assert "config/text_summary" in events.Tags()["tensors"]
+
+
+def test_one_hparams_entry_with_metrics_that_are_the_scalars_of_the_same_run(tmp_path, read):
+    write(tmp_path, [1], finish={"val/acc": 0.1, "test/acc": 0.25})
+    assert len(list(tmp_path.iterdir())) == 1  # no run of its own
+    events = read(tmp_path)
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["act"].string_value == "relu"
+    assert start.hparams["optim.lr"].number_value == 0.1
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = HParamsPluginData.FromString(content).experiment
+    metrics = {m.name.tag for m in experiment.metric_infos}
+    assert metrics == {"val/acc", "test/acc"}
+    assert {h.name: h.differs for h in experiment.hparam_infos} == {"act": False, "optim.lr": True}
+    assert metrics <= set(events.Tags()["scalars"])
+    assert "hp_metric" not in events.Tags()["scalars"]
+
+
+def test_after_a_resume_no_epoch_shows_twice(tmp_path, read):
+    """Killed in epoch 3, resumed from the end of epoch 1: epochs 2 and 3 are written again."""
+    write(tmp_path, [1, 2, 3])
+    write(tmp_path, [2, 3], finish={"val/acc": 0.3})
+    assert [e.step for e in read(tmp_path).Scalars("val/acc")] == [1, 2, 3]
+
+
+def test_a_run_stopped_in_its_first_epoch_closes_its_file(tmp_path, read):
+    history = History(tmp_path / "history.csv")
+    board = TensorBoard(tmp_path, "", {}, history)
+    board.on_fit_start(Trainer, None)
+    board.finish({})
+    assert read(tmp_path).Tags()["scalars"] == []
