@@ -51,7 +51,7 @@ BAD = {
     "data.split=foo": r"data.split='foo' is unknown",
     "task=regression": r"needs one score an image, the data has 3 classes",
     "resume=nowhere": r"nowhere is no run folder",
-    "sched=piecewise sched.after=[3]": r"1 epochs in 'after' but 2 rates",
+    "sched=piecewise sched.milestones=[3]": r"1 epochs but sched.lrs has 2 rates",
 }
 
 

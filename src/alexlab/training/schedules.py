@@ -1,7 +1,7 @@
 """Learning-rate schedules that torch does not have: constant pieces, and a warm-up before a cosine.
 
 Article 002 counts epochs from 1: "epoch <= 18: 0.01, epoch > 18: 0.003" is
-`piecewise(optimizer, after=[18], lr=[0.003])`.
+`drop(optimizer, drop_epoch=18, drop_lr=0.003)`.
 """
 
 from collections.abc import Sequence
@@ -11,38 +11,53 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
 
 
-def piecewise(optimizer: Optimizer, *, after: Sequence[int], lr: Sequence[float]) -> LambdaLR:
-    """The optimiser's own rate up to epoch `after[0]`, then `lr[0]` up to `after[1]`, and so on.
+def piecewise(
+    optimizer: Optimizer, *, milestones: Sequence[int], lrs: Sequence[float]
+) -> LambdaLR:
+    """Keep the optimiser's own rate to the end of epoch `milestones[0]`, then take `lrs[0]`, etc.
 
     Args:
         optimizer: Its default lr is the rate of the first piece; groups keep their ratio to it.
-        after: Last epoch of each piece, 1-based, rising.
-        lr: The rate from the following epoch on, one for each of `after`.
+        milestones: Last epoch of each piece but the last one, 1-based, increasing.
+        lrs: The rate after each milestone.
 
     Raises:
-        ValueError: The two lists differ in length, an epoch does not rise, or a rate is not > 0.
+        ValueError: The lists differ in length, the epochs do not increase, or a rate is not > 0.
     """
-    if len(after) != len(lr):
-        raise ValueError(f"sched: {len(after)} epochs in 'after' but {len(lr)} rates in 'lr'")
-    if any(a >= b for a, b in pairwise([0, *after])):
-        raise ValueError(f"sched.after={list(after)}: epochs must rise, from 1")
-    if any(rate <= 0 for rate in lr):
-        raise ValueError(f"sched.lr={list(lr)}: rates must be greater than 0")
-    rates = [float(optimizer.defaults["lr"]), *lr]
+    if len(milestones) != len(lrs):
+        raise ValueError(
+            f"sched.milestones has {len(milestones)} epochs but sched.lrs has {len(lrs)} rates;"
+            " give one rate per milestone"
+        )
+    if any(a >= b for a, b in pairwise([0, *milestones])):
+        raise ValueError(f"sched.milestones={list(milestones)}: epochs must increase, from 1")
+    if any(rate <= 0 for rate in lrs):
+        raise ValueError(f"sched.lrs={list(lrs)}: rates must be greater than 0")
+    rates = [float(optimizer.defaults["lr"]), *lrs]
 
     def factor(epochs_done: int) -> float:  # epoch k (1-based) starts with k - 1 epochs done
-        return rates[sum(epochs_done >= last for last in after)] / rates[0]
+        return rates[sum(epochs_done >= epoch for epoch in milestones)] / rates[0]
 
     return LambdaLR(optimizer, factor)
 
 
-def drop(optimizer: Optimizer, *, epoch: int, after: float) -> LambdaLR:
-    """One drop: the optimiser's rate up to and with `epoch` (1-based), then the rate `after`."""
-    return piecewise(optimizer, after=[epoch], lr=[after])
+def drop(optimizer: Optimizer, *, drop_epoch: int, drop_lr: float) -> LambdaLR:
+    """Keep the optimiser's rate to the end of `drop_epoch` (1-based), then take `drop_lr`.
+
+    Raises:
+        ValueError: The epoch is below 1, or the rate is not greater than 0.
+    """
+    if drop_epoch < 1:
+        raise ValueError(f"sched.drop_epoch={drop_epoch}: must be at least 1")
+    if drop_lr <= 0:
+        raise ValueError(f"sched.drop_lr={drop_lr}: must be greater than 0")
+    return piecewise(optimizer, milestones=[drop_epoch], lrs=[drop_lr])
 
 
 def warmup_cosine(optimizer: Optimizer, *, warmup_epochs: int, max_epochs: int) -> SequentialLR:
-    """Rises linearly over `warmup_epochs`, then falls to 0 along a cosine (arXiv 1608.03983).
+    """Raise the rate linearly over `warmup_epochs`, then lower it to 0 along a cosine.
+
+    The cosine is that of Loshchilov and Hutter (arXiv 1608.03983), without restarts.
 
     Raises:
         ValueError: The warm-up is not shorter than the training.
