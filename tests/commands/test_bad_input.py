@@ -49,7 +49,7 @@ BAD = {
     "data.classes=[red]": r"one class only, 'red'",
     "data.classes=[red,blu]": r"blu.*did you mean blue",
     "data.split=foo": r"data.split='foo' is unknown",
-    "task=regression": r"needs one score an image, the data has 3 classes",
+    "task=regression": r"needs one score per image, the data has 3 classes",
     "resume=nowhere": r"nowhere is no run folder",
     "sched=piecewise sched.milestones=[3]": r"1 epochs but sched.lrs has 2 rates",
 }

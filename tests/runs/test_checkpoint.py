@@ -87,7 +87,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_and_ends_the_same(stopped, cap
     {"cut": lambda: cut(last, 7), "flip": lambda: flip(last, 5000), "gone": last.unlink}[damage]()
     train(cfg, folder)
     told = capsys.readouterr().out
-    assert f"going on from the one before it, {previous(last)}" in told
+    assert f"resuming from the previous checkpoint, {previous(last)}" in told
     assert rows(folder) == rows(unbroken)
     assert same(load(folder / BEST)["net"], load(unbroken / BEST)["net"])
     assert sorted(p.name for p in last.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -100,7 +100,7 @@ def test_when_the_best_weights_are_damaged_the_best_before_them_count(stopped, c
     before = load(previous(folder / BEST))["epoch"]
     cut(folder / BEST, 3)
     train(cfg, folder)
-    assert f"going on with the best of epoch {before}" in capsys.readouterr().out
+    assert f"continuing with the weights of epoch {before}" in capsys.readouterr().out
     best = load(folder / BEST)
     assert read_metrics(folder)["best_epoch"] == best["epoch"]
 
@@ -109,7 +109,7 @@ def test_nothing_whole_is_said_and_nothing_is_trained_over_it(stopped):
     cfg, folder, _ = stopped
     cut(folder / LAST, 3)
     cut(previous(folder / LAST), 3)
-    with pytest.raises(ValueError, match=r"nothing whole to go on from: delete .*checkpoints"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .*checkpoints are corrupted; delete"):
         train(cfg, folder)
 
 

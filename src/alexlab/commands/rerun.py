@@ -44,7 +44,7 @@ def rerun(old: Path, new: Path) -> bool:
     os.environ[RANK_0_FOLDER] = str(new.absolute())
     with RunFolder(new, keep=True) as run:
         training = TrainingRun(cfg, new, run.record, trial=True)
-        run.record |= training.surroundings()
+        run.record |= training.environment()
         for line in unlike(before, run.record):
             print(line)
         training.run()

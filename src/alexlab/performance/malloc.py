@@ -1,8 +1,8 @@
-"""Tells glibc's allocator to keep big blocks.
+"""Set glibc's malloc thresholds so that large blocks are reused instead of returned.
 
-A weight gradient of AlexNet's wide layers is 150 MB. By default glibc gives such a block back to
-the system when it is freed, and the system fills it with zeros, page by page, when it is asked for
-at the next step. Kept, it is simply used again. Elsewhere than on Linux this does nothing.
+A weight gradient of AlexNet's wide layers is 150 MB. By default glibc returns such a block to the
+system when it is freed, and the system zeroes it, page by page, when it is allocated again in the
+next step. With high thresholds glibc keeps the block and reuses it. Outside Linux nothing is done.
 """
 
 import ctypes
@@ -14,18 +14,18 @@ KEEP, PAD = 1 << 30, 64 << 20  # bytes
 
 
 def set_malloc_thresholds() -> None:
-    """Set the three thresholds."""
-    if mallopt := _of_glibc("mallopt"):
+    """Set the thresholds for mapping, trimming and padding the heap."""
+    if mallopt := _libc_function("mallopt"):
         for option, value in ((M_MMAP_THRESHOLD, KEEP), (M_TRIM_THRESHOLD, KEEP), (M_TOP_PAD, PAD)):
             mallopt(option, value)
 
 
 def malloc_trim() -> None:
-    """Give what is kept and not used back to the system, as far as it lies at the heap's end."""
-    if trim := _of_glibc("malloc_trim"):
+    """Return unused memory at the end of the heap to the system."""
+    if trim := _libc_function("malloc_trim"):
         trim(0)
 
 
-def _of_glibc(name: str) -> Any:
-    """A function of the C library; None elsewhere, as in musl."""
+def _libc_function(name: str) -> Any:
+    """Return a function of the C library; None where it is missing, as in musl."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

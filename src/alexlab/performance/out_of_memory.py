@@ -1,4 +1,4 @@
-"""What to do when the memory is not enough, in one line."""
+"""Recognise out-of-memory errors and explain them in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ MESSAGES = (  # by torch, oneDNN and the CUDA libraries, as a plain RuntimeError
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether `error`, or what caused it, is a lack of memory, on the CPU or the device."""
+    """Return whether `error` or one of its causes means out of memory, on the CPU or a device."""
     while error is not None:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True
@@ -27,10 +27,10 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 @contextmanager
 def friendly_oom_errors(batch_size: int, resolution: int) -> Iterator[None]:
-    """Turn a lack of memory in the block into a RuntimeError that says what to change.
+    """Replace an out-of-memory error in the block by a RuntimeError that names the settings.
 
     Raises:
-        RuntimeError: There was one.
+        RuntimeError: The block ran out of memory.
     """
     try:
         yield
@@ -39,6 +39,6 @@ def friendly_oom_errors(batch_size: int, resolution: int) -> Iterator[None]:
             raise
         raise RuntimeError(
             f"out of memory with batches of {batch_size} images of {resolution} px: lower"
-            " data.batch_size or data.resolution, set trainer.auto_batch=true (takes each batch in"
-            " parts), or choose a smaller model"
+            " data.batch_size or data.resolution, set trainer.auto_batch=true (computes each batch"
+            " in parts), or choose a smaller model"
         ) from error

@@ -1,4 +1,4 @@
-"""From a composed config to the objects that train: the one place where config becomes code."""
+"""Build the objects that train from a composed config."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from alexlab.training.callbacks.pruning import Pruning
 from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
 from alexlab.training.module import Learner
 
-# of the Trainer: what we do, or do otherwise
+# arguments of Lightning's Trainer that a run sets itself
 RESERVED = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
 
 
 def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
-    """The net with weights drawn from `seed`, on the task, with its optimiser and schedule."""
+    """Build the net, with weights drawn from `seed`, its task, optimiser and schedule."""
     task = instantiate(cfg.task, num_outputs=data.num_outputs, _convert_="all")
     torch.manual_seed(cfg.seed)
     net = network(cfg, task.num_outputs, data.in_channels, data.resolution)
@@ -34,9 +34,9 @@ def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
 
 
 def optimize_for_device(cfg: DictConfig, net: nn.Module) -> None:
-    """Compile the net, or let oneDNN do its wide layers; it computes the same.
+    """Compile the net, or compute its wide layers with oneDNN; the results stay the same.
 
-    Last of all: what looks at a net with tensors that hold nothing cannot look at a compiled one.
+    Call it last: shape inference on the meta device fails on a compiled module.
     """
     if cfg.compile:
         net.compile()
@@ -45,15 +45,16 @@ def optimize_for_device(cfg: DictConfig, net: nn.Module) -> None:
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:
-    """Keyword arguments of Lightning's Trainer.
+    """Return the keyword arguments of Lightning's Trainer.
 
     Raises:
-        ValueError: There is nothing to train, or what a run does itself is to be done otherwise.
+        ValueError: There is no epoch to train, or an argument is set that a run sets itself.
     """
     options: dict[str, Any] = {**dict.fromkeys(RESERVED, False), "num_sanity_val_steps": 0}
     options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
-    if taken := sorted((options.keys() - {"num_sanity_val_steps"}) & cfg.trainer.keys()):
-        raise ValueError(f"trainer.{taken[0]} cannot be set: a run does that in its own way")
+    if reserved := sorted((options.keys() - {"num_sanity_val_steps"}) & cfg.trainer.keys()):
+        name = reserved[0]
+        raise ValueError(f"trainer.{name} cannot be set: a run sets {name} itself; remove it")
     options |= cfg.trainer
     del options["auto_batch"]
     if options["max_epochs"] < 1:
@@ -66,36 +67,39 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
 
 
 def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
-    """What is asked for beside the training itself.
+    """Return the callbacks that the config asks for beside those of every run.
 
     Raises:
-        ValueError: Two of them that do not go together.
+        ValueError: Two settings exclude each other.
     """
-    wanted: list[Callback] = []
+    callbacks: list[Callback] = []
     if cfg.ema_decay is not None:
         if cfg.trainer.precision in ("bf16-true", "16-true"):
             raise ValueError(
-                f"ema_decay={cfg.ema_decay} moves an average by less than half precision can hold:"
-                " take trainer.precision=bf16-mixed or 32-true"
+                f"ema_decay={cfg.ema_decay}: the moving average changes by less than"
+                f" trainer.precision={cfg.trainer.precision} can hold;"
+                " use trainer.precision=bf16-mixed or 32-true"
             )
-        wanted.append(EMAWeightAveraging(decay=cfg.ema_decay))
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema_decay))
     if cfg.patience is not None:
         mode = "max" if maximizes(cfg) else "min"
         stopping = EarlyStopping(
             cfg.objective, mode=mode, patience=cfg.patience, check_finite=False
         )
-        wanted.append(stopping)
+        callbacks.append(stopping)
     if lookup("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
         if cfg.compile:
-            raise ValueError("diagnostics=on looks into layers that compile=true hides: choose one")
-        wanted += [Diagnostics(board.history), ImageLogger(board)]
+            raise ValueError(
+                "diagnostics=on reads single layers, which compile=true fuses: choose one of them"
+            )
+        callbacks += [Diagnostics(board.history), ImageLogger(board)]
     if cfg.trainer.auto_batch:
-        wanted.append(AutoBatch())
+        callbacks.append(AutoBatch())
     if cfg.trial is not None:  # of a sweep that prunes
-        wanted.append(Pruning(cfg.objective, dict(cfg.trial)))
-    return wanted
+        callbacks.append(Pruning(cfg.objective, dict(cfg.trial)))
+    return callbacks
 
 
 def maximizes(cfg: DictConfig) -> bool:
-    """Whether more of the objective is better."""
+    """Return whether a larger objective is better."""
     return lookup("direction", cfg.direction, {"maximize": True, "minimize": False})

@@ -1,4 +1,4 @@
-"""The learner trains a net on a task; it knows no data set, no config and no diagnostics."""
+"""LightningModule that trains a net on a task; it knows no data set and no config."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from torchmetrics import MeanMetric, Metric
 
 
 class Task(Protocol):
-    """What is asked of a task (src/tasks.py)."""
+    """Interface of the tasks in alexlab.training.tasks."""
 
     num_outputs: int
 
@@ -22,14 +22,15 @@ class Task(Protocol):
 
 
 class Learner(L.LightningModule):
-    """Trains `net` on `task`; logs {split}/loss and {split}/{metric} once an epoch.
+    """Train `net` on `task`; log {split}/loss and {split}/{metric} once per epoch.
 
     Args:
         net: Images [N, C, R, R] float32 -> outputs [N, num_outputs]. If it has a method
-            `parameter_groups()`, its groups ({"params", "lr_scale"}) get their own learning rates.
-        task: Its loss and metrics.
-        optim: Parameters or groups -> optimiser, all else bound.
-        sched: Optimiser -> schedule, stepped once an epoch; None for a constant rate.
+            `parameter_groups()`, its groups ({"params", "lr_scale"}) get learning rates of their
+            own.
+        task: Loss and metrics.
+        optim: Parameters or groups -> optimiser, with all other arguments bound.
+        sched: Optimiser -> schedule, stepped once per epoch; None for a constant rate.
 
     Raises:
         ValueError: The learning rate is not greater than 0.
@@ -49,69 +50,51 @@ class Learner(L.LightningModule):
         self._plateau_state: dict[str, Any] | None = None
         for split in ("train", "val", "test"):
             self.add_module(f"{split}_loss", _mean())
-            self.add_module(f"{split}_meters", task.metrics())
+            self.add_module(f"{split}_metrics", task.metrics())
 
-    def meters(self, split: str) -> tuple[MeanMetric, Metric]:
-        """The loss, weighted by images, and the task's metrics of the split's epoch so far."""
-        return getattr(self, f"{split}_loss"), getattr(self, f"{split}_meters")
+    def metrics(self, split: str) -> tuple[MeanMetric, Metric]:
+        """Return the mean loss and the task's metrics of the split's epoch so far."""
+        return getattr(self, f"{split}_loss"), getattr(self, f"{split}_metrics")
 
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch [], and its outputs [N, num_outputs]."""
+        """Return the mean loss of a batch [] and its outputs [N, num_outputs]."""
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
         outputs = self.net(images.to(self.dtype)).float()  # [N, num_outputs]; the loss in float32
         loss = self.task.loss(outputs, targets)
-        mean, meters = self.meters(split)
-        mean.update(loss.detach(), weight=len(images))
-        meters.update(outputs.detach(), targets)
+        mean_loss, metrics = self.metrics(split)
+        mean_loss.update(loss.detach(), weight=len(images))
+        metrics.update(outputs.detach(), targets)
         return loss, outputs
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of a training batch, mixed if the task mixes images."""
         return self._step(self.task.mix(*batch), "train")[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Count one batch of val; its outputs [N, num_outputs], for callbacks."""
+        """Count a batch of val; return its outputs [N, num_outputs] for callbacks."""
         return self._step(batch, "val")[1]
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Count one batch of test; its outputs [N, num_outputs], for callbacks."""
+        """Count a batch of test; return its outputs [N, num_outputs] for callbacks."""
         return self._step(batch, "test")[1]
 
     def _log_epoch(self, split: str) -> None:
-        loss, meters = self.meters(split)
-        values = {"loss": loss.compute(), **meters.compute()}
+        mean_loss, metrics = self.metrics(split)
+        values = {"loss": mean_loss.compute(), **metrics.compute()}
         # computed over all ranks and images already; sync_dist would only average equal numbers
         self.log_dict({f"{split}/{name}": v for name, v in values.items()}, sync_dist=False)
-        loss.reset()
-        meters.reset()
+        mean_loss.reset()
+        metrics.reset()
 
     def on_train_epoch_end(self) -> None:
         """Log train/*, and step a plateau schedule.
 
-        Lightning would step it only after the callbacks have saved, so that a resume misses a step.
+        Lightning would step it only after the callbacks have saved, so that a resumed run would
+        miss a step.
         """
         self._log_epoch("train")
         if self.plateau is not None:
             self.plateau.step(float(self.trainer.callback_metrics["val/loss"]))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau schedule's state, and each rank's running means.
-
-        Lightning keeps the other schedules' state, and the first rank's means.
-        """
-        if self.plateau is not None:
-            checkpoint["plateau"] = self.plateau.state_dict()
-        if self.trainer.world_size > 1:
-            means = {k: v for k, v in self.state_dict().items() if k.startswith("train_")}
-            checkpoint["means"] = self.all_gather(means)  # [ranks, ...] each
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember it until `configure_optimizers` has made the schedule."""
-        self._plateau_state = checkpoint.get("plateau")
-        own = {name: means[self.global_rank] for name, means in checkpoint.get("means", {}).items()}
-        for key in ("state_dict", "current_model_state"):  # the second where weights are averaged
-            if key in checkpoint:
-                checkpoint[key].update(own)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/*."""
@@ -121,8 +104,32 @@ class Learner(L.LightningModule):
         """Log test/*."""
         self._log_epoch("test")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the plateau schedule's state, and the running means and counts of each rank.
+
+        Lightning saves the other schedules, and the means and counts of the first rank.
+        """
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+        if self.trainer.world_size > 1:
+            means = {k: v for k, v in self.state_dict().items() if k.startswith("train_")}
+            checkpoint["means"] = self.all_gather(means)  # [ranks, ...] each
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take this rank's means; keep the plateau's state until its schedule has been made."""
+        self._plateau_state = checkpoint.get("plateau")
+        per_rank = checkpoint.get("means", {})
+        means = {name: values[self.global_rank] for name, values in per_rank.items()}
+        for key in ("state_dict", "current_model_state"):  # the second where weights are averaged
+            if key in checkpoint:
+                checkpoint[key].update(means)
+
     def configure_optimizers(self) -> Any:
-        """The optimiser over the parameters that train, and the schedule, stepped once an epoch."""
+        """Build the optimiser of the parameters that train, and the schedule, one step per epoch.
+
+        Raises:
+            ValueError: The learning rate is not greater than 0.
+        """
         optimizer = self.optim(self._parameter_groups())
         if optimizer.defaults["lr"] <= 0:
             raise ValueError(f"optim.lr={optimizer.defaults['lr']}: must be greater than 0")
@@ -145,5 +152,5 @@ class Learner(L.LightningModule):
 
 def _mean() -> MeanMetric:
     metric = MeanMetric(nan_strategy="disable")  # its NaN check would wait for the GPU at each step
-    metric.persistent(True)  # so that a run resumed in mid-epoch reports what the unbroken one does
+    metric.persistent(True)  # a run resumed in mid-epoch reports what an uninterrupted one does
     return metric

@@ -1,4 +1,4 @@
-"""One training, from a composed config to its results in the run's folder."""
+"""Run one training: from a composed config to its results in the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,18 @@ from alexlab.training.callbacks.tensorboard import PRCurves, TensorBoard
 
 
 class TrainingRun:
-    """Builds everything first, so that bad settings fail before anything is written.
+    """Build data, net, callbacks and trainer, so that bad settings fail before anything is written.
 
     Args:
         cfg: The composed config.
-        folder: The run's folder; with checkpoints/last.ckpt in it, the training goes on from there.
-        record: Filled with what metrics.json will say, as it becomes known.
-        trial: Whether it is one of a sweep, which keeps no last.ckpt once it has finished.
+        folder: The run folder; if it contains checkpoints/last.ckpt, the training resumes there.
+        record: Dictionary that receives the content of metrics.json as it becomes known.
+        trial: Whether the run belongs to a sweep; if so, it keeps no last.ckpt once it has
+            finished.
 
     Raises:
-        ValueError: A setting that cannot work, or a checkpoint of other data or of another net.
-        FileNotFoundError: The data set is not there.
+        ValueError: A setting cannot work, or the checkpoint is of other data or of another net.
+        FileNotFoundError: The data set is missing.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class TrainingRun:
         self.cfg, self.folder, self.record = cfg, folder, record
         self.data = factory.data_module(cfg)
         self.learner = build.learner(cfg, self.data)
-        self.learner.configure_optimizers()  # once for its errors
+        self.learner.configure_optimizers()  # raises its errors before anything is written
         self.summary = summarize(
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )
@@ -63,22 +64,24 @@ class TrainingRun:
             maximize=build.maximizes(cfg),
             every_s=cfg.save_every_s,
             keep_last=not trial,
-            about={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
+            metadata={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
         )
         self.trainer = self._trainer()
-        self.resumed = self._to_resume()
+        self.resume_from = self._resume_from()
 
     def _trainer(self) -> L.Trainer:
         cfg, history = self.cfg, self.history
         config = run_config.to_plain(cfg)
-        hparams, chosen = run_config.hparams(config), run_config.overridden_keys()
-        self.board = TensorBoard(self.folder, OmegaConf.to_yaml(config), hparams, history, chosen)
+        hparams, overridden = run_config.hparams(config), run_config.overridden_keys()
+        self.board = TensorBoard(
+            self.folder, OmegaConf.to_yaml(config), hparams, history, overridden
+        )
         self.optional = build.optional_callbacks(cfg, self.board)
         callbacks = [
             PRCurves(self.board, self.data.classes),
             history,
             NaNGuard(),
-            EpochProgress(history, headline=cfg.objective.split("/")[-1]),
+            EpochProgress(history, metric=cfg.objective.split("/")[-1]),
             TrainingHealthWarnings(history),
             self.board,
             self.checkpoints,
@@ -91,15 +94,15 @@ class TrainingRun:
         return L.Trainer(**options, callbacks=callbacks, default_root_dir=self.folder)
 
     def run(self) -> float:
-        """Train, then test the weights of the best epoch; the objective at that epoch."""
+        """Train, test the weights of the best epoch, and return the objective at that epoch."""
         rank_0 = self.trainer.is_global_zero
         if rank_0:
             run_config.write(self.cfg, self.folder)
-            self.record |= self.surroundings()
+            self.record |= self.environment()
             provenance.keep_patch(self.folder)
-            self._announce()
+            self._print_header()
         try:
-            self.trainer.fit(self.learner, self.data, ckpt_path=self.resumed, weights_only=True)
+            self.trainer.fit(self.learner, self.data, ckpt_path=self.resume_from, weights_only=True)
             self.checkpoints.finish(self.trainer)
             self.learner.net.load_state_dict(self.checkpoints.best["net"])
             tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
@@ -107,13 +110,13 @@ class TrainingRun:
             self.checkpoints.tidy(self.trainer)
         finally:
             if rank_0:
-                self._record()
+                self._complete_record()
                 self.board.finish(self.record["metrics"])
                 console.print_run_summary(self.record, self.folder)
         return float(self.checkpoints.best["score"])
 
-    def surroundings(self) -> dict[str, Any]:
-        """What the result depends on beside the config."""
+    def environment(self) -> dict[str, Any]:
+        """Return what the result depends on beside the config."""
         return {
             "git": provenance.git_commit(),
             "versions": provenance.versions(),
@@ -121,33 +124,33 @@ class TrainingRun:
             "data_fingerprint": self.data.fingerprint,
         }
 
-    def _to_resume(self) -> Path | None:
-        """The checkpoint to go on from, if there is one, checked to be of this data and this net.
+    def _resume_from(self) -> Path | None:
+        """Return the checkpoint to resume from, if any, after checking its data and its net.
 
         Lightning would ask the data module only after it has loaded the weights.
         """
-        found = self.checkpoints.to_resume()
-        if found is None:
+        checkpoint = self.checkpoints.find_last()
+        if checkpoint is None:
             return None
-        path, saved = found
-        self.data.load_state_dict(saved.get(type(self.data).__qualname__, {}))
-        check_fits(saved["state_dict"], self.learner.state_dict(), path)
+        path, content = checkpoint
+        self.data.load_state_dict(content.get(type(self.data).__qualname__, {}))
+        check_fits(content["state_dict"], self.learner.state_dict(), path)
         return path
 
-    def _announce(self) -> None:
+    def _print_header(self) -> None:
         cfg, trainer = self.cfg, self.trainer
         optim, sched = (
             str(part.get("_target_", "constant")).rsplit(".", 1)[-1]
             for part in (cfg.optim, cfg.sched)
         )
-        how = (
+        settings = (
             f"{optim} lr {cfg.optim.lr:g}, {sched}, batch {self.data.batch_size},"
             f" {trainer.max_epochs} epochs, seed {cfg.seed}"
         )
         device = f"{self.record['hardware']}, {trainer.precision}"
-        console.print_run_header(self.summary, self.data, how, device, self.folder)
+        console.print_run_header(self.summary, self.data, settings, device, self.folder)
 
-    def _record(self) -> None:
+    def _complete_record(self) -> None:
         best = self.checkpoints.best
         self.record |= {
             "objective": best.get("score"),
@@ -159,7 +162,7 @@ class TrainingRun:
             "params": self.summary.params,
             "neurons": self.summary.neurons,
             "seed": self.cfg.seed,
-            "images": {side: sum(n.values()) for side, n in self.data.counts.items()},
+            "images": {split: sum(n.values()) for split, n in self.data.counts.items()},
             "command": provenance.command(),
             "best_sha256": checksum(self.folder / BEST) if (self.folder / BEST).exists() else None,
             "micro_batch": next((c.size for c in self.optional if isinstance(c, AutoBatch)), None),

@@ -11,9 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
 
 
-def piecewise(
-    optimizer: Optimizer, *, milestones: Sequence[int], lrs: Sequence[float]
-) -> LambdaLR:
+def piecewise(optimizer: Optimizer, *, milestones: Sequence[int], lrs: Sequence[float]) -> LambdaLR:
     """Keep the optimiser's own rate to the end of epoch `milestones[0]`, then take `lrs[0]`, etc.
 
     Args:

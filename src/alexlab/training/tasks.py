@@ -1,8 +1,8 @@
-"""A task is a loss and the metrics that judge it; it knows no net, no data set and no Lightning.
+"""Tasks: a loss and the metrics that go with it; a task knows no net, data set or Lightning.
 
-Five things are asked of a task: `num_outputs` (of the net), `mix(images, targets)` (for training
-batches only), `loss(outputs, targets)`, `predict(outputs)` (what people read), and `metrics()`, a
-fresh `Metric` for one split, which takes `update(outputs, targets)` and returns {name: scalar} from
+A task has five members: `num_outputs` (of the net), `mix(images, targets)` (training batches only),
+`loss(outputs, targets)`, `predict(outputs)` (probabilities or scores), and `metrics()`, a new
+`Metric` for one split, which takes `update(outputs, targets)` and returns {name: scalar} from
 `compute()`.
 """
 
@@ -20,12 +20,12 @@ from alexlab.errors import lookup
 
 
 class ClassificationMetrics(Metric):
-    """Accuracy, top-1 and top-5 error and macro-F1, fractions in [0, 1], from counts per class.
+    """Compute accuracy, top-1 and top-5 error and macro-F1, in [0, 1], from counts per class.
 
-    Takes outputs [N, num_classes], or [N, 1] logits of the second of two classes, and targets [N]
-    int64, or [N, num_classes] soft (mixup), of which the largest counts. Macro-F1 averages over the
-    classes that occur, as a target or as a prediction. With five classes or fewer, every class is
-    among the first five, so that `top5_error` is 0.
+    `update` takes outputs [N, num_classes], or [N, 1] logits of the second of two classes, and
+    targets [N] int64, or soft targets [N, num_classes] (mixup), of which the largest counts.
+    Macro-F1 averages over the classes that occur, as a target or as a prediction. With five classes
+    or fewer, every class is among the first five, so that `top5_error` is 0.
     """
 
     full_state_update = False
@@ -40,7 +40,7 @@ class ClassificationMetrics(Metric):
         self.add_state("top5_misses", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count one batch."""
+        """Count a batch."""
         if targets.dim() == 2:
             targets = targets.argmax(1)
         preds = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
@@ -53,20 +53,20 @@ class ClassificationMetrics(Metric):
             self.top5_misses = self.top5_misses + (~in_top5).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """{"acc", "top1_error", "top5_error", "f1"} of all that was counted."""
+        """Return {"acc", "top1_error", "top5_error", "f1"} of the counted batches."""
         targets, preds, hits = self.counts.view(3, self.num_classes)
         acc = hits.sum() / targets.sum()
-        seen = (targets + preds) > 0
-        f1 = (2 * hits[seen] / (targets + preds)[seen]).mean()  # 2TP / (2TP + FP + FN)
+        occurs = (targets + preds) > 0
+        f1 = (2 * hits[occurs] / (targets + preds)[occurs]).mean()  # 2TP / (2TP + FP + FN)
         top5_error = self.top5_misses / targets.sum()
         return {"acc": acc, "top1_error": 1 - acc, "top5_error": top5_error, "f1": f1}
 
 
 class RegressionMetrics(Metric):
-    """MAE and RMSE (in scores) and Spearman's rank correlation of predictions clipped to the scale.
+    """Compute MAE, RMSE (in scores) and Spearman's rank correlation of clipped predictions.
 
-    Keeps every prediction, 8 bytes an image, since ranks need them all. A net that gives all images
-    one score has a rank correlation of 0.
+    Predictions are clipped to the scale [low, high]. Every prediction is kept, 8 bytes per image,
+    since ranks need them all. A net that gives all images one score has a rank correlation of 0.
     """
 
     full_state_update = False
@@ -80,12 +80,12 @@ class RegressionMetrics(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat", persistent=True)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Keep one batch of outputs [N, 1] and targets [N]."""
+        """Keep a batch of outputs [N, 1] and targets [N]."""
         self.preds.append(outputs[:, 0].float().clamp(self.low, self.high))
         self.targets.append(targets.float())
 
     def compute(self) -> dict[str, Tensor]:
-        """{"mae", "rmse", "spearman"} of all that was kept."""
+        """Return {"mae", "rmse", "spearman"} of the kept batches."""
         preds, targets = dim_zero_cat(self.preds), dim_zero_cat(self.targets)
         error = preds - targets
         spearman = spearman_corrcoef(preds, targets)
@@ -101,15 +101,21 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Classification:
-    """Cross-entropy over classes; for two classes also, with `sigmoid`, one output and its BCE.
+    """Classify with cross-entropy; for two classes also with one output and binary cross-entropy.
 
-    `num_outputs` is the number of classes; `self.num_outputs` is what the net must have: 1 with
-    `sigmoid`. (The default, a softmax over two, is that model with one redundant logit.) `mixup`
-    (Zhang et al. 2018) and `cutmix` (Yun et al. 2019) are the alpha of their Beta distribution,
-    drawn once a batch; 0 is off; with both on, a coin decides which one treats the batch.
+    Args:
+        num_outputs: The number of classes. `self.num_outputs` is what the net must have: 1 with
+            `sigmoid`.
+        sigmoid: One output for two classes. (The default, a softmax over two, is the same model
+            with one redundant logit.)
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018), drawn once per batch; 0
+            is off.
+        cutmix: The same for CutMix (Yun et al. 2019). With both on, each is chosen for a batch
+            with probability 1/2.
 
     Raises:
-        ValueError: fewer than two classes, `sigmoid` with more than two, a setting out of range.
+        ValueError: Fewer than two classes, `sigmoid` with more than two, a setting out of range.
     """
 
     def __init__(
@@ -123,20 +129,20 @@ class Classification:
     ) -> None:
         if num_outputs < 2:
             raise ValueError(
-                f"task=classification needs two classes or more, the data has {num_outputs}; "
+                f"task=classification: needs two classes or more, the data has {num_outputs}; "
                 "for scores use task=regression"
             )
         if sigmoid and num_outputs != 2:
             raise ValueError(
-                f"task.sigmoid=true is for two classes, the data has {num_outputs}; "
+                f"task.sigmoid=true: needs two classes, the data has {num_outputs}; "
                 "use task.sigmoid=false, or two classes"
             )
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"task.label_smoothing={label_smoothing} must be in [0, 1)")
+            raise ValueError(f"task.label_smoothing={label_smoothing}: must be in [0, 1)")
         self._mixers: list[v2.Transform] = []
         for name, mixer, alpha in (("mixup", v2.MixUp, mixup), ("cutmix", v2.CutMix, cutmix)):
             if alpha < 0:
-                raise ValueError(f"task.{name}={alpha} must be 0 (off) or a positive alpha")
+                raise ValueError(f"task.{name}={alpha}: must be 0 (off) or a positive alpha")
             if alpha:
                 self._mixers.append(mixer(alpha=alpha, num_classes=num_outputs))
         self.num_classes = num_outputs
@@ -144,9 +150,9 @@ class Classification:
         self.label_smoothing = label_smoothing
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, C, R, R], targets [N] int64 -> mixed images, soft targets [N, num_classes].
+        """Mix images [N, C, R, R] and targets [N] int64 -> images, soft targets [N, num_classes].
 
-        With neither mixup nor cutmix: both as they are.
+        Without mixup and cutmix, both are returned unchanged.
         """
         if not self._mixers:
             return images, targets
@@ -155,7 +161,7 @@ class Classification:
         return mixed
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of outputs [N, num_outputs]; targets [N] int64, or soft [N, num_classes]."""
+        """Return the mean loss of outputs [N, num_outputs] for targets [N] or [N, num_classes]."""
         if self.num_outputs > 1:
             return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
         second = targets[:, 1] if targets.dim() == 2 else targets.to(outputs.dtype)
@@ -163,24 +169,24 @@ class Classification:
         return F.binary_cross_entropy_with_logits(outputs[:, 0], smooth)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Probabilities [N, num_classes] from outputs [N, num_outputs]."""
+        """Return probabilities [N, num_classes] from outputs [N, num_outputs]."""
         if self.num_outputs > 1:
             return outputs.softmax(1)
         second = outputs.sigmoid()
         return torch.cat([1 - second, second], 1)
 
     def metrics(self) -> Metric:
-        """Metrics of one split: acc, top1_error, top5_error, f1."""
+        """Return new metrics for one split: acc, top1_error, top5_error, f1."""
         return ClassificationMetrics(self.num_classes)
 
 
 class Regression:
-    """One score an image: L1, L2 or Huber (delta 1) loss of the output as it is.
+    """Predict one score per image with L1, L2 or Huber (delta 1) loss of the unclipped output.
 
     `low` and `high` bound the scale of the scores; only reported predictions are clipped to it.
 
     Raises:
-        ValueError: more than one output (the data has classes), an unknown loss, or an empty range.
+        ValueError: More than one output (the data has classes), an unknown loss, an empty scale.
     """
 
     def __init__(
@@ -188,27 +194,27 @@ class Regression:
     ) -> None:
         if num_outputs != 1:
             raise ValueError(
-                f"task=regression needs one score an image, the data has {num_outputs} classes; "
+                f"task=regression: needs one score per image, the data has {num_outputs} classes; "
                 "use data=scores, or task=classification"
             )
         if not low < high:
-            raise ValueError(f"task.low={low} must be below task.high={high}")
+            raise ValueError(f"task.low={low}: must be below task.high={high}")
         self.num_outputs = 1
         self.low, self.high = low, high
         self._loss = lookup("task.loss", loss, LOSSES)
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as it is: scores are not mixed."""
+        """Return the batch unchanged: scores are not mixed."""
         return images, targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of outputs [N, 1], not clipped, against scores [N] float32."""
+        """Return the mean loss of outputs [N, 1], not clipped, for scores [N] float32."""
         return self._loss(outputs[:, 0], targets)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Scores [N, 1], on the scale."""
+        """Return scores [N, 1], clipped to the scale."""
         return outputs.clamp(self.low, self.high)
 
     def metrics(self) -> Metric:
-        """Metrics of one split: mae, rmse, spearman."""
+        """Return new metrics for one split: mae, rmse, spearman."""
         return RegressionMetrics(self.low, self.high)

@@ -65,7 +65,7 @@ def test_parts_give_the_weights_and_the_numbers_of_the_whole(
 ):
     parts = weights(train(without_chance(), tmp_path / "parts"))
     assert little_memory[:4] == [6, 3, 2, 2]
-    assert capsys.readouterr().out.count("out of memory: batches are now taken in parts") == 2
+    assert capsys.readouterr().out.count("out of memory: batches are now computed in parts") == 2
     assert read_metrics(tmp_path / "parts")["micro_batch"] == 2
     monkeypatch.undo()
     whole = weights(train(without_chance(), tmp_path / "whole"))

@@ -19,7 +19,7 @@ def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_else
         save_checkpoint=saved.append,
     )
     learner = types.SimpleNamespace(net=torch.nn.Linear(1, 1))
-    about = {"objective": "val/acc", "maximize": True, "keep_last": True, "about": {}}
-    clock = Checkpoints(tmp_path, **about, every_s=1e9 if due_elsewhere else 0)
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
+    clock = Checkpoints(tmp_path, **settings, every_s=1e9 if due_elsewhere else 0)
     clock.on_train_epoch_end(trainer, learner)
     assert len(saved) == due_elsewhere

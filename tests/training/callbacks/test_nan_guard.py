@@ -87,7 +87,7 @@ def test_the_layer_of_the_largest_gradient_is_named():
 def test_a_gradient_that_is_no_number_is_named():
     finite, step = NaNGuard(), Step()
     step.take(finite, torch.tensor(1.0), [1.0, 2.0, float("nan"), 9.0])
-    with pytest.raises(FloatingPointError, match=r"was not a number in 1 at step 1\)"):
+    with pytest.raises(FloatingPointError, match=r"was NaN or infinite in 1 at step 1\)"):
         step.take(finite, torch.tensor(float("nan")), [0.0] * 4)
 
 

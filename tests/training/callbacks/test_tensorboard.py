@@ -23,7 +23,7 @@ def write(folder, epochs, finish=None):
     history = History(folder / "history.csv")
     history.rows = [row(e, e / 10) for e in range(1, epochs[0])]  # what the checkpoint held
     settings = {"act": "relu", "optim.lr": 0.1}
-    board = TensorBoard(folder, "act: relu", settings, history, chosen={"optim.lr"})
+    board = TensorBoard(folder, "act: relu", settings, history, overridden={"optim.lr"})
     board.on_fit_start(Trainer, None)
     board.on_train_batch_start(Trainer, None, (torch.rand(4, 3, 8, 8), None), 0)
     for epoch in epochs:

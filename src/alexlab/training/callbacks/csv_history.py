@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, rewritten whole and atomically: a resume leaves no double."""
+"""Write history.csv: one row per epoch, the whole file atomically, so no row is ever doubled."""
 
 import csv
 import io
@@ -14,10 +14,10 @@ from alexlab.runs.folder import write_atomically
 
 
 class History(Checkpoint):
-    """Keeps one row an epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
+    """Keep one row per epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
 
-    Callbacks that are no `Checkpoint` may put columns of their own for the epoch into `extra`.
-    A `Checkpoint` by class only because Lightning calls those after the learner has logged train/*.
+    Callbacks that are not a `Checkpoint` may add columns for the epoch to `extra`. The base class
+    is `Checkpoint` only because Lightning calls those after the learner has logged train/*.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,27 +25,27 @@ class History(Checkpoint):
         self.rows: list[dict[str, float]] = []
         self.extra: dict[str, float] = {}
         self._images = self._started = self._seconds = self._lr = 0.0
-        self.rates: list[float] = []  # images/s of each epoch of this process
+        self.rates: list[float] = []  # images/s per epoch of this process
         self._wall_before, self._created = 0.0, time.perf_counter()
 
     @property
     def images_per_s(self) -> float | None:
-        """Mean training throughput, without the first epoch, a warm-up, if there are others."""
+        """Mean training throughput; the first epoch, a warm-up, is left out if there are others."""
         rates = self.rates[1:] or self.rates
         return harmonic_mean(rates) if rates else None
 
     @property
     def wall_s(self) -> float:
-        """Seconds that the run has taken so far, those before a resume included."""
+        """Seconds that the run has taken so far, including those before a resume."""
         return self._wall_before + time.perf_counter() - self._created
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the epoch's clock, and note its learning rate: schedules step before it ends."""
+        """Start the epoch's clock, and keep its learning rate: schedules step before it ends."""
         self._images, self._started = 0.0, time.perf_counter()
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same for an epoch that is resumed in its middle."""
+        """Do the same for an epoch that is resumed in its middle."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
@@ -55,7 +55,7 @@ class History(Checkpoint):
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock: validation comes after an epoch's last batch."""
+        """Stop the clock: validation starts after an epoch's last batch."""
         self._seconds = time.perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -78,9 +78,9 @@ class History(Checkpoint):
         return text.getvalue()
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
+        """Return the rows so far."""
         return {"rows": self.rows, "wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the checkpoint's last row; later rows are trained, and written, again."""
+        """Continue after the checkpoint's last row; later epochs are trained and written again."""
         self.rows, self._wall_before = state_dict["rows"], state_dict["wall_s"]

@@ -1,4 +1,4 @@
-"""A signal stops a run politely: it saves within one batch, and its folder says `stopped`."""
+"""Stop a run on a signal: save within one batch and end with status `stopped`."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ SIGNALS = [
 
 
 class GracefulStop(Checkpoint):
-    """On SIGINT, SIGTERM or SIGUSR1 (SLURM's warning): save, then raise `Stopped`; twice: exit now.
+    """Save and raise `Stopped` on SIGINT, SIGTERM or SIGUSR1 (SLURM's warning); exit on a second.
 
     After the last batch of an epoch the save waits for the epoch's validation, since a state
     between the two cannot be resumed exactly.
@@ -26,7 +26,7 @@ class GracefulStop(Checkpoint):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -34,36 +34,36 @@ class GracefulStop(Checkpoint):
         self.received = number
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the signals over."""
-        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        """Install the signal handlers."""
+        self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take them again: Lightning has put a handler of its own first, which would raise."""
+        """Install them again: Lightning has installed a SIGTERM handler that would raise."""
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back, after an exception too."""
-        for number, handler in self._before.items():
+        """Restore the previous handlers, after an exception too."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous = {}
 
-    def _stop_if_asked(self, trainer: L.Trainer) -> None:
-        asked = self.received is not None
-        if trainer.world_size > 1:  # one rank may have seen the signal a batch before another
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+    def _stop_if_requested(self, trainer: L.Trainer) -> None:
+        requested = self.received is not None
+        if trainer.world_size > 1:  # one rank may receive the signal a batch before another
+            requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
+        if requested:
             self.checkpoints.save(trainer)
             raise Stopped(self.received or signal.SIGTERM)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop in the middle of an epoch, but not among batches whose gradients are accumulated."""
-        goes_on = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not trainer.is_last_batch and not goes_on:
-            self._stop_if_asked(trainer)
+        """Stop in mid-epoch, but not between batches whose gradients are accumulated."""
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not trainer.is_last_batch and not accumulating:
+            self._stop_if_requested(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop between two epochs."""
-        self._stop_if_asked(trainer)
+        self._stop_if_requested(trainer)

@@ -1,7 +1,8 @@
-"""Says so when a net is ill: outputs that are the same for every input, a loss that does not move.
+"""Warn about constant outputs and a stalled training loss.
 
-Article 004 met the first with inputs that were too small for its net, article 002 the second with
-sigmoid. (Feature maps that shrink to nothing are an error before training: src/models/resolution.)
+Article 004 met constant outputs with images that were too small for its net, article 002 a stalled
+loss with sigmoid. (Feature maps without pixels are an error before training:
+alexlab.models.resolution.)
 """
 
 from typing import Any
@@ -12,17 +13,17 @@ from torch import Tensor
 
 from alexlab.training.callbacks.csv_history import History
 
-PATIENCE = 5  # epochs; a net that starts slowly is not ill
-SAME = 0.01  # largest difference between the outputs for two images: logits, or scores
-STILL = 0.01  # largest relative change of the training loss
+PATIENCE = 5  # epochs; a shorter stall is a slow start
+CONSTANT = 0.01  # largest difference between the outputs for two images: logits, or scores
+STALLED = 0.01  # largest relative change of the training loss
 
 
 class TrainingHealthWarnings(Checkpoint):
-    """Prints each symptom once, when it has lasted for `PATIENCE` epochs."""
+    """Print each warning once, when its condition has held for `PATIENCE` epochs."""
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self.spreads: list[float] = []  # of the first batch of val, one an epoch
+        self.spreads: list[float] = []  # of the first batch of val, one per epoch
         self._outputs: Tensor | None = None  # [N, num_outputs]
 
     def on_validation_batch_end(
@@ -33,37 +34,38 @@ class TrainingHealthWarnings(Checkpoint):
             self._outputs = outputs
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look, and say what is seen for the first time."""
+        """Check both conditions."""
         if self._outputs is not None and len(self._outputs) > 1:
             spread = self._outputs.amax(0) - self._outputs.amin(0)  # over images
             self.spreads.append(float(spread.max()))
         if trainer.is_global_zero:
-            self._say_collapsed()
-            self._say_still()
+            self._warn_constant()
+            self._warn_stalled()
 
-    def _say_collapsed(self) -> None:
-        if _same(self.spreads) and not _same(self.spreads[:-1]):
+    def _warn_constant(self) -> None:
+        if _constant(self.spreads) and not _constant(self.spreads[:-1]):
             print(
-                f"symptom: collapsed - for {PATIENCE} epochs the outputs are the same for every"
-                f" image (they differ by {self.spreads[-1]:.1g} at most).\n"
-                "         Saturated units, too small an input or too high a rate do this: try"
-                " act=relu, model.norm=batch, data.resolution, optim.lr"
+                f"warning: constant outputs: for {PATIENCE} epochs the outputs for all images have"
+                f" been the same (largest difference {self.spreads[-1]:.1g}).\n"
+                "         Possible causes: saturated units, images that are too small, a learning"
+                " rate that is too high;\n"
+                "         try act=relu, model.norm=batch, more data.resolution, a lower optim.lr"
             )
 
-    def _say_still(self) -> None:
+    def _warn_stalled(self) -> None:
         losses = [row["train/loss"] for row in self.history.rows]
-        if _still(losses) and not _still(losses[:-1]):
+        if _stalled(losses) and not _stalled(losses[:-1]):
             print(
-                f"symptom: the training loss has moved by less than {STILL:.0%} in {PATIENCE}"
-                f" epochs (it is {losses[-1]:.4g})"
+                f"warning: stalled training loss: it has changed by less than {STALLED:.0%} in"
+                f" {PATIENCE} epochs (it is {losses[-1]:.4g})"
             )
 
 
-def _same(spreads: list[float]) -> bool:
+def _constant(spreads: list[float]) -> bool:
     last = spreads[-PATIENCE:]
-    return len(last) == PATIENCE and max(last) < SAME
+    return len(last) == PATIENCE and max(last) < CONSTANT
 
 
-def _still(losses: list[float]) -> bool:
+def _stalled(losses: list[float]) -> bool:
     last = losses[-PATIENCE - 1 :]
-    return len(last) > PATIENCE and max(last) - min(last) < STILL * min(last)
+    return len(last) > PATIENCE and max(last) - min(last) < STALLED * min(last)

@@ -1,7 +1,7 @@
-"""Scores the test set by several crops an image too, beside the one that every run reports.
+"""Evaluate the test set with several crops per image, beside the one crop of every run.
 
-Written as `test/acc_10_crops`, `test/top5_error_144_crops`, ..., and `test/seconds_10_crops`, what
-it took, decoding included.
+The results are logged as `test/acc_10_crops`, `test/top5_error_144_crops`, ..., and the time with
+decoding as `test/seconds_10_crops`.
 """
 
 import time
@@ -18,23 +18,23 @@ from alexlab.training.module import Learner
 
 
 class MultiCropTest(L.Callback):
-    """After the ordinary test, the same weights on the views of src/evaluation/crops.py.
+    """Test the same weights on the crops of alexlab.evaluation.inference, after the ordinary test.
 
     Args:
-        numbers: 1, 10, 144: how many views an image; 1 is the ordinary test, which is always run.
-        data: Whose test set it is.
+        numbers: Crops per image: 1, 10 or 144; 1 is the ordinary test, which always runs.
+        data: Data module with the test set.
 
     Raises:
-        ValueError: Another number.
+        ValueError: Another number of crops.
     """
 
     def __init__(self, numbers: Sequence[int], data: ImageFolderData) -> None:
-        every = [Crops(n, data.resolution, data.load_size, data.fit) for n in numbers]
-        self.crops = [crops for crops in every if crops.number != 1]
+        requested = [Crops(n, data.resolution, data.load_size, data.fit) for n in numbers]
+        self.crops = [crops for crops in requested if crops.number != 1]
         self.data = data
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look again, and log what comes out."""
+        """Test with each number of crops, and log the results."""
         assert isinstance(pl_module, Learner)
         for crops in self.crops:
             start = time.perf_counter()
@@ -52,16 +52,16 @@ class MultiCropTest(L.Callback):
                 outputs = learner.net(self.data.view(views.to(learner.device), training=False))
             return learner.task.predict(outputs.float())
 
-        found = predict_all(self.data.store.paths(rows), crops, predict).to(learner.device)
-        metrics.update(found, self.data.targets[rows].to(learner.device))
+        preds = predict_all(self.data.store.paths(rows), crops, predict).to(learner.device)
+        metrics.update(preds, self.data.targets[rows].to(learner.device))
         scores: dict[str, Tensor] = metrics.compute()
         return scores
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say what each gained, and what it took."""
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """Print the change from one crop to each number of crops, and the time."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for crops in self.crops if trainer.is_global_zero else []:
-            end = f"_{crops.number}_crops"
-            name = next(name for name in found if name + end in found)  # acc, or mae
-            change = f"{name} {found[name]:.3f} -> {found[name + end]:.3f}"
-            print(f"{crops}: {change}  ({found[f'test/seconds{end}']:.1f} s)")
+            suffix = f"_{crops.number}_crops"
+            name = next(name for name in metrics if name + suffix in metrics)  # acc, or mae
+            change = f"{name} {metrics[name]:.3f} -> {metrics[name + suffix]:.3f}"
+            print(f"{crops}: {change}  ({metrics[f'test/seconds{suffix}']:.1f} s)")

@@ -1,4 +1,4 @@
-"""A run of a sweep reports its objective each epoch, and stops when its study says so."""
+"""Report the objective of a trial after each epoch, and stop the trial when it is pruned."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from hydra_plugins.hydra_study_sweeper.pruning import TrialReport
 
 
 class Pruning(Checkpoint):
-    """Reports `objective` after each epoch, and raises `Pruned` when the trial should stop here.
+    """Report `objective` after each epoch, and raise `Pruned` when the trial should stop.
 
     It is a Checkpoint so that Lightning calls it after the callbacks that record the epoch.
 
     Args:
         objective: Name of the metric.
-        trial: Where its study is and which pruner it has: what `TrialReport` takes.
+        trial: Arguments of the sweeper's `TrialReport`: storage, study, number and pruner.
     """
 
     def __init__(self, objective: str, trial: Mapping[str, Any]) -> None:
@@ -25,7 +25,7 @@ class Pruning(Checkpoint):
         self._report: TrialReport | None = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report, and hear whether to stop; of several ranks the first one does."""
+        """Report the value, and stop if the trial is pruned; of several ranks the first asks."""
         stop = False
         if trainer.is_global_zero:
             self._report = self._report or TrialReport(**self.trial)

@@ -1,4 +1,4 @@
-"""TensorBoard: the run's metrics under their names, its config, its images, one HParams entry."""
+"""Write TensorBoard events: metrics under their names, config, images, one HParams entry."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -19,17 +19,18 @@ from alexlab.training.callbacks.csv_history import History
 
 
 class TensorBoard(Checkpoint):
-    """Writes events.out.* into the run's folder; the horizontal axis is the epoch, from 1.
+    """Write events.out.* into the run folder; the horizontal axis is the epoch, from 1.
 
-    The HParams entry is written into the same file as the scalars, so that its metrics are theirs:
-    `SummaryWriter.add_hparams` makes a run of its own, and Lightning's a metric `hp_metric=-1`.
+    The HParams entry is written into the file of the scalars, so that the entry shows their
+    values: `SummaryWriter.add_hparams` creates a separate run, and Lightning's logger adds a metric
+    `hp_metric=-1`.
 
     Args:
-        folder: The run's folder.
+        folder: The run folder.
         config: The run's config as YAML.
-        hparams: The flat settings shown in the HParams table.
-        history: Whose rows are written.
-        chosen: Settings that stand in the first columns of that table.
+        hparams: Flat settings shown in the HParams table.
+        history: History whose rows are written.
+        overridden: Settings shown in the first columns of that table.
     """
 
     def __init__(
@@ -38,25 +39,25 @@ class TensorBoard(Checkpoint):
         config: str,
         hparams: Mapping[str, Any],
         history: History,
-        chosen: Collection[str] = (),
+        overridden: Collection[str] = (),
     ) -> None:
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
-        self.chosen = chosen
+        self.overridden = overridden
         self.writer: SummaryWriter | None = None
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the file; after a resume, hide what the interrupted process wrote too far."""
+        """Open the file; after a resume, hide the steps that are trained again."""
         if not trainer.is_global_zero:
             return
-        done = len(self.history.rows)
-        self.writer = SummaryWriter(str(self.folder), purge_step=done + 1)
-        if not done:
+        epochs_done = len(self.history.rows)
+        self.writer = SummaryWriter(str(self.folder), purge_step=epochs_done + 1)
+        if not epochs_done:
             self.writer.add_text("config", f"```yaml\n{self.config}\n```")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Show the first images as the net sees them, after augmentation."""
+        """Write the first training images as the net receives them, after augmentation."""
         if self.writer and trainer.global_step == 0 and batch_idx == 0:
             images = batch[0][:16].float()  # [16, C, R, R]
             images = images if images.shape[1] == 3 else images[:, :1]
@@ -76,27 +77,27 @@ class TensorBoard(Checkpoint):
         """Write the final metrics and the HParams entry, and close the file."""
         if self.writer is None or self.writer.file_writer is None:
             return
-        names = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
-        after = len(self.history.rows) + 1  # a run that goes on from here hides it
-        for name in [name for name in names if name.startswith("test")]:
-            self.writer.add_scalar(name, names[name], after)
-        experiment, *session = hparams(dict(self.hparams), names)
-        for part in [self._chosen_first(experiment), *session]:
+        shown = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
+        after_last = len(self.history.rows) + 1  # hidden if the run is resumed later
+        for name in [name for name in shown if name.startswith("test")]:
+            self.writer.add_scalar(name, shown[name], after_last)
+        experiment, *session = hparams(dict(self.hparams), shown)
+        for part in [self._overridden_first(experiment), *session]:
             self.writer.file_writer.add_summary(part)
         self.writer.close()
 
-    def _chosen_first(self, experiment: Summary) -> Summary:
-        """TensorBoard puts columns that differ first, by name, and shows the first few only."""
-        about = experiment.value[0].metadata.plugin_data
-        data = HParamsPluginData.FromString(about.content)
+    def _overridden_first(self, experiment: Summary) -> Summary:
+        """Mark overridden settings as differing: TensorBoard shows those columns first."""
+        plugin_data = experiment.value[0].metadata.plugin_data
+        data = HParamsPluginData.FromString(plugin_data.content)
         for info in data.experiment.hparam_infos:
-            info.differs = info.name in self.chosen
-        about.content = data.SerializeToString()
+            info.differs = info.name in self.overridden
+        plugin_data.content = data.SerializeToString()
         return experiment
 
 
 def layout(names: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
-    """The tab Custom Scalars: a chart a metric with train and val, a chart a quantity of layers."""
+    """Return the charts of the tab Custom Scalars: one per metric, one per layer quantity."""
     metrics = [name.removeprefix("val/") for name in names if name.startswith("val/")]
     quantities = {name.rsplit("/")[-1]: None for name in names if name.startswith("diag/")}
     return {
@@ -106,34 +107,35 @@ def layout(names: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
 
 
 IMAGES = 4  # of val
-MOST = 30  # curves
+MAX_CURVES = 30
 
 
 class PRCurves(L.Callback):
-    """Writes a precision-recall curve for each class, on test, at the end: `pr/<class>`.
+    """Write a precision-recall curve of the test set for each class: `pr/<class>`.
 
     Args:
-        board: Whose file it is written to.
-        classes: Their names; scores have none, and no curves, nor have more than `MOST` classes.
+        board: TensorBoard file to write to.
+        classes: Names of the classes. No curve is written for scores, which have no classes, or
+            for more than `MAX_CURVES` classes.
     """
 
     def __init__(self, board: TensorBoard, classes: list[str]) -> None:
-        self.board, self.classes = board, classes if len(classes) <= MOST else []
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.board, self.classes = board, classes if len(classes) <= MAX_CURVES else []
+        self._batches: list[tuple[Tensor, Tensor]] = []
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep what the net says of the batch."""
+        """Keep the predictions for the batch."""
         if self.classes and self.board.writer:
-            self._seen.append((pl_module.task.predict(outputs).cpu(), batch[1].cpu()))
+            self._batches.append((pl_module.task.predict(outputs).cpu(), batch[1].cpu()))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the curves."""
-        if not self._seen or self.board.writer is None:
+        if not self._batches or self.board.writer is None:
             return
-        probabilities, targets = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        step = len(self.board.history.rows) + 1  # as the metrics of the test
+        probabilities, targets = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
+        step = len(self.board.history.rows) + 1  # as for the test metrics
         for number, name in enumerate(self.classes):
             self.board.writer.add_pr_curve(
                 f"pr/{name}", targets == number, probabilities[:, number], step
@@ -141,7 +143,7 @@ class PRCurves(L.Callback):
 
 
 class ImageLogger(L.Callback):
-    """Draws first-layer filters and feature maps of val images after epochs 1, 2, 4, 8, ..."""
+    """Draw first-layer filters and feature maps of val images after epochs 1, 2, 4, 8, ..."""
 
     def __init__(self, board: TensorBoard) -> None:
         self.board = board
@@ -150,12 +152,12 @@ class ImageLogger(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Take the first images."""
+        """Keep the first images."""
         if batch_idx == 0:
             self._images = batch[0][:IMAGES]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw, in some epochs."""
+        """Draw after the epochs 1, 2, 4, 8, ... and the last one."""
         epoch, images = trainer.current_epoch + 1, self._images
         last = epoch == trainer.max_epochs
         if self.board.writer is None or images is None or (epoch & (epoch - 1) and not last):
