@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import sys
 from collections import Counter
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -21,6 +23,17 @@ COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
 def compose():
     """compose("model=alexnet", ...) -> the config that the command line would give."""
     return lambda *overrides: compose_config(overrides)
+
+
+@pytest.fixture
+def alexlab(monkeypatch):
+    """alexlab("evaluate", run, "--crops", 10): that command line, in this process."""
+
+    def call(verb, *words):
+        monkeypatch.setattr(sys, "argv", [f"alexlab {verb}", *map(str, words)])
+        import_module(f"alexlab.commands.{verb.replace('-', '_')}").main()
+
+    return call
 
 
 @pytest.fixture(scope="session")

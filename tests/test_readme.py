@@ -41,7 +41,7 @@ def test_the_commands_that_newcomers_are_promised_are_there():
 
 def run(tmp_path, overrides):
     command = [sys.executable, "-m", "alexlab", "train", *overrides]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )

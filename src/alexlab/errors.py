@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 from hydra.errors import HydraException, InstantiationException
 
 T = TypeVar("T")
+_ROOT = Path(__file__).parents[2]
+CHECKOUT = _ROOT if (_ROOT / "pyproject.toml").is_file() else None  # None in an installation
 FEW = 20  # choices are listed up to here
 
 
@@ -69,3 +72,27 @@ def user_errors(keys: Callable[[], Iterable[str]] = list) -> Iterator[None]:
             raise
         print(f"error: {format_error(error, keys())}", file=sys.stderr)
         sys.exit(1)
+
+
+def missing_extra(extra: str, purpose: str) -> str:
+    """Tell how to install what `purpose` needs, after an import of it has failed.
+
+    In a checkout that is an extra of this project. Elsewhere the missing packages are named: the
+    project is on no package index, so its extras cannot be asked for there.
+
+    Args:
+        extra: One of `project.optional-dependencies` in pyproject.toml.
+        purpose: What asks for it, such as `--format onnx`.
+    """
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    if CHECKOUT is not None:
+        return f"{purpose} needs an extra: pip install -e '.[{extra}]' (in {CHECKOUT})"
+    wanted = [
+        f"'{requirement.name}{requirement.specifier}'"
+        for requirement in map(Requirement, requires("alexlab") or [])
+        if requirement.marker is not None and requirement.marker.evaluate({"extra": extra})
+    ]
+    return f"{purpose} needs more packages: pip install {' '.join(wanted)}"

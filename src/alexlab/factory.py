@@ -1,10 +1,14 @@
 """Build the data module and the network that a composed config describes."""
 
+from typing import Any
+
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.representation import Representation
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
@@ -30,3 +34,22 @@ def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int
         _convert_="all",
     )
     return net
+
+
+def untrained_network(cfg: DictConfig, num_outputs: int) -> tuple[nn.Module, dict[str, int]]:
+    """Build the net without a data set, on the meta device: shapes only, it takes no memory.
+
+    Args:
+        cfg: The composed config.
+        num_outputs: Number of classes; a regression has 1 output whatever is given.
+
+    Returns:
+        The net, and what it takes: `in_channels` and `resolution`.
+    """
+    is_regression = cfg.task._target_.endswith("Regression")
+    classes = 1 if is_regression else num_outputs
+    task: Any = instantiate(cfg.task, num_outputs=classes, _convert_="all")
+    channels = Representation(cfg.data.representation).num_channels
+    shape = {"in_channels": channels, "resolution": cfg.data.resolution}
+    with torch.device("meta"):
+        return network(cfg, task.num_outputs, **shape), shape

@@ -80,7 +80,7 @@ def shown(browser, request, tmp_path):
 def sweep(tmp_path_factory):
     """A sweep of two runs by the real command line, one of them evaluated."""
     folder = tmp_path_factory.mktemp("sweep")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
     def call(*arguments):
         command = [sys.executable, "-m", *arguments]
@@ -88,7 +88,7 @@ def sweep(tmp_path_factory):
 
     tiny = ["data.num_images=100", "data.resolution=32", "trainer.max_epochs=1", "keep_best=null"]
     call("alexlab", "train", "-m", "optim.lr=0.01,0.1", "sweep=rates", "diagnostics=on", *tiny)
-    call("alexlab.commands.evaluate", "multirun/rates/0-lr-0.01")
+    call("alexlab", "evaluate", "multirun/rates/0-lr-0.01")
     return folder / "multirun/rates"
 
 

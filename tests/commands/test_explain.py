@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from alexlab.commands import explain
 from alexlab.models.alexnet import AlexNet
 from alexlab.models.summary import summarize
 
@@ -56,9 +55,9 @@ def test_fields_of_alexnet_are_those_of_the_literature():
     assert [row.field for row in rows if row.kind == "Linear"] == [None] * 3
 
 
-def test_alexnet_beside_its_article(capsys, monkeypatch):
+def test_alexnet_beside_its_article(alexlab, capsys, monkeypatch):
     monkeypatch.setenv("DATA_DIR", "/nowhere")
-    explain.main(["model=alexnet", "data=pokemon", "data.resolution=224", "--outputs", "1000"])
+    alexlab("explain", "model=alexnet", "data=pokemon", "data.resolution=224", "--outputs", "1000")
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: line.split() for line in lines if line.strip()}
     # 11x11x3x96 + 96 weights; 55x55x96 neurons; each takes 363 multiply-adds
@@ -79,12 +78,12 @@ def test_alexnet_beside_its_article(capsys, monkeypatch):
     ("settings", "outputs"),
     [(["data=scores", "task=regression", "model=score_cnn"], 1), (["model=small_cnn"], 5)],
 )
-def test_outputs_without_a_data_set(capsys, settings, outputs):
-    explain.main(settings)
+def test_outputs_without_a_data_set(alexlab, capsys, settings, outputs):
+    alexlab("explain", *settings)
     assert f", {outputs} outputs" in capsys.readouterr().out
 
 
-def test_a_wrong_setting_is_one_line(capsys):
+def test_a_wrong_setting_is_one_line(alexlab, capsys):
     with pytest.raises(SystemExit, match="1"):
-        explain.main(["model=alexnet", "data.resolution=40", "model.stem=imagenet"])
+        alexlab("explain", "model=alexnet", "data.resolution=40", "model.stem=imagenet")
     assert capsys.readouterr().err.startswith("error: resolution=40 is too small")

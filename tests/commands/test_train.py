@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = ["data.num_images=200", "data.resolution=32", "trainer.max_epochs=4", "save_every_s=0"]
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
 def start_in(place, *overrides):

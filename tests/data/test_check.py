@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from alexlab.data.check import examine, main
+from alexlab.data.check import examine
 from alexlab.data.datamodule import ImageFolderData
 
 
@@ -85,9 +85,9 @@ def test_the_leak_of_a_random_split_is_counted(image_folder, tmp_path):
     assert 0 < by_hand == found["leak"]["random"]["test_with_twin"]
 
 
-def test_the_command_prints_and_writes(messy, tmp_path, capsys):
+def test_the_command_prints_and_writes(alexlab, messy, tmp_path, capsys):
     settings = ["data=folder", f"data.root={messy}", f"cache_dir={tmp_path / 'cache'}"]
-    main([*settings, "--out", str(tmp_path / "out")])
+    alexlab("data", "check", *settings, "--out", tmp_path / "out")
     printed = capsys.readouterr().out
     written = (tmp_path / "out" / "folder.md").read_text()
     assert written in printed
@@ -96,9 +96,9 @@ def test_the_command_prints_and_writes(messy, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "folder.json").read_text())["files"] == 23
 
 
-def test_an_error_is_one_line(tmp_path, capsys):
+def test_an_error_is_one_line(alexlab, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["data=folder", f"data.root={tmp_path / 'nowhere'}"])
+        alexlab("data", "check", "data=folder", f"data.root={tmp_path / 'nowhere'}")
     assert stop.value.code == 1
     assert capsys.readouterr().err.startswith(f"error: data=folder: no folder {tmp_path}")
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from alexlab.commands.data import NAMES
 from alexlab.data import download
-from alexlab.data.download import SOURCES, Source, fetch, main
+from alexlab.data.download import SOURCES, Source, fetch
 
 FLOWERS = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
 POKEMON = ["bulbasaur", "charmander", "mewtwo", "pikachu", "squirtle"]
@@ -103,9 +104,9 @@ def test_no_network(data_dir, monkeypatch):
         fetch("flower", None, data_dir)
 
 
-def test_pokemon_is_explained(data_dir, capsys):
+def test_pokemon_is_explained(alexlab, data_dir, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["pokemon", "--data-dir", str(data_dir)])
+        alexlab("data", "fetch", "pokemon", "--data-dir", data_dir)
     assert stop.value.code == 1
     assert "alexlab data fetch pokemon FILE_OR_FOLDER" in capsys.readouterr().err
 
@@ -141,11 +142,11 @@ def test_what_is_there_is_not_touched(tmp_path, data_dir):
     assert (data_dir / "pokemon" / "mine.txt").read_text() == "mine"
 
 
-def test_an_escaping_archive_is_refused_in_one_line(tmp_path, data_dir, capsys):
+def test_an_escaping_archive_is_refused_in_one_line(alexlab, tmp_path, data_dir, capsys):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as zipped:
         zipped.writestr("../../escaped.txt", "x")
     with pytest.raises(SystemExit) as stop:
-        main(["pokemon", str(tmp_path / "x.zip"), "--data-dir", str(data_dir)])
+        alexlab("data", "fetch", "pokemon", tmp_path / "x.zip", "--data-dir", data_dir)
     assert stop.value.code == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -166,3 +167,7 @@ def test_the_known_sums():
     assert SOURCES["flower"].size == 228_813_984
     assert sum(SOURCES["flower"].counts.values()) == 3_670
     assert download.SOURCES["cifar10"].checksum == "md5:c58f30108f718f92721af3b95e74349a"
+
+
+def test_the_command_offers_the_data_sets_that_there_are():
+    assert set(NAMES) == set(SOURCES)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from alexlab.commands import evaluate, export, look, predict, report, rerun, sweeps, train
 from alexlab.runs import config as run_config
 from alexlab.runs.config import CONF, compose_config, config_folders, shipped_calls, to_plain
+from alexlab.runs.locate import resolve_run_dir
 from hydra_plugins.hydra_study_sweeper._space import Space, is_inert
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from tests.tiny import in_child
@@ -131,26 +132,19 @@ OTHERS = {
 ATTACKS = CALLS | OTHERS
 
 
-def with_arguments(main):
-    def run(arguments):
-        sys.argv = ["command", *arguments]
-        main()
-
-    return run
+def run_command(command, *arguments):
+    sys.argv = ["command", *map(str, arguments)]
+    command.main()
 
 
 COMMANDS = {
-    "predict": lambda run, images: predict.main([str(run), str(images)]),
-    "evaluate": lambda run, images: evaluate.main([str(run)]),
-    "export": lambda run, images: export.main([str(run), "--format", "torch_export"]),
-    "look": lambda run, images: look.main([str(run)]),
-    "rerun": lambda run, images: with_arguments(rerun.main)(
-        [str(run), "--into", str(run.parent / "again")]
-    ),
-    "resume": lambda run, images: with_arguments(train.main)(
-        [f"resume={run}", "trainer.max_epochs=3"]
-    ),
-    "report": lambda run, images: with_arguments(report.main)([str(run.parent)]),
+    "predict": lambda run, images: run_command(predict, run, images),
+    "evaluate": lambda run, images: run_command(evaluate, run),
+    "export": lambda run, images: run_command(export, run, "--format", "torch_export"),
+    "look": lambda run, images: run_command(look, run),
+    "rerun": lambda run, images: run_command(rerun, run, "--into", run.parent / "again"),
+    "resume": lambda run, images: run_command(train, f"resume={run}", "trainer.max_epochs=3"),
+    "report": lambda run, images: run_command(report, run.parent),
 }
 
 
@@ -281,7 +275,7 @@ def test_an_interpolation_in_sweep_yaml_stays_text(sweep, tmp_path, capfd, name)
     with pytest.MonkeyPatch.context() as patch, suppress(ValueError):
         patch.setenv("SECRET", "it leaked")
         in_child(lambda: COMMANDS["report"](sweep / "0-run", None))
-        in_child(lambda: predict.main([f"best:{sweep}", "nothing"]))
+        in_child(lambda: run_command(predict, f"best:{sweep}", "nothing"))
         sweeps.rerun(sweep, [], storage=None, dry_run=True)
     assert "it leaked" not in "".join(capfd.readouterr())
     assert not any(b"it leaked" in file.read_bytes() for file in sweep.glob("report.*"))
@@ -299,7 +293,7 @@ def test_a_hostile_sweep_yaml_is_refused(sweep, capfd, attack):
     message = refused(lambda: COMMANDS["report"](sweep / "0-run", None), capfd, path)
     assert path.name in message
     for use in (
-        lambda: predict.locate.resolve_run_dir(f"best:{sweep}"),
+        lambda: resolve_run_dir(f"best:{sweep}"),
         lambda: sweeps.rerun(sweep, [], storage=None, dry_run=True),
     ):
         with pytest.raises(ValueError, match=ATTACKS[attack][1]):

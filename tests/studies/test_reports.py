@@ -11,9 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from alexlab.commands import report
 from alexlab.studies import publish
 from alexlab.studies.results import load
+from alexlab.studies.write_report import after_sweep, write_report, write_reports
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -49,7 +49,7 @@ def files(folder):
 
 def test_a_study_at_quick_scale(make_sweep):
     folder = make_sweep(AXES, results, ABOUT, scale="quick", name="act-quick")
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert text.startswith("# Which activation is best? (at quick scale)\n")
     assert "6 runs. Data: shapes (100 train, 20 val, 40 test images)." in text
@@ -72,7 +72,7 @@ def test_a_study_at_quick_scale(make_sweep):
 @pytest.mark.slow
 def test_the_same_bytes_each_time(make_sweep):
     folder = make_sweep(AXES, results, ABOUT)
-    report.write(folder)
+    write_report(folder)
     before = files(folder)
     command = [
         sys.executable,
@@ -88,7 +88,7 @@ def test_the_same_bytes_each_time(make_sweep):
 def test_html_needs_no_other_file_and_takes_no_html(make_sweep):
     about = {**ABOUT, "question": "<script>alert(1)</script>?"}
     folder = make_sweep(AXES, results, about)
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.html").read_text()
     assert "<script" not in text
     assert not [link for link in re.findall(r'(?:src|href)="([^"]+)"', text) if link[:5] != "data:"]
@@ -102,7 +102,7 @@ def test_half_finished(make_sweep):
         return results(values)
 
     folder = make_sweep(AXES, half, ABOUT)
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert "3 of 6 runs." in text
     assert "tanh has 0 of 3 runs" in text
@@ -112,7 +112,7 @@ def test_half_finished(make_sweep):
 
 def test_nothing_has_finished_yet(make_sweep):
     folder = make_sweep(AXES, lambda values: None, ABOUT)
-    report.write(folder)
+    write_report(folder)
     assert "0 of 6 runs" in (folder / "report.md").read_text()
 
 
@@ -123,7 +123,7 @@ def test_a_free_sweep_of_regression(make_sweep):
 
     config = {"objective": "val/mae", "direction": "minimize"}
     folder = make_sweep({"optim.lr": ["0.1", "0.01"]}, mae, config=config)
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert text.startswith("# Sweep sweep\n")
     assert "| lr 0.1 | 1 | 1.25 | 1.50 | 1.00 |" in text
@@ -132,7 +132,7 @@ def test_a_free_sweep_of_regression(make_sweep):
 
 def test_intervals_say_what_they_cover(make_sweep):
     folder = make_sweep(AXES, results, {**ABOUT, "level": 0.1})
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert "effect (90% interval)" in text
     assert "at level 0.1." in text
@@ -146,7 +146,7 @@ def test_a_search_lists_its_best_trials(make_sweep):
 
     axes = {"optim.lr": ["0.3", "0.1", "0.2", "0.7"]}
     folder = make_sweep(axes, one, {"question": "Which rate?"}, search=True)
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert re.findall(r"^\| (\d) \|", text, flags=re.MULTILINE) == ["1", "2", "0"]
     assert "1 pruned, of 4" in text
@@ -167,11 +167,11 @@ def test_runs_that_do_not_compare_are_refused(make_sweep, change, said):
 
     folder = make_sweep(AXES, one, ABOUT)
     with pytest.raises(ValueError, match=said):
-        report.write(folder)
+        write_report(folder)
 
 
 def test_after_a_sweep_nothing_is_raised(tmp_path, capsys):
-    report.after_sweep(tmp_path)
+    after_sweep(tmp_path)
     assert "no report" in capsys.readouterr().out
 
 
@@ -179,7 +179,7 @@ def test_index_of_all_sweeps(make_sweep):
     folder = make_sweep(AXES, results, ABOUT, name="act")
     make_sweep({"optim.lr": ["0.1"]}, lambda values: {}, name="free")
     make_sweep(AXES, results, {"claims": [{"says": "no kind"}]}, name="wrong")
-    assert report.act([folder.parent], None) == 1  # one that is wrong takes no other with it
+    assert write_reports([folder.parent]) == 1  # one that is wrong takes no other with it
     text = (folder.parent / "index.md").read_text()
     assert "[Which activation is best?](act/report.md)" in text
     assert "**confirmed**: ReLU tests higher than tanh." in text
@@ -188,7 +188,7 @@ def test_index_of_all_sweeps(make_sweep):
 
 def test_publish(make_sweep, tmp_path):
     folder = make_sweep(AXES, results, ABOUT, scale="quick", name="act-quick")
-    report.write(folder)
+    write_report(folder)
     conf, target, readme = tmp_path / "conf", tmp_path / "docs" / "studies", tmp_path / "README.md"
     conf.mkdir()
     for name, question in (("act", "Which?"), ("later", "And then?")):
@@ -229,7 +229,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path):
 def test_cells_of_the_study_that_did_not_run_are_named(make_sweep):
     about = {"question": "?", "axes": {"act": "relu,tanh,gelu", "seed": "0,1,2"}}
     folder = make_sweep({"act": ["relu", "tanh"], "seed": range(2)}, lambda v: {}, about)
-    report.write(folder)
+    write_report(folder)
     text = (folder / "report.md").read_text()
     assert text.count("| not run |") == 1
     assert "| gelu | not run |" in text

@@ -1,97 +1,38 @@
-"""What a trained net looks at: `alexlab look RUN_DIR`.
+"""Draw what a trained network looks at: `alexlab look RUN_DIR`.
 
 Writes to RUN_DIR/look: filters.png (the first convolution's kernels), feature_maps.png (for each
-image and some layers, the maps that answer most strongly) and gradcam.png (what in an image speaks
-for the class that the net sees in it; Selvaraju et al. 2017, by the library grad-cam, which the
-extra `gradcam` installs).
+image and some layers, the maps with the strongest response) and gradcam.png (the regions of an
+image that speak for the predicted class; it needs the extra `gradcam`).
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-
-import torch
-from matplotlib.figure import Figure
-from torch import Tensor
-from torchvision.utils import save_image
-
-from alexlab.errors import user_errors
-from alexlab.evaluation import feature_maps, loading
-from alexlab.runs import locate
+from alexlab.commands.arguments import add_run_dir, command_parser
+from alexlab.errors import missing_extra, user_errors
+from alexlab.runs.locate import resolve_run_dir
 
 
-def look(run: loading.LoadedRun, places: list[int]) -> list[Path]:
-    """Draw for the images at `places` in the run's test set, or one of each class; the pictures.
-
-    Raises:
-        ValueError: There is no such place.
-    """
-    loader = run.data().test_dataloader()
-    places = places or _one_of_each(loader.fetch(loader.rows)[1])
-    if not all(0 <= place < len(loader.rows) for place in places):
-        raise ValueError(f"--test: the test set has the images 0 to {len(loader.rows) - 1}")
-    stored, targets = loader.fetch(loader.rows[places])
-    images = run.view(stored.to(run.device), training=False)
-    pixels = run.view.pixels(stored, training=False)
-    folder = run.folder / "look"
-    folder.mkdir(exist_ok=True)
-    names = ["filters", "feature_maps"]
-    save_image(feature_maps.filters(run.net), folder / "filters.png")
-    save_image(feature_maps.feature_maps(run.net, images, pixels), folder / "feature_maps.png")
-    if find_spec("pytorch_grad_cam") is not None:
-        names.append("gradcam")
-        titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
-        grad_cam(run, images, pixels, titles).savefig(folder / "gradcam.png", dpi=120)
-    return [folder / f"{name}.png" for name in names]
-
-
-def grad_cam(run: loading.LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
-    """Each image, and below it what speaks for the prediction, seen at the last convolution."""
-    cam = import_module("pytorch_grad_cam")
-    overlay = import_module("pytorch_grad_cam.utils.image").show_cam_on_image
-    with torch.no_grad():
-        predictions = run.task.predict(run.net(images).float())
-    with cam.GradCAM(run.net, [feature_maps.convolutions(run.net)[-1]]) as explained:
-        heat = explained(images.clone().requires_grad_(), targets=None)  # of the largest output
-    figure = Figure((1.6 * len(images), 3.9), layout="constrained")
-    axes = figure.subplots(2, len(images), squeeze=False)
-    for i, prediction in enumerate(predictions.cpu()):
-        shown = pixels[i].permute(1, 2, 0).float().cpu().numpy()
-        says = f"says {_name(run, prediction.argmax() if run.classes else prediction)}"
-        certainty = f"\n{float(prediction.max()):.0%}" if run.classes else ""
-        axes[0, i].imshow(shown)
-        axes[0, i].set_title(titles[i], fontsize=9)
-        axes[1, i].imshow(overlay(shown, heat[i], use_rgb=True))
-        axes[1, i].set_title(says + certainty, fontsize=9)
-        axes[0, i].axis("off"), axes[1, i].axis("off")
-    return figure
-
-
-def _one_of_each(targets: Tensor) -> list[int]:
-    """Places of the first image of each class; of scores, the first five."""
-    if targets.is_floating_point():
-        return list(range(min(5, len(targets))))
-    known: list[int] = targets.tolist()
-    return [known.index(kind) for kind in sorted(set(known))[:8]]
-
-
-def _name(run: loading.LoadedRun, target: Tensor) -> str:
-    return run.classes[int(target)] if run.classes else f"{float(target):.1f}"
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = locate.parser("look", __doc__)
+def main() -> None:
+    """Run `alexlab look`."""
+    parser = command_parser("look", __doc__)
+    add_run_dir(parser)
     parser.add_argument(
-        "--test", type=int, nargs="+", default=[], metavar="N",
+        "--test",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
         help="places in the test set, from 0 (default: the first image of each class)",
-    )  # fmt: skip
-    args = parser.parse_args(arguments)
+    )
+    options = parser.parse_args()
     with user_errors():
-        drawn = look(loading.load_run(args.run), args.test)
-    print(*drawn, sep="\n")
-    if len(drawn) == 2:
-        print("gradcam.png needs: pip install '.[gradcam]'")
+        run = resolve_run_dir(options.run)
+
+        from alexlab.evaluation.loading import load_run  # torch takes seconds
+        from alexlab.evaluation.look import look
+
+        pictures = look(load_run(run), options.test)
+    print(*pictures, sep="\n")
+    if not any(picture.name == "gradcam.png" for picture in pictures):
+        print(missing_extra("gradcam", "gradcam.png"))
 
 
 if __name__ == "__main__":

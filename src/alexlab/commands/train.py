@@ -16,9 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexlab.errors import TRACES, user_errors
 from alexlab.runs import config as run_config
-from alexlab.runs.folder import RunFolder, Stopped
-
-RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
+from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 

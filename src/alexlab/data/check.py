@@ -1,29 +1,21 @@
-"""The data gate: `alexlab data check data=pokemon` says what a data set is made of.
+"""Examine a data set: counts, broken files, duplicates, leaks between splits.
 
-It prints a report in Markdown and writes it, and its numbers as JSON, to multirun/check/.
-Twins are found by src/data/twins.py; a `manifest.csv` beside the images with the columns path and
-neardup_group is the truth that they are held against.
+Duplicates are found by alexlab.data.duplicates; a `manifest.csv` beside the images with the columns
+path and neardup_group is the truth that they are compared with.
 """
 
-import argparse
 import csv
-import json
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from alexlab.data.cache import ImageCache, Index
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.files import ImageFiles
 from alexlab.data.split import SPLITS, load_or_create_split
-from alexlab.errors import user_errors
-from alexlab.runs import config as run_config
-from alexlab.runs.folder import write_atomically
 
 SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
 
@@ -130,24 +122,6 @@ def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
 def _pairs(keys: Iterable[Hashable]) -> int:
     return sum(n * (n - 1) // 2 for n in Counter(keys).values())
 
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="alexlab data check")
-    parser.add_argument("settings", nargs="*", help="as for src.train: data=flower data.fit=squash")
-    parser.add_argument("--out", type=Path, default=Path("multirun/check"), help="folder")
-    args = parser.parse_args(arguments)
-    with user_errors():
-        found = examine(instantiate(run_config.compose_config(args.settings).data, _convert_="all"))
-        text, report = check_report(found), args.out / f"{found['name']}.md"
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(report.with_suffix(".json"), json.dumps(found, indent=1))
-        write_atomically(report, text)
-        print(text, report, sep="\n")
-
-
-if __name__ == "__main__":
-    main()
 
 SHOWN = 10  # examples of each finding; the JSON has all
 

@@ -4,9 +4,7 @@ flower and cifar10 are downloaded from their own addresses and checked. The poke
 public address that will last; `alexlab data fetch pokemon FILE_OR_FOLDER` takes them in.
 """
 
-import argparse
 import hashlib
-import os
 import shutil
 import stat
 import tarfile
@@ -25,7 +23,6 @@ from typing import IO
 from torchvision.datasets import CIFAR10
 
 from alexlab.data.files import find_class_images
-from alexlab.errors import user_errors
 
 MAX_ENTRIES = 80_000
 MAX_BYTES = 4 * 2**30
@@ -236,23 +233,3 @@ def _check_counts(root: Path, expected: dict[str, int]) -> None:
     for name, count in found.items():
         if expected.get(name) and count != expected[name]:
             print(f"note: {count} images of {name}, not {expected[name]}")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="alexlab data fetch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", choices=SOURCES)
-    parser.add_argument("given", nargs="?", type=Path, help="an archive or folder that you have")
-    default = Path(os.environ.get("DATA_DIR", "data"))
-    parser.add_argument("--data-dir", type=Path, default=default, help="default: %(default)s")
-    args = parser.parse_args(arguments)
-    with user_errors():
-        print(fetch(args.name, args.given, args.data_dir))
-
-
-if __name__ == "__main__":
-    main()

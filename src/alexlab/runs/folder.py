@@ -77,6 +77,7 @@ def writes_to(stream: TextIO, log: TextIO) -> bool:
         return False
 
 
+RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
 LOG = "train.log"
 CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.csv"
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")

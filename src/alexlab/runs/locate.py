@@ -1,6 +1,5 @@
 """From what a user names to a finished run's folder, without a second's wait for torch."""
 
-import argparse
 import csv
 import sys
 from pathlib import Path
@@ -9,17 +8,6 @@ from alexlab.runs.folder import BEST, CONFIG, is_locked, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
 BEST_OF = "best:"
-
-
-def parser(command: str, about: str | None) -> argparse.ArgumentParser:
-    """Return the parser of `alexlab <command> RUN_DIR`; `run` is for `resolve_run_dir`."""
-    made = argparse.ArgumentParser(
-        prog=f"alexlab {command}",
-        description=about,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument("run", metavar="RUN_DIR", help=f"a run's folder, or {BEST_OF}SWEEP_DIR")
-    return made
 
 
 def resolve_run_dir(run: str | Path) -> Path:

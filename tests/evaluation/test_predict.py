@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from alexlab.commands.predict import main, predict
 from alexlab.evaluation import loading
+from alexlab.evaluation.predict import predict
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def images(tmp_path, image_folder):
 
 
 @pytest.fixture
-def run(class_run, capfd):
+def run(alexlab, class_run, capfd):
     """run(images, ...) -> exit code, standard output, standard error."""
 
     def call(*arguments, of=class_run):
         with pytest.raises(SystemExit) as end:
-            main([str(of), *map(str, arguments)])
+            alexlab("predict", of, *arguments)
         return end.value.code, *capfd.readouterr()
 
     return call

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from alexlab import factory
-from alexlab.commands import lr_find
-from alexlab.commands.lr_find import Curve
-from alexlab.training import build
+from alexlab.training import build, lr_find
+from alexlab.training.lr_find import Curve
 
 
 @pytest.fixture
@@ -65,20 +64,24 @@ def test_no_suggestion_where_the_loss_only_blows_up():
     assert Curve(np.geomspace(1e-6, 1, 150), losses).suggestion is None
 
 
-def test_without_a_suggestion_there_is_the_picture_and_an_error(settings, tmp_path, capsys):
+def test_without_a_suggestion_there_is_the_picture_and_an_error(
+    alexlab, settings, tmp_path, capsys
+):
     out = tmp_path / "curve.png"
     whole = [*settings, "data.batch_size=12"]  # all of train in a batch: no noise
     tiny = ["--steps", "20", "--low", "1e-9", "--high", "1e-8"]
     with pytest.raises(SystemExit, match="1"):
-        lr_find.main([*whole, *tiny, "--out", str(out)])
+        alexlab("lr-find", *whole, *tiny, "--out", out)
     assert out.exists()
     assert "in 20 steps the loss fell at no rate" in capsys.readouterr().err
 
 
-def test_a_picture_and_an_override_are_all_that_is_left(settings, tmp_path, capsys, monkeypatch):
+def test_a_picture_and_an_override_are_all_that_is_left(
+    alexlab, settings, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "new/curve.png"
-    lr_find.main([*settings, "--steps", "60", "--low", "1e-4", "--out", str(out)])
+    alexlab("lr-find", *settings, "--steps", "60", "--low", "1e-4", "--out", out)
     name, override = capsys.readouterr().out.splitlines()[-2:]
     assert name == str(out)
     assert out.read_bytes()[:4] == b"\x89PNG"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexlab.commands import preview
+from alexlab.data import preview
 
 SIDE = 128 + preview.GAP
 
@@ -15,11 +15,12 @@ def cells(path):
 
 
 @pytest.fixture
-def run(image_folder, tmp_path, capsys):
+def run(alexlab, image_folder, tmp_path, capsys):
     def main(*settings):
         data = ["data=folder", f"data.root={image_folder}", f"cache_dir={tmp_path}/cache"]
         data += ["data.batch_size=3", "data.resolution=16"]
-        preview.main([*data, *settings, "--out", str(tmp_path / "new" / "picture.png")])
+        out = tmp_path / "new" / "picture.png"
+        alexlab("data", "preview", *data, *settings, "--out", out)
         printed = capsys.readouterr().out.splitlines()
         return cells(printed[-1]), printed[-3].removeprefix("rows: ").split(", ")
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from alexlab.commands import export
-from alexlab.evaluation import loading
+from alexlab.commands import export as command
+from alexlab.evaluation import export, loading
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,9 @@ def test_torch_export_agrees_for_batches_of_any_size(run, tmp_path):
     assert json.loads(json.loads(facts[export.METADATA])["classes"]) == net.classes
 
 
-def test_a_difference_is_an_error_and_nothing_is_written(run, tmp_path, monkeypatch, capsys):
+def test_a_difference_is_an_error_and_nothing_is_written(
+    alexlab, run, tmp_path, monkeypatch, capsys
+):
     suffix, write = export.FORMATS["torch_export"]
 
     def wrong(*arguments):
@@ -69,6 +71,10 @@ def test_a_difference_is_an_error_and_nothing_is_written(run, tmp_path, monkeypa
 
     monkeypatch.setitem(export.FORMATS, "torch_export", (suffix, wrong))
     with pytest.raises(SystemExit):
-        export.main([str(run), "--format", "torch_export", "--output", f"{tmp_path}/net.pt2"])
+        alexlab("export", run, "--format", "torch_export", "--output", tmp_path / "net.pt2")
     assert "differ from the run's by" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_offers_the_formats_that_there_are():
+    assert set(command.FORMATS) == set(export.FORMATS)

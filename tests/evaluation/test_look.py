@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alexlab.commands import look
 from alexlab.data.preprocess import Preprocess
-from alexlab.evaluation import feature_maps, loading
+from alexlab.evaluation import feature_maps, loading, look
 from alexlab.training.tasks import Classification
 
 
@@ -61,7 +60,9 @@ def test_the_map_that_answers_comes_first_and_shows_where(red_corner):
     assert not net.conv._forward_hooks
 
 
-@pytest.mark.skipif(find_spec("pytorch_grad_cam") is None, reason="needs pip install '.[gradcam]'")
+@pytest.mark.skipif(
+    find_spec("pytorch_grad_cam") is None, reason="the extra [gradcam] is not installed"
+)
 def test_grad_cam_is_hot_where_the_red_is(red_corner):
     net = SeesRed().eval().requires_grad_(False)
     task, view = Classification(2), Preprocess(32)
@@ -75,8 +76,8 @@ def test_grad_cam_is_hot_where_the_red_is(red_corner):
     assert figure.axes[1].get_title().startswith("says red")
 
 
-def test_pictures_of_a_run_for_an_image_of_each_class(class_run, capsys):
-    look.main([str(class_run)])
+def test_pictures_of_a_run_for_an_image_of_each_class(alexlab, class_run, capsys):
+    alexlab("look", class_run)
     printed = capsys.readouterr().out.splitlines()
     names = ["filters.png", "feature_maps.png"]
     names += ["gradcam.png"] * bool(find_spec("pytorch_grad_cam"))
@@ -86,7 +87,7 @@ def test_pictures_of_a_run_for_an_image_of_each_class(class_run, capsys):
     assert height == 3 + 5 * 5 * (feature_maps.CELL + 3)  # five classes, five layers
 
 
-def test_an_image_that_is_not_there_is_said(class_run, capsys):
+def test_an_image_that_is_not_there_is_said(alexlab, class_run, capsys):
     with pytest.raises(SystemExit, match="1"):
-        look.main([str(class_run), "--test", "0", "99"])
+        alexlab("look", class_run, "--test", "0", "99")
     assert "error: --test: the test set has the images 0 to 19" in capsys.readouterr().err

@@ -6,14 +6,13 @@ import shutil
 
 import pytest
 
-from alexlab.commands import evaluate
+from alexlab.evaluation.evaluate import evaluate
 from alexlab.runs.folder import read_metrics
 
 
 @pytest.fixture(scope="module")
 def evaluated(class_run):
-    evaluate.main([str(class_run), "--crops", "1", "10"])
-    return class_run / "evaluation"
+    return evaluate(class_run, crops=[1, 10])
 
 
 def test_it_finds_what_the_run_reported(evaluated, class_run):
@@ -42,8 +41,8 @@ def test_its_page_needs_no_other_file(evaluated):
     assert set(re.findall(r"\(plots/(\w+)\.png\)", text)) == plots
 
 
-def test_regression(score_run, capsys):
-    evaluate.main([str(score_run), "--split", "val"])
+def test_regression(alexlab, score_run, capsys):
+    alexlab("evaluate", score_run, "--split", "val")
     found = json.loads((score_run / "evaluation/evaluation.json").read_text())
     metrics = read_metrics(score_run)["metrics"]
     for name in ("mae", "rmse", "spearman"):
@@ -52,12 +51,14 @@ def test_regression(score_run, capsys):
     assert "Spearman" in capsys.readouterr().out
 
 
-def test_other_images_are_taken_and_said_and_other_classes_refused(class_run, tmp_path, capsys):
+def test_other_images_are_taken_and_said_and_other_classes_refused(
+    alexlab, class_run, tmp_path, capsys
+):
     run = shutil.copytree(class_run, tmp_path / "run")
-    evaluate.main([str(run), "--data", "draw_seed=5", "num_images=60", "--split", "all"])
+    alexlab("evaluate", run, "--data", "draw_seed=5", "num_images=60", "--split", "all")
     found = json.loads((run / "evaluation/evaluation.json").read_text())
     assert found["images"] == 60
     assert any("not the images" in note for note in found["notes"])
     with pytest.raises(SystemExit):
-        evaluate.main([str(run), "--data", "targets=score"])
+        alexlab("evaluate", run, "--data", "targets=score")
     assert "shapes has scores, the run was trained on classes" in capsys.readouterr().err

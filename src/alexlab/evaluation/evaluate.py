@@ -1,0 +1,71 @@
+"""Evaluate a finished run: scores with intervals, several crops, plots of its mistakes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.evaluation import plots, scores
+from alexlab.evaluation.inference import Crops
+from alexlab.evaluation.loading import LoadedRun, load_run
+from alexlab.evaluation.report import write
+from alexlab.evaluation.scores import GroupBootstrap
+from alexlab.runs import provenance
+
+
+def evaluate(
+    run: Path, *, settings: Sequence[str] = (), crops: Sequence[int] = (1,), split: str = "test"
+) -> Path:
+    """Evaluate `run`, print its scores, write the report and return the report's folder.
+
+    Args:
+        run: A finished run's folder.
+        settings: Changes to the data's settings, such as `root=FOLDER`; the classes stay the same.
+        crops: Numbers of views per image, 1, 10 or 144; 1 is always among them.
+        split: `test`, `val`, or `all` images.
+
+    Raises:
+        ValueError: The data has other classes, or a setting cannot work.
+        FileNotFoundError: The data is not there.
+    """
+    net = load_run(run)
+    views = [net.crops(number) for number in sorted({1, *crops})]
+    data = net.data(settings)
+    rows = np.sort(np.concatenate(list(data.rows.values()))) if split == "all" else data.rows[split]
+    paths, targets = data.store.paths(rows), data.targets[rows]
+    resampled = GroupBootstrap(data.store.index().twins[rows])
+    compared = scores.compare(net.predict, views, paths, targets, resampled)
+    predictions = compared[0].pop("predictions")
+    score = scores.classification if net.classes else scores.regression
+    results: dict[str, Any] = {
+        "run": str(net.folder),
+        "model": net.cfg.model["_target_"].rsplit(".", 1)[-1],
+        "data": data.name,
+        "root": str(data.files.root),
+        "split": split,
+        "images": len(rows),
+        "epoch": net.checkpoint["epoch"],
+        "device": provenance.hardware(net.device),
+        "notes": [*_notes(net, data, split, views), *map(str, views[1:])],
+        **score(predictions, targets, net.classes, resampled),
+        "crops": compared,
+    }
+    predicted = plots.Predictions(paths, targets, predictions, net.classes, net.cfg.data.fit)
+    return write(results, predicted, net.folder / "evaluation")
+
+
+def _notes(net: LoadedRun, data: ImageFolderData, split: str, views: Sequence[Crops]) -> list[str]:
+    """List what a reader has to know about the data and the crops."""
+    notes = list(data.notes)
+    if data.fingerprint != net.checkpoint["fingerprint"]:
+        notes.append(
+            "these are not the images that the run was trained and tested on: by what they hold,"
+            " or by their names"
+        )
+    elif split == "all":
+        notes.append("with the images that the run was trained on")
+    if len(views) > 1 and not net.cfg.augment.get("crop"):
+        notes.append("the net was trained without augment.crop: crops show it what it has not met")
+    return notes

@@ -1,0 +1,124 @@
+"""Write a finished run's network for other programs, as ONNX or torch.export.
+
+What is written takes `images`, float32 [N, 3, S, S], RGB in [0, 1], any N, S the run's
+data.resolution. It standardises them itself and returns `probabilities` [N, classes], or `scores`
+[N, 1]. Its metadata has the classes, the task, S, and how training made images square. The file is
+read back, by ONNX Runtime or torch, and must give what the run's own network gives for real test
+images.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from alexlab.errors import missing_extra
+from alexlab.evaluation.loading import LoadedRun, load_run
+
+TOLERANCE = 1e-4  # largest difference of a probability or a score
+IMAGES = 64  # on which the two are compared
+METADATA = "alexlab.json"  # in a .pt2
+Net = Callable[[Tensor], Tensor]
+
+
+def export(
+    run: Path, format: str, *, output: Path | None = None, settings: Sequence[str] = ()
+) -> tuple[Path, float]:
+    """Write the network of `run` to a file, after a comparison with the run's own outputs.
+
+    Returns:
+        The file, and the largest difference on `IMAGES` test images.
+
+    Raises:
+        ValueError: The outputs differ by more than `TOLERANCE`; nothing is written.
+        RuntimeError: ONNX is asked for and not installed.
+    """
+    suffix, write_and_read = FORMATS[format]
+    net = load_run(run, torch.device("cpu"))
+    data = net.data(settings)
+    pixels = torch.from_numpy(data.store.read(data.rows["test"][:IMAGES], data.load_size))
+    images, expected = net.view.pixels(pixels, training=False), net.predict(pixels)
+    path = output or net.folder / f"model{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp{suffix}")
+    try:
+        exported = write_and_read(graph(net), metadata(net), temporary)
+        outputs = torch.cat([exported(images[:1]), exported(images[1:])])  # batches of any size
+        difference = (outputs - expected).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"the exported net's outputs differ from the run's by {difference:.2g}, more than"
+                f" {TOLERANCE:g}: {path} is not written"
+            )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path, difference
+
+
+def graph(net: LoadedRun) -> ExportedProgram:
+    """Trace pixels to probabilities or scores as one graph, for batches of any size."""
+
+    class PixelsToOutputs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.represent, self.net = net.view.represent, net.net
+
+        def forward(self, images: Tensor) -> Tensor:
+            return net.task.predict(self.net(self.represent(images)))
+
+    whole = PixelsToOutputs().eval().to(memory_format=torch.contiguous_format)
+    example = torch.rand(2, 3, net.resolution, net.resolution)
+    shapes = {"images": {0: torch.export.Dim("N")}}
+    with torch.no_grad():
+        return torch.export.export(whole, (example,), dynamic_shapes=shapes)
+
+
+def metadata(net: LoadedRun) -> dict[str, str]:
+    """Describe task, classes, input and output for the users of the file."""
+    crops, side = net.crops(), net.resolution
+    task, output = ("classification", "probabilities") if net.classes else ("regression", "scores")
+    return {
+        "task": task,
+        "classes": json.dumps(net.classes, ensure_ascii=False),
+        "input": f"images: float32 [N, 3, {side}, {side}], RGB in [0, 1]",
+        "output": f"{output}: float32 [N, {len(net.classes) or 1}]",
+        "preparation": f"{crops.fit} to {crops.load_size} pixels, bilinear with antialiasing, then"
+        f" the central {side}",
+        "run": str(net.folder),
+    }
+
+
+def _onnx(graph: ExportedProgram, facts: dict[str, str], path: Path) -> Net:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(missing_extra("onnx", "--format onnx")) from error
+
+    name = facts["output"].partition(":")[0]
+    exported: Any = torch.onnx.export(
+        graph, input_names=["images"], output_names=[name], dynamo=True, verbose=False
+    )
+    exported.model.metadata_props.update(facts)
+    exported.save(path)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def _torch(graph: ExportedProgram, facts: dict[str, str], path: Path) -> Net:
+    from torch.export import load, save
+
+    save(graph, path, extra_files={METADATA: json.dumps(facts, ensure_ascii=False)})
+    module: Net = load(path).module()
+    return module
+
+
+FORMATS: dict[str, tuple[str, Callable[[ExportedProgram, dict[str, str], Path], Net]]] = {
+    "onnx": (".onnx", _onnx),
+    "torch_export": (".pt2", _torch),
+}

@@ -1,0 +1,81 @@
+"""Draw what a trained network looks at: its filters, its feature maps, and Grad-CAM.
+
+Writes filters.png (the first convolution's kernels), feature_maps.png (for each image and some
+layers, the maps with the strongest response) and gradcam.png (the regions of an image that speak
+for the predicted class; Selvaraju et al. 2017, by the library grad-cam of the extra `gradcam`).
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import save_image
+
+from alexlab.evaluation import feature_maps
+from alexlab.evaluation.loading import LoadedRun
+
+
+def look(run: LoadedRun, places: list[int]) -> list[Path]:
+    """Draw pictures into the run's folder `look`, and return their paths.
+
+    Args:
+        run: A finished run.
+        places: Indices in its test set; without any, the first image of each class.
+
+    Raises:
+        ValueError: There is no such place.
+    """
+    loader = run.data().test_dataloader()
+    places = places or _one_of_each(loader.fetch(loader.rows)[1])
+    if not all(0 <= place < len(loader.rows) for place in places):
+        raise ValueError(f"--test: the test set has the images 0 to {len(loader.rows) - 1}")
+    stored, targets = loader.fetch(loader.rows[places])
+    images = run.view(stored.to(run.device), training=False)
+    pixels = run.view.pixels(stored, training=False)
+    folder = run.folder / "look"
+    folder.mkdir(exist_ok=True)
+    names = ["filters", "feature_maps"]
+    save_image(feature_maps.filters(run.net), folder / "filters.png")
+    save_image(feature_maps.feature_maps(run.net, images, pixels), folder / "feature_maps.png")
+    if find_spec("pytorch_grad_cam") is not None:
+        names.append("gradcam")
+        titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
+        grad_cam(run, images, pixels, titles).savefig(folder / "gradcam.png", dpi=120)
+    return [folder / f"{name}.png" for name in names]
+
+
+def grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
+    """Draw each image, and below it the evidence for its prediction at the last convolution."""
+    cam = import_module("pytorch_grad_cam")
+    overlay = import_module("pytorch_grad_cam.utils.image").show_cam_on_image
+    with torch.no_grad():
+        predictions = run.task.predict(run.net(images).float())
+    with cam.GradCAM(run.net, [feature_maps.convolutions(run.net)[-1]]) as explained:
+        heat = explained(images.clone().requires_grad_(), targets=None)  # of the largest output
+    figure = Figure((1.6 * len(images), 3.9), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False)
+    for i, prediction in enumerate(predictions.cpu()):
+        shown = pixels[i].permute(1, 2, 0).float().cpu().numpy()
+        says = f"says {_name(run, prediction.argmax() if run.classes else prediction)}"
+        certainty = f"\n{float(prediction.max()):.0%}" if run.classes else ""
+        axes[0, i].imshow(shown)
+        axes[0, i].set_title(titles[i], fontsize=9)
+        axes[1, i].imshow(overlay(shown, heat[i], use_rgb=True))
+        axes[1, i].set_title(says + certainty, fontsize=9)
+        axes[0, i].axis("off"), axes[1, i].axis("off")
+    return figure
+
+
+def _one_of_each(targets: Tensor) -> list[int]:
+    """Return the index of the first image of each class; of scores, the first five."""
+    if targets.is_floating_point():
+        return list(range(min(5, len(targets))))
+    known: list[int] = targets.tolist()
+    return [known.index(kind) for kind in sorted(set(known))[:8]]
+
+
+def _name(run: LoadedRun, target: Tensor) -> str:
+    return run.classes[int(target)] if run.classes else f"{float(target):.1f}"

@@ -1,0 +1,96 @@
+"""Predict files with a finished run, one record per image, in constant memory.
+
+An image that cannot be read becomes a record with an error; the others are predicted.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from alexlab.data.decode import BrokenImage
+from alexlab.evaluation.inference import predicted
+from alexlab.evaluation.loading import LoadedRun, load_run
+
+Record = dict[str, Any]  # path; predictions [{class, probability}], or score, or error
+
+
+def predict(net: LoadedRun, paths: Iterable[Path], *, top: int, crops: int) -> Iterator[Record]:
+    """Yield one record per image, in order, as soon as it is known."""
+    for path, outputs in predicted(paths, net.crops(crops), net.predict):
+        record: Record = {"path": str(path)}
+        if isinstance(outputs, BrokenImage):
+            record["error"] = str(outputs)
+        elif not net.classes:
+            record["score"] = outputs.item()
+        else:
+            probs, order = outputs.sort(descending=True, stable=True)
+            pairs = zip(order[:top].tolist(), probs[:top].tolist(), strict=True)
+            record["predictions"] = [{"class": net.classes[k], "probability": p} for k, p in pairs]
+        yield record
+
+
+def record_printer(format: str, classes: Sequence[str], top: int) -> Callable[[Record], None]:
+    """Return a function that prints a record as `table`, `csv` or `jsonl` on standard output.
+
+    In a table the path comes last, because its length is not known beforehand.
+    """
+    numbers = range(1, min(top, len(classes)) + 1)
+    names = [f"{k}_{i}" for i in numbers for k in ("class", "probability")] or ["score"]
+    width = max(map(len, classes), default=0)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if format == "csv":
+        rows.writerow(["path", *names, "error"])
+
+    def print_record(record: Record) -> None:
+        path, error = record["path"], record.get("error", "")
+        values = [f"{record['score']:.3f}"] if "score" in record else []
+        for prediction in record.get("predictions", []):
+            values += [prediction["class"], f"{prediction['probability']:.4f}"]
+        if format == "jsonl":
+            print(json.dumps(record, ensure_ascii=False))
+        elif format == "csv":
+            rows.writerow([path, *(values or [""] * len(names)), error])
+        else:
+            padded = [f"{value:<{width}}" for value in values]
+            print(*(padded or [f"broken: {error}"]), path, sep="  ")
+
+    return print_record
+
+
+def print_predictions(
+    run: Path, paths: Iterable[Path], count: int | None, *, format: str, top: int, crops: int
+) -> int:
+    """Print the predictions of the images at `paths`, with a progress bar on a terminal.
+
+    Args:
+        run: A finished run's folder.
+        paths: Image files.
+        count: Their number, for the progress bar; None if it is not known.
+        format: `table`, `csv` or `jsonl`.
+        top: Classes per image.
+        crops: Views per image, 1, 10 or 144.
+
+    Returns:
+        The number of broken images; each is also named on standard error.
+    """
+    net = load_run(run)
+    print_record = record_printer(format, net.classes, top)
+    console = Console(stderr=True)
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    no_bar = not console.is_terminal
+    broken = 0
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, disable=no_bar
+    ) as bar:
+        for record in bar.track(predict(net, paths, top=top, crops=crops), total=count):
+            if "error" in record:
+                broken += 1
+                print(f"broken: {record['path']}: {record['error']}", file=sys.stderr)
+            print_record(record)
+    return broken

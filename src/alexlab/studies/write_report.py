@@ -1,0 +1,103 @@
+"""Write the reports of sweeps: after a sweep, and when `alexlab report` asks for them.
+
+The modules that draw and test are imported late: a sweep ends without them if they cannot be had.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alexlab.runs.folder import write_atomically
+
+if TYPE_CHECKING:
+    from alexlab.studies.results import Sweep
+
+
+def write_report(folder: Path) -> "Sweep":
+    """Write the report of the sweep in `folder`, from nothing but what is in that folder.
+
+    Writes report.md, report.html, summary.csv, verdicts.json and plots/.
+
+    Raises:
+        FileNotFoundError: It is no sweep.
+        ValueError: Its runs cannot be compared, or its study makes no sense.
+    """
+    from alexlab.reporting import html
+    from alexlab.studies import plots, publish, report, tables, verdicts
+    from alexlab.studies.conditions import conditions
+    from alexlab.studies.results import load
+
+    sweep = load(folder)
+    judged = verdicts.evaluate_claims(sweep)
+    found = conditions(sweep)
+    plots_dir = folder / "plots"
+    claimed = [word for one in judged for word in one.claim.words]
+    recorded = dict.fromkeys(name for run in sweep.done for name in run.record["metrics"])
+    views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # several crops
+    words = list(dict.fromkeys([*sweep.words, *views, *claimed]))
+    figures: dict[str, list[tuple[str, str]]] = {}
+    if sweep.facts.get("search"):
+        figures["Results"] = plots.search_chart(sweep, plots_dir)
+    elif sweep.done:
+        drawn = [word for word in words if word == words[0] or word in claimed]
+        figures["Verdicts"] = plots.claims_chart(judged, plots_dir)
+        figures["Results"] = [plots.cells_chart(sweep, found, word, plots_dir) for word in drawn]
+        figures["Learning curves"] = plots.learning_curves(sweep, found, plots_dir)
+        figures["Inside the layers"] = plots.diagnostics(found, plots_dir)
+    text = report.report(sweep, found, judged, figures)
+    summary = tables.summary_csv(sweep, found, words)
+    facts = json.dumps(publish.facts(sweep, judged), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "report.md", text)
+    write_atomically(folder / "report.html", html.html_page(text, folder))
+    write_atomically(folder / "summary.csv", report.portable(summary))
+    write_atomically(folder / publish.FACTS, report.portable(facts))
+    return sweep
+
+
+def after_sweep(folder: Path) -> None:
+    """Write the report when a sweep ends, and print its path; its errors do not fail the sweep."""
+    try:
+        write_report(folder)
+    except Exception as error:  # the runs are on disk, and `alexlab report` gives the same error
+        print(f"no report: {error}")
+    else:
+        print(f"report: {os.path.relpath(folder / 'report.html')}")
+
+
+def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> int:
+    """Write the reports of sweeps; a folder of sweeps gets an index of all of them too.
+
+    Args:
+        folders: Sweeps, or folders of sweeps.
+        publish_to: A folder for copies of the reports, which README.md then lists.
+
+    Returns:
+        The number of sweeps, in folders of sweeps, whose report could not be written.
+
+    Raises:
+        FileNotFoundError: A folder is no sweep, and has none in it.
+        ValueError: See `write_report`.
+    """
+    from alexlab.studies import publish
+
+    sweeps, failed = [], 0
+    for folder in folders:
+        below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))
+        for one in below or [folder]:
+            try:
+                sweeps.append(write_report(one))
+                print(f"report: {one / 'report.html'}")
+            except (ValueError, OSError) as error:
+                if not below:
+                    raise
+                failed += 1
+                print(f"error: {one}: {error}", file=sys.stderr)
+        if below:
+            print(f"index: {publish.write_index(folder)}")
+    if publish_to is not None:
+        publish.publish(sweeps, publish_to, Path("README.md"), Path("conf/study"))
+        print(f"published: {publish_to / 'README.md'}")
+    return failed

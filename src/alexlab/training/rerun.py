@@ -1,0 +1,106 @@
+"""Repeat a finished run and compare the results to the bit.
+
+First the differences in commit, versions, machine and data are printed. Then the run is trained in
+a new folder, and its weights, metrics and history are compared.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from alexlab.runs import config as run_config
+from alexlab.runs.folder import BEST, RANK_0_FOLDER, RunFolder, read_history, read_metrics
+
+UNTIMED = {"seconds"}  # a column of history.csv that no two runs share
+NAMED = 5  # differences that are named
+
+
+def rerun(old: Path, new: Path) -> bool:
+    """Train the run in `old` again, in the new folder `new`, and print in what they differ.
+
+    Returns:
+        Whether weights, metrics and history are equal to the bit.
+
+    Raises:
+        FileNotFoundError: `old` is no run folder.
+        ValueError: It has not finished, its config is not to be trusted, or `new` exists.
+    """
+    cfg = run_config.read(old)
+    before = read_metrics(old)
+    if before is None or before["status"] != "finished":
+        raise ValueError(f"{old} cannot be compared with: it has not finished")
+    cfg.resume = None
+
+    from alexlab.training.run import TrainingRun  # torch takes seconds
+
+    if int(os.environ.get("LOCAL_RANK", 0)):  # of a run on several devices
+        TrainingRun(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
+        return True
+    if new.exists():
+        raise ValueError(f"{new} exists: --into takes the name of a new folder")
+    os.environ[RANK_0_FOLDER] = str(new.absolute())
+    with RunFolder(new, keep=True) as run:
+        training = TrainingRun(cfg, new, run.record, trial=True)
+        run.record |= training.environment()
+        for line in changed_surroundings(before, run.record):
+            print(line)
+        training.run()
+    now = run.record
+    differ = list(differences(old, new, before, now))
+    print(f"\n{new} is {'not the same as' if differ else 'the same to the bit as'} {old}")
+    counted = f"the weights, {len(now['metrics'])} metrics, {now['epochs']} epochs of history"
+    for line in differ or [counted]:
+        print(f"  {line}")
+    return not differ
+
+
+def changed_surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one line per difference in commit, versions, hardware and data."""
+    then = run_config.flatten(before)
+    for key, value in run_config.flatten(now).items():
+        if then.get(key) != value:
+            yield f"not as it was: {key} {then.get(key)} -> {value}"
+
+
+def differences(
+    old: Path, new: Path, then: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield one line per difference in the results of two finished runs, and its size."""
+    yield from _weights(old, new, then.get("best_sha256") == now["best_sha256"])
+    metrics = [{**record["metrics"], "best epoch": record["best_epoch"]} for record in (then, now)]
+    yield from _values("metrics", *metrics)
+    rows = [read_history(run) for run in (old, new)]
+    if len(rows[0]) != len(rows[1]):
+        yield f"history: {len(rows[0])} epochs -> {len(rows[1])}"
+    for a, b in zip(*rows, strict=False):
+        if lines := list(_values(f"history, from epoch {a['epoch']} on", a, b)):
+            yield lines[0]
+            return
+
+
+def _values(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    names = [n for n in {**then, **now} if n not in UNTIMED and str(then.get(n)) != str(now.get(n))]
+    if names:
+        shown = [f"{name} {then.get(name)} -> {now.get(name)}" for name in names[:NAMED]]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield f"{title}: {', '.join(shown)}{more}"
+
+
+def _weights(old: Path, new: Path, same_checksum: bool) -> Iterator[str]:
+    """Yield the largest difference of the best weights, or of checksums if they were not kept."""
+    import torch
+
+    from alexlab.runs.checkpoint import load
+
+    if not (old / BEST).exists():
+        if not same_checksum:
+            yield f"weights: another checksum (those of {old} were not kept)"
+        return
+    a, b = (load(run / BEST, mmap=True)["net"] for run in (old, new))
+    if a.keys() != b.keys():
+        yield "weights: another network"
+    elif not all(torch.equal(a[name], b[name]) for name in a):
+        apart = {name: float((a[name].double() - b[name].double()).abs().max()) for name in a}
+        name = max(apart, key=lambda name: apart[name])
+        yield f"weights: they differ by up to {apart[name]:.3g}, in {name}"

@@ -1,0 +1,82 @@
+"""Where a result comes from: the commit, changed code, the command line, versions, the machine."""
+
+import subprocess
+
+import pytest
+import torch
+
+from alexlab.runs import provenance
+from alexlab.runs.folder import read_metrics
+from tests.tiny import train
+
+
+@pytest.fixture
+def run(config, tmp_path):
+    train(config(), tmp_path / "old")
+    return tmp_path / "old"
+
+
+def git(place, *arguments):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", "-C", place, *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository that stands for ours, with one committed file of code."""
+    root = tmp_path / "checkout"
+    (root / "src").mkdir(parents=True)
+    for name in ("conf", "hydra_plugins"):
+        (root / name).mkdir()
+    (root / "src/a.py").write_text("one\n")
+    (root / "README.md").write_text("read\n")
+    git(root, "init")
+    git(root, "add", ".")
+    git(root, "commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(root / "src/alexlab/runs/provenance.py"))
+    provenance.code.cache_clear()
+    yield root
+    provenance.code.cache_clear()
+
+
+def head(root):
+    command = ["git", "-C", root, "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_clean_checkout_is_its_commit_whatever_the_readme_says(checkout):
+    (checkout / "README.md").write_text("other\n")
+    assert provenance.code() == (head(checkout), "")
+
+
+def test_changed_and_new_code_is_kept_as_a_patch_that_applies(checkout, tmp_path):
+    (checkout / "src/a.py").write_text("two\n")
+    (checkout / "src/new.py").write_text("new\n")
+    commit, patch = provenance.code()
+    assert commit == f"{head(checkout)}-dirty"
+    (tmp_path / "code.diff").write_text(patch)
+    git(checkout, "checkout", "src/a.py")
+    (checkout / "src/new.py").unlink()
+    git(checkout, "apply", str(tmp_path / "code.diff"))
+    assert (checkout / "src/a.py").read_text() == "two\n"
+    assert (checkout / "src/new.py").read_text() == "new\n"
+
+
+def test_outside_of_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src/alexlab/runs/provenance.py"))
+    provenance.code.cache_clear()
+    assert provenance.code() == (None, "")
+    provenance.code.cache_clear()
+
+
+def test_the_command_line_is_kept_without_the_storage(monkeypatch):
+    words = ["train.py", "act=tanh", "data.root=my data", "++trial={storage:'pg://u:secret@h'}"]
+    monkeypatch.setattr("sys.argv", [*words, "hydra.sweeper.storage=pg://u:secret@h"])
+    assert provenance.command().endswith("act=tanh 'data.root=my data'")
+
+
+def test_the_record_says_where_it_was_made(run):
+    metrics = read_metrics(run)
+    assert metrics["versions"]["torch"] in torch.__version__  # which may end in +cu130
+    assert metrics["hardware"].endswith(", 1 thread")
+    assert "pytest" in metrics["command"]
