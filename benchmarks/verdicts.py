@@ -20,23 +20,23 @@ def draw(kind: str, truth: str, n: int, rng: np.random.Generator) -> st.Evidence
     """One experiment of `n` seeds, the truth at the edge named by `truth`: "null" or "margin"."""
     at_margin = truth == "margin"
     if kind == "greater":
-        return st.superior(rng.normal(MARGIN if at_margin else 0.0, SD, n), MARGIN)
+        return st.test_superiority(rng.normal(MARGIN if at_margin else 0.0, SD, n), MARGIN)
     if kind == "equivalent":  # not equivalent by the least, or just equivalent: the same place
-        return st.equivalent(rng.normal(MARGIN, SD, n), MARGIN)
+        return st.test_equivalence(rng.normal(MARGIN, SD, n), MARGIN)
     if kind == "variability":  # the log of a ratio of two standard deviations, of 15 changes each
         sizes = rng.normal(0.0, 1.0, (2, n, 15)).std(axis=2, ddof=1)
         ratio = WOBBLE if at_margin else 1.0
-        return st.superior(np.log(ratio * sizes[0] / sizes[1]), float(np.log(WOBBLE)))
+        return st.test_superiority(np.log(ratio * sizes[0] / sizes[1]), float(np.log(WOBBLE)))
     if kind == "rank":  # two sides of which one has a run that diverged, of n seeds each
         sides = rng.normal(0.0, SD, (2, n))
         sides[0] += MARGIN if at_margin else 0.0
         sides[:, 0] = np.inf  # on both, or else the truth would not be at the edge
-        return st.superior_in_rank(*sides, MARGIN)
+        return st.test_superiority_in_rank(*sides, MARGIN)
     # extreme: of two others, the nearer one is at the edge, the other far away
     shared = rng.normal(0.0, SD / np.sqrt(2), n)
     near, far = (MARGIN if at_margin else 0.0), 10 * MARGIN
     others = (rng.normal(mean, SD / np.sqrt(2), n) for mean in (near, far))
-    return st.all_of([st.superior(shared + other, MARGIN) for other in others])
+    return st.all_of([st.test_superiority(shared + other, MARGIN) for other in others])
 
 
 def errors(kind: str, truth: str, n: int, repeats: int, seed: int = 0) -> float:
@@ -45,7 +45,7 @@ def errors(kind: str, truth: str, n: int, repeats: int, seed: int = 0) -> float:
     wrong = 0
     for _ in range(repeats):
         found = draw(kind, truth, n, rng)
-        confirmed = found.p_confirm <= LEVEL and found.enough
+        confirmed = found.p_confirm <= LEVEL and found.reaches_margin
         wrong += (not confirmed and found.p_refute <= LEVEL) if truth == "margin" else confirmed
     return wrong / repeats
 

@@ -1,9 +1,10 @@
-"""conf/: every option composes, every key has a reader, no file is long."""
+"""conf/: every option composes, every key has a reader, studies are in block style."""
 
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from alexlab.runs.config import CONF, flatten
@@ -30,16 +31,13 @@ def test_every_root_key_is_read_somewhere(compose):
     assert unread == []
 
 
-def test_no_file_is_long_but_the_root():
-    """An option has at most 25 lines, a study 40."""
-    long = {
-        str(path.relative_to(CONF)): lines
-        for path in CONF.rglob("*.yaml")
-        if (lines := len(path.read_text("utf-8").splitlines()))
-        > (40 if path.parent.name == "study" else 25)
-        and path != CONF / "train.yaml"
-    }
-    assert long == {}
+@pytest.mark.parametrize("path", sorted((CONF / "study").glob("*.yaml")), ids=lambda p: p.stem)
+def test_studies_are_in_block_style(path):
+    """No line is over 100 columns, and no mapping is written as {key: value}."""
+    text = path.read_text("utf-8")
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+    starts = [event for event in yaml.parse(text) if isinstance(event, yaml.MappingStartEvent)]
+    assert [event.start_mark.line + 1 for event in starts if event.flow_style] == []
 
 
 def test_one_value_stands_in_one_place(compose):

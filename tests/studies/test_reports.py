@@ -23,11 +23,11 @@ ABOUT = {
     "claims": [
         {
             "quote": "ReLU比tanh相对较好",
-            "says": "ReLU tests higher than tanh",
+            "statement": "ReLU tests higher than tanh",
             "kind": "greater",
             "metric": "test/acc",
-            "of": {"act": "relu"},
-            "than": {"act": "tanh"},
+            "treatment": {"act": "relu"},
+            "control": {"act": "tanh"},
             "margin": 0.02,
         }
     ],
@@ -178,7 +178,7 @@ def test_after_a_sweep_nothing_is_raised(tmp_path, capsys):
 def test_index_of_all_sweeps(make_sweep):
     folder = make_sweep(AXES, results, ABOUT, name="act")
     make_sweep({"optim.lr": ["0.1"]}, lambda values: {}, name="free")
-    make_sweep(AXES, results, {"claims": [{"says": "no kind"}]}, name="wrong")
+    make_sweep(AXES, results, {"claims": [{"statement": "no kind"}]}, name="wrong")
     assert write_reports([folder.parent]) == 1  # one that is wrong takes no other with it
     text = (folder.parent / "index.md").read_text()
     assert "[Which activation is best?](act/report.md)" in text
@@ -222,7 +222,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "alexlab", "report", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 1
-    assert f"error: {tmp_path} is no sweep: it has no sweep.yaml" in found.stderr
+    assert f"error: {tmp_path}: not a sweep folder; it has no sweep.yaml" in found.stderr
     assert "torch" not in re.findall(r"\|\s+(\w+)$", found.stderr, flags=re.MULTILINE)
 
 

@@ -25,7 +25,7 @@ CLINIC = np.array(
 
 def test_paired_t_test_and_interval():
     d = SLEEP_2 - SLEEP_1
-    assert st.superior(d, 0.5).p_confirm == pytest.approx(0.002833 / 2, rel=1e-3)
+    assert st.test_superiority(d, 0.5).p_confirm == pytest.approx(0.002833 / 2, rel=1e-3)
     assert st.interval(d, 0.05) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
 
 
@@ -33,8 +33,8 @@ def test_paired_t_test_and_interval():
     ("pair", "p"), [(CLINIC[:2], 0.003166881489265175), (CLINIC[2:], 0.4412034046017588)]
 )
 def test_equivalence(pair, p):
-    assert st.equivalent(pair[0] - pair[1], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
-    assert st.equivalent(pair[1] - pair[0], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
+    assert st.test_equivalence(pair[0] - pair[1], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
+    assert st.test_equivalence(pair[1] - pair[0], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
 
 
 def test_holm():
@@ -56,11 +56,13 @@ def test_seeds_needed():
 
 def test_no_spread_at_all():
     same = np.full(3, 0.1)
-    assert st.superior(same, 0.05) == st.Evidence(0.0, 1.0, True)
-    assert st.superior(same, 0.2) == st.Evidence(0.0, 0.0, False)
-    assert st.superior(same, 0.1).p_refute == 1.0  # exactly at the margin: nothing is refuted
-    assert st.superior(np.zeros(3), 0.1).p_confirm == 1.0
-    assert st.equivalent(np.zeros(3), 0.1).p_confirm == 0.0
+    assert st.test_superiority(same, 0.05) == st.Evidence(0.0, 1.0, True)
+    assert st.test_superiority(same, 0.2) == st.Evidence(0.0, 0.0, False)
+    assert (
+        st.test_superiority(same, 0.1).p_refute == 1.0
+    )  # exactly at the margin: nothing is refuted
+    assert st.test_superiority(np.zeros(3), 0.1).p_confirm == 1.0
+    assert st.test_equivalence(np.zeros(3), 0.1).p_confirm == 0.0
 
 
 def test_all_of_takes_the_weakest_to_confirm_and_bonferroni_to_refute():

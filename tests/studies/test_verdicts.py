@@ -18,9 +18,9 @@ MINUS = [-d for d in FAR]
 
 
 def claim(kind="greater", margin=0.02, **more):
-    than = {} if kind in ("within", "extreme") else {"than": {"act": "tanh"}}
-    base = {"says": "it is so", "kind": kind, "margin": margin, "metric": "test/acc"}
-    return {**base, "of": {"act": "relu"}, **than, **more}
+    control = {} if kind in ("within", "extreme") else {"control": {"act": "tanh"}}
+    base = {"statement": "it is so", "kind": kind, "margin": margin, "metric": "test/acc"}
+    return {**base, "treatment": {"act": "relu"}, **control, **more}
 
 
 def judged(make_sweep, claims, results, *, acts=("relu", "tanh"), seeds=range(5), **about):
@@ -80,16 +80,16 @@ def test_within_a_margin_of_a_target(make_sweep, d, expected):
         (FAR, NOISE, "inconclusive"),
     ],
 )
-@pytest.mark.parametrize("end", ["highest", "lowest"])
-def test_the_highest_of_all(make_sweep, tanh, sigmoid, expected, end):
+@pytest.mark.parametrize("direction", ["more", "less"])
+def test_the_highest_of_all(make_sweep, tanh, sigmoid, expected, direction):
     ahead = {"tanh": tanh, "sigmoid": sigmoid, "relu": [0.0] * 5}
-    sign = 1 if end == "highest" else -1
+    sign = 1 if direction == "more" else -1
 
     def results(values):
         return {"test/acc": 0.5 - sign * ahead[values["act"]][int(values["seed"])]}
 
     acts = ["relu", "tanh", "sigmoid"]
-    (one,) = judged(make_sweep, [claim("extreme", end=end)], results, acts=acts)
+    (one,) = judged(make_sweep, [claim("extreme", direction=direction)], results, acts=acts)
     assert one.verdict == expected
 
 
@@ -98,12 +98,12 @@ def test_the_highest_of_all(make_sweep, tanh, sigmoid, expected, end):
     [([2.0, 2.2, 1.9, 2.1, 2.0], "confirmed"), ([1.0, 0.99, 1.01, 1.0, 1.02], "refuted"),
      ([2.5, 0.5, 3.0, 0.6, 1.5], "inconclusive")],
 )  # fmt: skip
-def test_one_wobbles_more(make_sweep, factor, expected):
+def test_one_varies_more_between_epochs(make_sweep, factor, expected):
     def results(values):
         size = 0.01 * (factor[int(values["seed"])] if values["act"] == "relu" else 1)
         return {"history": {"train/loss": [1.0, 1.0, 1.0, 1.0 + size, 1.0 - size, 1.0 + 2 * size]}}
 
-    kind = claim("variability", margin=1.2, metric="train/loss")
+    kind = claim(margin=1.2, metric="epoch_std(train/loss)")
     (one,) = judged(make_sweep, [kind], results)
     assert one.verdict == expected
 
@@ -112,7 +112,11 @@ def test_one_wobbles_more(make_sweep, factor, expected):
     ("d", "expected"), [(MINUS, "confirmed"), (NONE, "refuted"), (NOISE, "inconclusive")]
 )
 def test_one_overfits_less(make_sweep, d, expected):
-    (one,) = judged(make_sweep, [claim("gap", metric="acc")], shifted(d, "train/acc"))
+    (one,) = judged(
+        make_sweep,
+        [claim(metric="generalization_gap(acc)", direction="less")],
+        shifted(d, "train/acc"),
+    )
     assert one.verdict == expected
 
 
@@ -123,8 +127,8 @@ def test_two_numbers_of_the_same_runs(make_sweep):
         seed = int(values["seed"])
         return {"test/acc": 0.6 + 0.05 * seed, "test/acc_10_crops": 0.6 + 0.05 * seed + gains[seed]}
 
-    crops = {"says": "10 crops gain", "kind": "greater", "margin": 0.01,
-             "of_metric": "test/acc_10_crops", "than_metric": "test/acc"}  # fmt: skip
+    crops = {"statement": "10 crops gain", "kind": "greater", "margin": 0.01,
+             "treatment_metric": "test/acc_10_crops", "control_metric": "test/acc"}  # fmt: skip
     (one,) = judged(make_sweep, [crops], results, acts=["relu"])
     assert one.verdict == "confirmed"
     assert one.effect == pytest.approx(0.0124)
@@ -138,7 +142,7 @@ def test_seeds_are_paired_and_other_axes_averaged_within_them(make_sweep):
     about = {"claims": [claim()]}
     axes = {"act": ["relu", "tanh"], "pool": ["true", "false"], "seed": range(3)}
     (one,) = evaluate_claims(load(make_sweep(axes, results, about)))
-    assert one.pairs.d == pytest.approx([0.15] * 3)
+    assert one.pairs.differences == pytest.approx([0.15] * 3)
     assert one.verdict == "confirmed"  # no spread at all must not divide by zero
 
 
@@ -150,7 +154,9 @@ def test_a_cell_that_failed_in_one_seed_leaves_the_pairs_even(make_sweep):
 
     axes = {"act": ["relu", "tanh"], "pool": ["max", "avg"], "seed": range(3)}
     (one,) = evaluate_claims(load(make_sweep(axes, results, {"claims": [claim()]})))
-    assert one.pairs.d == pytest.approx([0.1] * 3)  # else seed 2 would compare max+avg with max
+    assert one.pairs.differences == pytest.approx(
+        [0.1] * 3
+    )  # else seed 2 would compare max+avg with max
     assert "tanh: 5 of 6 runs have a number" in one.notes
 
 
@@ -163,7 +169,7 @@ def test_a_loss_that_diverged_is_above_any_other(make_sweep, seeds, expected):
             return "FloatingPointError: the training loss is nan in epoch 2"
         return {"history": {"train/loss": [1.0, 0.5 + 0.1 * int(values["seed"])]}}
 
-    loss = claim(kind="extreme", metric="last train/loss", margin=0.05)
+    loss = claim(kind="extreme", metric="last(train/loss)", margin=0.05)
     (one,) = judged(make_sweep, [loss], results, seeds=range(seeds))
     assert one.verdict == expected
     assert one.p_confirm == pytest.approx({5: 1 / 252, 2: 1 / 6}[seeds])
@@ -176,7 +182,7 @@ def test_a_loss_that_diverged_is_near_nothing(make_sweep):
             return "FloatingPointError: the training loss is nan in epoch 2"
         return {"history": {"train/loss": [1.0, 0.5]}}
 
-    (one,) = judged(make_sweep, [claim("equivalent", metric="last train/loss")], results)
+    (one,) = judged(make_sweep, [claim("equivalent", metric="last(train/loss)")], results)
     assert one.verdict == "inconclusive"
     assert one.notes[-1] == "relu: 5 of 5 runs diverged"  # no ranks are tested
 
@@ -191,10 +197,12 @@ def test_a_loss_that_diverged_is_near_nothing(make_sweep):
         (lambda v: {} if (v["act"] == "relu") == (int(v["seed"]) < 3) else None, {},
          "relu and tanh have 0 seeds in common"),
         (lambda v: {"test/acc": 0.25},
-         {"reference": {"cell": {"act": "relu"}, "metric": "test/acc", "at_least": 0.4}},
+         {"positive_control": {"condition": {"act": "relu"}, "metric": "test/acc",
+                              "at_least": 0.4}},
          "came to test/acc 25.0%; at least 40.0% was asked"),
-        (lambda v: {}, {"claims": [claim(of={"pool": "max"})]}, "pool is no axis"),
-        (lambda v: {}, {"claims": [claim(needs="full")], "scale": "quick"}, "it needs full scale"),
+        (lambda v: {}, {"claims": [claim(treatment={"pool": "max"})]}, "pool is not an axis"),
+        (lambda v: {}, {"claims": [claim(min_scale="full")], "scale": "quick"},
+         "it needs full scale"),
     ],
 )  # fmt: skip
 def test_not_tested(make_sweep, results, more, why):
@@ -224,7 +232,7 @@ def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
     def results(values):
         return {"test/acc": 0.5 + (0.3 if values["optim.lr"] == "1e-2" else 0.0)}
 
-    one = claim(of={"optim.lr": 0.01}, than={"optim.lr": "0.10"})
+    one = claim(treatment={"optim.lr": 0.01}, control={"optim.lr": "0.10"})
     axes = {"optim.lr": ["1e-2", "0.1"], "seed": range(3)}
     assert (
         evaluate_claims(load(make_sweep(axes, results, {"claims": [one]})))[0].verdict
@@ -235,12 +243,12 @@ def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "better"}, "kind 'better' is unknown; known: greater"),
-        ({"margin": 0}, "must be above 0"),
-        ({"target": 0.5}, "`within` needs a target"),
+        ({"kind": "better"}, "kind=better: unknown; choose from greater"),
+        ({"margin": 0}, "margin=0: it must be above 0"),
+        ({"target": 0.5}, "target: `within` needs it"),
         ({"marginn": 0.1}, "marginn is unknown"),
-        ({"metric": "latest train/loss"}, "'latest' is unknown; known: epochs to, wobble"),
-        ({"than": None}, "greater needs `than`"),
+        ({"metric": "latest(train/loss)"}, "'latest' is unknown; write a name"),
+        ({"control": None}, "control: greater needs it"),
     ],
 )
 def test_claims_that_make_no_sense_are_refused(make_sweep, change, said):
@@ -252,7 +260,7 @@ def test_claims_that_make_no_sense_are_refused(make_sweep, change, said):
 def test_the_claims_of_every_study_make_sense(path):
     about = OmegaConf.to_container(OmegaConf.load(path)).get("study", {})
     for one in read_claims(about):
-        assert one.quote, one.says
+        assert one.quote, one.statement
         axes = {*about["axes"], *about.get("quick", {})}
-        than = one.than if isinstance(one.than, list) else [one.than or {}]
-        assert {key for values in (one.of, *than) for key in values} <= axes
+        controls = one.control if isinstance(one.control, list) else [one.control or {}]
+        assert {key for values in (one.treatment, *controls) for key in values} <= axes

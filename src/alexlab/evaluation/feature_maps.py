@@ -1,4 +1,4 @@
-"""What a net has learned, as image grids: its first filters, and what its layers make of images."""
+"""Draw image grids of what a net has learned: its first filters and its feature maps."""
 
 from contextlib import ExitStack
 
@@ -10,16 +10,16 @@ from torchvision.utils import make_grid
 from alexlab.models.resolution import evaluating
 
 CELL, FILTER = 64, 44  # pixels: sides of a feature map and of a filter on the picture
-MAPS, LAYERS = 12, 5  # feature maps a row; rows an image
+MAPS, LAYERS = 12, 5  # feature maps per row; rows per image
 
 
 def convolutions(net: nn.Module) -> list[nn.Conv2d]:
-    """In the order in which they are defined."""
+    """Return the convolutions of `net` in the order in which they are defined."""
     return [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def filters(net: nn.Module) -> Tensor:
-    """The kernels of the first convolution, float [3, H, W] in [0, 1]; a weight of 0 is grey.
+    """Draw the kernels of the first convolution: float [3, H, W] in [0, 1]; a weight of 0 is grey.
 
     Kernels of three channels are shown in colour, others by their first channel. All share one
     scale, so that weak kernels look weak.
@@ -33,14 +33,14 @@ def filters(net: nn.Module) -> Tensor:
 
 
 def feature_maps(net: nn.Module, images: Tensor, pixels: Tensor) -> Tensor:
-    """For each image a row a layer: the image, then the maps that answer it most strongly.
+    """Draw one row per image and layer: the image, then its strongest feature maps.
 
     Each map has its own scale, black to white.
 
     Args:
-        net: its modes and its random numbers are left as they are.
-        images: what the net takes, [N, C, R, R].
-        pixels: the same for people, float [N, 3, R, R] in [0, 1].
+        net: Its modes and its random numbers are left as they are.
+        images: Input of the net, [N, C, R, R].
+        pixels: The same images for display, float [N, 3, R, R] in [0, 1].
 
     Returns:
         float [3, H, W] in [0, 1]
@@ -63,7 +63,7 @@ def feature_maps(net: nn.Module, images: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _strongest(maps: Tensor) -> Tensor:
-    """[C, H, W] -> [MAPS, 3, CELL, CELL]: those with the largest mean of their positive values."""
+    """Select maps [C, H, W] -> [MAPS, 3, CELL, CELL], largest mean of positive values first."""
     order = maps.clamp(min=0).mean((1, 2)).argsort(descending=True)[:MAPS]
     chosen = maps[order].clamp(min=0)
     chosen = chosen / chosen.amax((1, 2), keepdim=True).clamp(min=1e-12)

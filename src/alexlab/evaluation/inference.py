@@ -1,4 +1,4 @@
-"""What a net says of image files, each seen in several views (src/evaluation/crops.py)."""
+"""Predict image files, each from one or several crops (test-time augmentation)."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,10 +22,10 @@ SCALES, REFERENCE = (256, 288, 320, 352), 224  # pixels: GoogLeNet's, for what i
 
 @dataclass(frozen=True)
 class Crops:
-    """`number` views [number, 3, resolution, resolution] of an image.
+    """Cut `number` views [number, 3, resolution, resolution] from an image.
 
     Raises:
-        ValueError: A number that is not in `NUMBERS`.
+        ValueError: `number` is not in `NUMBERS`.
     """
 
     number: int
@@ -36,11 +36,11 @@ class Crops:
     def __post_init__(self) -> None:
         """Check the number."""
         if self.number not in NUMBERS:
-            raise ValueError(f"{self.number} crops are not known; choices: {NUMBERS}")
+            raise ValueError(f"crops={self.number}: no such number of crops; choose from {NUMBERS}")
 
     @property
     def sides(self) -> list[int]:
-        """Sides in pixels of the squares that the views are cut from."""
+        """Return the sides in pixels of the squares that the views are cut from."""
         if self.number == 144:
             return [round(self.resolution * scale / REFERENCE) for scale in SCALES]
         if self.number == 10 and self.load_size == self.resolution:
@@ -48,12 +48,12 @@ class Crops:
         return [self.load_size]
 
     def __str__(self) -> str:
-        """For people: how many, of what, from what."""
+        """Describe the views: how many, of what size, from what squares."""
         sides = ", ".join(map(str, self.sides))
         return f"{self.number} crops of {self.resolution} px from squares of {sides} px"
 
     def of(self, image: Image.Image) -> Tensor:
-        """The views of an RGB image, uint8."""
+        """Return the views of an RGB image, uint8."""
         if self.number == 144:
             return torch.cat([self._of_scale(image, side) for side in self.sides])
         square = torch.from_numpy(to_square(image, self.sides[0], self.fit))
@@ -70,7 +70,7 @@ class Crops:
 
 
 def squares(image: Image.Image, side: int, fit: str) -> list[Image.Image]:
-    """Both ends and the middle of an image whose shorter side is scaled to `side`; or all of it."""
+    """Return both ends and the middle of an image, scaled to `side`; squash: all of it."""
     if fit == "squash" or image.width == image.height:
         return [_scaled(image, side)]
     short = min(image.size)
@@ -94,8 +94,8 @@ def _mirrored(views: Iterable[Tensor]) -> Tensor:
     return torch.cat([crops, crops.flip(3)])
 
 
-BATCH = 256  # views at least that go through the net at a time
-AHEAD = 2  # images a thread that are decoded before they are asked for
+BATCH = 256  # the least number of views in one forward pass
+AHEAD = 2  # images that each thread decodes in advance
 
 Seen = tuple[Path, Tensor | BrokenImage]
 
@@ -103,13 +103,13 @@ Seen = tuple[Path, Tensor | BrokenImage]
 def predicted(
     paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]
 ) -> Iterator[Seen]:
-    """Each path, in order, with the mean of the predictions of its views [K]; or why it is broken.
+    """Yield each path, in order, with the mean prediction [K] of its views, or why it is broken.
 
-    Takes no more memory for a million images than for a thousand.
+    Memory use does not grow with the number of images.
 
     Args:
         paths: Image files.
-        crops: How often, and where, each is looked at.
+        crops: The views of each image.
         predict: Views uint8 [N, 3, R, R] -> probabilities or scores [N, K].
     """
     batch: list[Seen] = []
@@ -124,10 +124,10 @@ def predicted(
 
 
 def predict_all(paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]) -> Tensor:
-    """The predictions [N, K] of N images, as in `predicted`.
+    """Return the predictions [N, K] of N images, as in `predicted`.
 
     Raises:
-        ValueError: One of them is broken.
+        ValueError: An image is broken.
     """
     found = []
     for path, prediction in predicted(paths, crops, predict):
@@ -146,7 +146,7 @@ def _averaged(batch: list[Seen], predict: Callable[[Tensor], Tensor]) -> Iterato
 
 
 def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
-    """Views of each image, read and cut in threads, a few images ahead."""
+    """Read and cut images in threads, a few images ahead."""
 
     def read(path: Path) -> Seen:
         try:

@@ -1,7 +1,7 @@
-"""A run's net as it came out, rebuilt from its folder alone: for those who evaluate, predict, look.
+"""Load a trained net from its run folder, for evaluation, prediction and export.
 
-Nothing but the folder is needed: no data set, and no published weights where the net started from
-some, since best.ckpt has them all.
+Only the folder is needed: no data set, and no published weights where the net started from
+some, since best.ckpt has all weights.
 """
 
 from collections.abc import Sequence
@@ -26,54 +26,54 @@ from alexlab.runs.folder import BEST
 from alexlab.runs.locate import resolve_run_dir
 from alexlab.training.module import Task
 
-# what the net was built for, and what is no setting of the data
+# settings that the net was built for, or that do not choose images
 FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A finished run's net, with the weights of its best epoch."""
+    """Net of a finished run, with the weights of its best epoch."""
 
     folder: Path
     cfg: DictConfig
     net: nn.Module  # standardised images [N, C, R, R] -> outputs [N, num_outputs]; in eval mode
     task: Task  # outputs -> probabilities or scores, and their metrics
-    view: Preprocess  # uint8 [N, 3, S, S] -> what the net takes
+    view: Preprocess  # uint8 [N, 3, S, S] -> input of the net
     classes: list[str]  # in the order of the outputs; empty for scores
-    checkpoint: dict[str, Any]  # best.ckpt but the weights: epoch, score, metrics, fingerprint
+    checkpoint: dict[str, Any]  # best.ckpt without the weights: epoch, score, metrics, fingerprint
     device: torch.device
 
     @property
     def resolution(self) -> int:
-        """Side in pixels of the images that the net sees."""
+        """Return the side in pixels of the images that the net sees."""
         return self.view.resolution
 
     def crops(self, number: int = 1) -> Crops:
-        """The views of an image file: 1 is what validation sees."""
+        """Return the crops of an image file; 1 crop is what validation uses."""
         data = self.cfg.data
         return Crops(number, self.resolution, data.load_size or self.resolution, data.fit)
 
     @torch.inference_mode()
     def predict(self, views: Tensor) -> Tensor:
-        """Views uint8 [N, 3, R, R] -> probabilities [N, classes], or scores [N, 1], on the CPU."""
+        """Map views uint8 [N, 3, R, R] to probabilities [N, K] or scores [N, 1], on the CPU."""
         outputs = self.net(self.view(views.to(self.device), training=False))
         return self.task.predict(outputs.float()).cpu()
 
     def data(self, settings: Sequence[str] = ()) -> ImageFolderData:
-        """The run's data set; `settings` such as `root=FOLDER` make it another one.
+        """Build the data set of the run, changed by `settings` such as `root=FOLDER`.
 
         Raises:
-            ValueError: It has other classes; the message says which.
-            FileNotFoundError: It is not there.
+            ValueError: The data have other classes; the message names them.
+            FileNotFoundError: There are no such data.
         """
         cfg = self.cfg.copy()
-        cfg.data.batch_size = 1  # nothing is trained: no data set is too small
+        cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
         for setting in settings:
             key, _, value = setting.partition("=")
             key = key.removeprefix("data.")
             if key not in cfg.data or key in FIXED:
                 known = ", ".join(name for name in cfg.data if name not in FIXED)
-                raise ValueError(f"there is no data setting {key!r} to change; choices: {known}")
+                raise ValueError(f"data.{key}: no such setting to change; choose from {known}")
             OmegaConf.update(cfg, f"data.{key}", OmegaConf.create(f"v: {value}").v)
         data = factory.data_module(cfg)
         if data.classes != self.classes:
@@ -82,7 +82,7 @@ class LoadedRun:
 
 
 def _differs(own: Sequence[str], others: Sequence[str]) -> str:
-    """What is wrong with the classes of other data, in words."""
+    """Describe how the classes of other data differ."""
     if not own or not others:
         now, before = ("classes", "scores") if others else ("scores", "classes")
         return f"{now}, the run was trained on {before}"
@@ -94,11 +94,11 @@ def _differs(own: Sequence[str], others: Sequence[str]) -> str:
 
 
 def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
-    """The net of `run`, on the accelerator if there is one.
+    """Load the net of `run`, on the accelerator if there is one.
 
     Raises:
-        FileNotFoundError: See `find`.
-        ValueError: See `find`; or the folder's content is damaged, or not to be trusted.
+        FileNotFoundError: See `resolve_run_dir`.
+        ValueError: See `resolve_run_dir`; or the folder is damaged, or not to be trusted.
     """
     filter_warnings()
     folder = resolve_run_dir(run)
@@ -108,7 +108,7 @@ def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
     classes: list[str] = checkpoint["classes"]
     task = instantiate(cfg.task, num_outputs=len(classes) or 1, _convert_="all")
     view = Preprocess(cfg.data.resolution, representation=cfg.data.representation)
-    for key in {"weights", "freeze"} & set(cfg.model):  # where the net started from concerns no one
+    for key in {"weights", "freeze"} & set(cfg.model):  # the starting weights are not needed
         cfg.model[key] = "none"
     net = factory.network(cfg, task.num_outputs, view.num_channels, view.resolution)
     weights = checkpoint.pop("net")

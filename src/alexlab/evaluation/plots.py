@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: confusion, reliability, residuals, crops, and galleries."""
+"""Draw the figures of an evaluation: confusion, reliability, residuals, crops, galleries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Rows = Mapping[str, Sequence[tuple[Path, str]]]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted of N images."""
+    """Predictions for N images."""
 
     paths: Sequence[Path]
     targets: Tensor  # class [N] int64, or score [N] float32
@@ -33,18 +33,18 @@ class Predictions:
     fit: str  # how an image becomes square
 
     def mistakes(self, of: int | None = None) -> list[int]:
-        """Wrongly classified images, the most confident first; `of` one class."""
+        """Return the wrongly classified images (`of` one class), the most confident first."""
         confidence, preds = self.predictions.max(1)
         wrong = preds != self.targets
         return _largest(confidence, wrong if of is None else wrong & (self.targets == of))
 
     def errors(self, sign: int) -> list[int]:
-        """Images whose score is too high (`sign` 1) or too low (-1), the worst first."""
+        """Return the images with a score too high (`sign` 1) or too low (-1), the worst first."""
         error = sign * (self.predictions[:, 0] - self.targets)
         return _largest(error, error > 0)
 
     def describe(self, i: int) -> dict[str, str | float]:
-        """What is to be said of one image."""
+        """Describe one image: path, truth, prediction, confidence."""
         path = str(self.paths[i]).encode(errors="backslashreplace").decode()  # any bytes
         target = self.targets[i].item()
         if not self.classes:
@@ -54,7 +54,7 @@ class Predictions:
         return {"path": path, **names, "confidence": confidence.item()}
 
     def worst(self) -> list[dict[str, str | float]]:
-        """The images of `galleries`, described."""
+        """Describe the images of `galleries`."""
         if self.classes:
             rows = self.mistakes()[: COLUMNS * LINES]
         else:
@@ -62,7 +62,7 @@ class Predictions:
         return [self.describe(i) for i in rows]
 
     def galleries(self) -> dict[str, Rows]:
-        """{file name: its rows}."""
+        """Return the galleries as {file name: its rows}."""
         if not self.classes:
             form = "{predicted:.1f}, not {true:.1f}"
             both = {"too high": self.errors(1), "too low": self.errors(-1)}
@@ -87,14 +87,14 @@ def _largest(values: Tensor, among: Tensor) -> list[int]:
 
 
 BLUE, RED, GREY, PALE = COLOURS[0], COLOURS[1], "#8a8a8a", "#a9cbe3"
-FEW = 10  # images, of which an accuracy says little
+FEW = 10  # images; an accuracy over fewer is uncertain
 mpl.rcParams.update(STYLE)
 THUMBNAIL = 112  # pixels of a gallery's images
 WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Rows are what the images show, in shares of the row; columns what was predicted."""
+    """Draw the confusion matrix: true classes down, predicted across, in shares of a row."""
     counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     side = min(12.0, 2.2 + 0.55 * len(classes))
@@ -117,7 +117,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
 
 
 def reliability(found: Mapping[str, Any]) -> Figure:
-    """Accuracy against confidence, and how many images each bin has."""
+    """Draw accuracy against confidence, and the number of images in each bin."""
     bins = len(found["accuracy"])
     middles = (np.arange(bins) + 0.5) / bins
     accuracy, confidence = (np.array(found[k], float) for k in ("accuracy", "confidence"))
@@ -137,7 +137,7 @@ def reliability(found: Mapping[str, Any]) -> Figure:
 
 
 def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
-    """Predicted against true scores, and the distribution of their differences."""
+    """Draw predicted against true scores, and the distribution of their differences."""
     truth, predicted = np.array(targets), np.array(scores)
     figure = Figure((8.6, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
@@ -152,7 +152,7 @@ def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
 
 
 def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
-    """What each number of views reaches, with its interval, against what it costs."""
+    """Draw the metric of each number of crops, with its interval, against its cost."""
     figure = Figure((5, 3.2), layout="constrained")
     axes = figure.add_subplot()
     seconds = [row["seconds"] for row in rows]
@@ -174,11 +174,11 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
 
 
 def gallery(rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str) -> Figure:
-    """Rows of images with a line of text under each; the row's name stands at its left.
+    """Draw rows of images with a line of text under each and the name of the row at its left.
 
     Args:
         rows: {name: (image file, text)}, no more than `columns` each; not all empty.
-        columns: How many there is room for.
+        columns: The number of columns.
         fit: How an image becomes square.
     """
     rows = {name: images for name, images in rows.items() if images}

@@ -1,4 +1,4 @@
-"""What an evaluation found, as Markdown, JSON, plots and a page."""
+"""Write the report of an evaluation: Markdown, JSON, plots and an HTML page."""
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 
 from alexlab.evaluation import plots
 from alexlab.evaluation.plots import COLUMNS, Predictions
-from alexlab.reporting.formatting import format_value
+from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import markdown as table
 from alexlab.runs.folder import write_atomically, write_json_atomically
@@ -57,19 +57,19 @@ def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
 
 
 def headline(row: Mapping[str, Any]) -> str:
-    """The metric that numbers of views are compared in."""
+    """Return the metric in which numbers of crops are compared."""
     return "acc" if "acc" in row else "mae"
 
 
 def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) -> list[str]:
-    """A value, and its interval; a `change` has a sign, and its unit stands above it."""
+    """Format a value and its interval; a `change` has a sign, and its unit is in the heading."""
     values = [found["value"], *found["interval"]]
-    value, low, high = (format_value(name, v, signed=change, unit=not change) for v in values)
+    value, low, high = (format_metric(name, v, signed=change, unit=not change) for v in values)
     return [value, f"{low} to {high}"]
 
 
 def report_markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
-    """Return the page of an evaluation, with those plots that there are."""
+    """Return the page of an evaluation, with the plots that exist."""
     about = (
         f"`{found['run']}`, weights of epoch {found['epoch']};"
         f" {found['images']:,} images of `{found['root']}`; {found['device']}"
@@ -80,8 +80,8 @@ def report_markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
         "\n".join(f"- {line}" for line in [about, *found["notes"]]),
         "## Numbers",
         table(["", "value", "95% interval"], rows),
-        "Intervals are bootstraps over these images, duplicates together (2,000 resamples): what"
-        " other images like these would give, not what another training would.",
+        "Intervals are bootstraps over these images, duplicates kept together (2,000 resamples)."
+        " They cover other images like these, not another training.",
     ]
     if len(found["crops"]) > 1:
         parts += ["## Test-time crops", crops_table(found["crops"]), *_plots(plots, "crops")]
@@ -94,7 +94,7 @@ def report_markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
 
 
 def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One row a number of views: what it reaches, the change from one view, and its cost."""
+    """Return one row per number of crops: metric, change from one crop, cost."""
     name = headline(rows[0])
     top5 = ["top5_error"] if "top5_error" in rows[0] else []
     change = "change, points" if name == "acc" else "change"
@@ -103,7 +103,7 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             str(row["crops"]),
             *with_interval(name, row[name]),
-            *(format_value(k, row[k]["value"]) for k in top5),
+            *(format_metric(k, row[k]["value"]) for k in top5),
             *(with_interval(name, row["gain"], change=True) if row["gain"] else ["", ""]),
             f"{row['seconds']:.1f}",
             f"{row['ratio']:.1f}",
@@ -116,7 +116,7 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _of_classes(found: Mapping[str, Any], plots: Collection[str]) -> list[str]:
     keys = ("precision", "recall", "f1")
     rows = [
-        [row["class"], f"{row['images']:,}", *(format_value("f1", row[k]) for k in keys)]
+        [row["class"], f"{row['images']:,}", *(format_metric("f1", row[k]) for k in keys)]
         for row in found["per_class"]
     ]
     return [

@@ -1,4 +1,4 @@
-"""How good predictions are, with 95% intervals; plain numbers, ready for JSON."""
+"""Score predictions, with 95% intervals; plain numbers, ready for JSON."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,21 +17,21 @@ RESAMPLES = 2000
 
 
 class GroupBootstrap:
-    """Statistics with percentile bootstrap intervals, from a fixed seed.
+    """Compute statistics with percentile bootstrap intervals, from a fixed seed.
 
-    They say how much a number would move with other images like these, not with another training.
-    Exact and near duplicates are drawn together: they are no independent images.
+    The intervals cover other images like these, not another training. Exact and near duplicates
+    are drawn together, because they are not independent images.
 
     Args:
-        twins: The group of each image [N].
+        duplicates: The group of duplicates of each image [N].
     """
 
-    def __init__(self, twins: NDArray[np.int64]) -> None:
-        _, self.group = np.unique(twins, return_inverse=True)
+    def __init__(self, duplicates: NDArray[np.int64]) -> None:
+        _, self.group = np.unique(duplicates, return_inverse=True)
         self.groups = int(self.group.max()) + 1
 
-    def of(self, statistic: Callable[..., Any], *values: NDArray[Any]) -> dict[str, Any]:
-        """A statistic of values [N], and its interval."""
+    def ci(self, statistic: Callable[..., Any], *values: NDArray[Any]) -> dict[str, Any]:
+        """Return a statistic of values [N] with its confidence interval."""
 
         def again(drawn: NDArray[np.int64]) -> float:
             times = np.bincount(drawn, minlength=self.groups)[self.group]
@@ -48,8 +48,8 @@ class GroupBootstrap:
         return {"value": float(statistic(*values)), "interval": [float(low), float(high)]}
 
     def mean(self, values: NDArray[np.float64]) -> dict[str, Any]:
-        """Their mean, and its interval."""
-        return self.of(np.mean, values)
+        """Return the mean of values [N] with its confidence interval."""
+        return self.ci(np.mean, values)
 
 
 Array = NDArray[np.float64]
@@ -63,11 +63,11 @@ def compare(
     targets: Tensor,
     resampled: GroupBootstrap,
 ) -> list[dict[str, Any]]:
-    """What each number of views reaches, and costs: the first is what the others are held against.
+    """Score each number of crops and measure its cost; gains are relative to the first.
 
-    The first has its `predictions` [N, K] too.
+    The first row also has its `predictions` [N, K].
     """
-    predict_all(paths[:BATCH], views[0], predict)  # the first is not to pay for a cold start
+    predict_all(paths[:BATCH], views[0], predict)  # warm up, so that the first is not slower
     rows: list[dict[str, Any]] = []
     for crops in views:
         start = time.perf_counter()
@@ -85,7 +85,7 @@ def compare(
 
 
 def per_image(predictions: Tensor, targets: Tensor) -> tuple[str, Array]:
-    """The headline's name, and what it is the mean of: hits [N], 0 or 1, or absolute errors [N]."""
+    """Return the main metric and its value per image: hits (0 or 1) or absolute errors [N]."""
     if predictions.shape[1] == 1:
         return "mae", (predictions[:, 0] - targets).abs().double().numpy()
     return "acc", (predictions.argmax(1) == targets).double().numpy()
@@ -99,7 +99,7 @@ def _top5_misses(probs: Tensor, targets: Tensor) -> Array:
 def classification(
     probs: Tensor, targets: Tensor, classes: Sequence[str], resampled: GroupBootstrap
 ) -> dict[str, Any]:
-    """Errors, per-class scores, confusion matrix and calibration of probabilities [N, K]."""
+    """Score probabilities [N, K]: errors, per-class scores, confusion matrix, calibration."""
     n, preds, (_, hits) = len(classes), probs.argmax(1), per_image(probs, targets)
     confusion = tm.multiclass_confusion_matrix(preds, targets, n)
     precision, recall, f1 = (
@@ -111,7 +111,7 @@ def classification(
             "acc": resampled.mean(hits),
             "top1_error": resampled.mean(1 - hits),
             "top5_error": resampled.mean(_top5_misses(probs, targets)),
-            "f1": resampled.of(_macro_f1, preds.numpy(), targets.numpy()),
+            "f1": resampled.ci(_macro_f1, preds.numpy(), targets.numpy()),
         },
         "per_class": [
             {"class": c, "images": int(k), "precision": p, "recall": r, "f1": f}
@@ -123,9 +123,9 @@ def classification(
 
 
 def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
-    """Mean over the classes that occur of 2TP / (2TP + FP + FN), as in training.
+    """Compute the mean over the classes that occur of 2TP / (2TP + FP + FN), as in training.
 
-    (torchmetrics takes twenty times as long, two thousand times over.)
+    torchmetrics takes twenty times as long, and the bootstrap calls this 2,000 times.
     """
     size = int(max(preds.max(), targets.max())) + 1
     hits, predicted, actual = (
@@ -136,7 +136,7 @@ def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
 
 
 def calibration(probs: Tensor, targets: Tensor) -> dict[str, Any]:
-    """Expected calibration error over 15 equal bins of confidence, and what is in each bin."""
+    """Compute the expected calibration error over 15 equal bins, and the content of each bin."""
     confidence, (_, hits) = probs.max(1).values.double().numpy(), per_image(probs, targets)
     ece = tm.multiclass_calibration_error(probs, targets, probs.shape[1], n_bins=BINS, norm="l1")
 
@@ -155,7 +155,7 @@ def calibration(probs: Tensor, targets: Tensor) -> dict[str, Any]:
 def regression(
     scores: Tensor, targets: Tensor, classes: Sequence[str], resampled: GroupBootstrap
 ) -> dict[str, Any]:
-    """MAE, RMSE, Spearman's rank correlation, and bias, of scores [N, 1]; no `classes`."""
+    """Score predictions [N, 1]: MAE, RMSE, Spearman's rank correlation, bias."""
     preds, truth = scores[:, 0].double().numpy(), targets.double().numpy()
 
     def rmse(a: Array, b: Array) -> float:
@@ -163,14 +163,14 @@ def regression(
 
     def spearman(a: Array, b: Array) -> float:
         if np.ptp(a) == 0 or np.ptp(b) == 0:
-            return 0.0  # as in training: a net that gives one score to all
+            return 0.0  # as in training: the net gives every image the same score
         return float(stats.spearmanr(a, b).statistic)
 
     return {
         "metrics": {
             "mae": resampled.mean(np.abs(preds - truth)),
-            "rmse": resampled.of(rmse, preds, truth),
-            "spearman": resampled.of(spearman, preds, truth),
+            "rmse": resampled.ci(rmse, preds, truth),
+            "spearman": resampled.ci(spearman, preds, truth),
             "bias": resampled.mean(preds - truth),
         }
     }

@@ -1,45 +1,54 @@
-"""Format metrics for people: percent, points, seconds, three significant digits."""
+"""Format numbers for people: the one rule that the console, reports and evaluations share.
+
+Fractions are percent with one decimal, and their differences are points. Epochs have one decimal.
+Everything else has three significant digits.
+"""
 
 import math
 import re
 
-
-def format_metric(name: str, value: float) -> str:
-    """A metric as people read it: fractions as percent."""
-    is_fraction = name.rsplit("/", 1)[-1] in {"acc", "f1", "top1_error", "top5_error"}
-    return f"{100 * value:.1f}%" if is_fraction else f"{value:.4f}"
+ERRORS = {"loss", "mae", "mse", "rmse"}  # parts of names of metrics where less is better
+FRACTION = re.compile(r"(^|[ /(])(acc|f1|top\d_error)(_\w+)?\)?$")
+DIFFERENCES = ("generalization_gap(", "epoch_std(")  # metrics that are differences themselves
 
 
-PARTS = {"loss", "mae", "mse", "rmse"}  # of names of metrics of which less is better
+def less_is_better(metric: str) -> bool:
+    """Return whether `metric` ends in the name of a loss or an error."""
+    words = re.split(r"[ /(]", metric)[-1].rstrip(")").split("_")
+    return bool(ERRORS & set(words)) or "error" in words
 
 
-def less_is_better(word: str) -> bool:
-    """Whether `word` ends in the name of a loss or an error."""
-    name = re.split(r"[ /]", word)[-1].split("_")
-    return bool(PARTS & set(name)) or "error" in name
+def is_fraction(metric: str) -> bool:
+    """Return whether `metric` is printed in percent."""
+    return bool(FRACTION.search(metric))
 
 
-def is_fraction(word: str) -> bool:
-    """Whether it is printed in percent."""
-    return bool(re.search(r"(^|[ /])(acc|f1|top\d_error)(_\w+)?$", word))
+def is_difference(metric: str) -> bool:
+    """Return whether `metric` is a difference itself, so that its unit is points."""
+    return metric.startswith(DIFFERENCES)
 
 
-def format_value(
-    word: str, value: float, *, signed: bool = False, unit: bool = True, like: float | None = None
+def format_metric(
+    metric: str, value: float, *, signed: bool = False, unit: bool = True, like: float | None = None
 ) -> str:
-    """`value` as it is printed: fractions in percent, or in points when it is a difference.
+    """Format `value` of `metric`: 83.1%, +2.1 points, 0.0625, 1,234 s, 12.0 epochs, - for NaN.
 
-    Others with three digits, or with as many decimals as `like` would have.
+    Args:
+        metric: Its name decides the unit.
+        value: Any number; an infinite one is ∞.
+        signed: Whether it is a difference: it gets a sign, and a fraction becomes points.
+        unit: Whether the unit is added; leave it out where a heading has it.
+        like: Another number whose count of decimals is used.
     """
     if not math.isfinite(value):
-        return "-" if math.isnan(value) else "∞"
+        return "-" if math.isnan(value) else "∞" if value > 0 else "-∞"
     sign = "+" if signed else ""
-    if is_fraction(word):
-        points = signed or word.startswith(("wobble", "gap"))
+    if is_fraction(metric):
+        points = signed or is_difference(metric)
         return f"{100 * value:{sign}.1f}" + (unit * (" points" if points else "%"))
-    if word.startswith("epochs") or word == "best_epoch":
+    if metric.startswith("epochs") or metric == "best_epoch":
         return f"{value:{sign}.1f}" + (" epochs" if unit else "")
     size = abs(value if like is None else like)
     digits = max(0, 2 - math.floor(math.log10(size))) if size else 1
     text = f"{value:{sign},.{min(digits, 6)}f}"
-    return text + (" s" if unit and word.endswith("_s") and "per" not in word else "")
+    return text + (" s" if unit and metric.endswith("_s") and "per" not in metric else "")

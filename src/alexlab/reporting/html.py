@@ -1,4 +1,4 @@
-"""A Markdown page as one HTML file that needs no other."""
+"""Turn a Markdown page into one self-contained HTML file."""
 
 import base64
 import re
@@ -39,7 +39,7 @@ VERDICT = re.compile(r"<strong>((confirmed|refuted|inconclusive|not tested)[^<]*
 
 
 def html_page(markdown: str, folder: Path) -> str:
-    """The page, with the images that lie in `folder` put into it."""
+    """Return the page with the images of `folder` embedded."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = re.sub(r'src="(plots/[^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
     body = VERDICT.sub(

@@ -7,7 +7,7 @@ NUMBER = re.compile(r"[-+]?[\d.,]+(e-?\d+)?%?( .*)?|-|")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; columns of numbers, other than the first, are to the right."""
+    """Return a Markdown table; columns of numbers, except the first, are aligned right."""
     lines = [list(head), *map(list, rows)]
     right = [i and all(NUMBER.fullmatch(row[i]) for row in lines[1:]) for i in range(len(head))]
     lines.insert(1, ["---:" if numbers else "---" for numbers in right])

@@ -1,4 +1,4 @@
-"""How figures look, and how they are kept: the same bytes from the same numbers."""
+"""Style and save figures: the same numbers give the same bytes."""
 
 import io
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 WIDTH = 6.2  # inches: a text column
-# Okabe and Ito 2008, told apart with every kind of colour blindness; without its yellow
+# Okabe and Ito 2008: distinct under every kind of colour blindness; without its yellow
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-COUNT = 128  # colours of a picture
+COUNT = 128  # colours in the saved palette
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1))]
 STYLE: Any = {
     "font.size": 8.5,
@@ -35,7 +35,7 @@ STYLE: Any = {
 
 @contextmanager
 def figure(path: Path, height: float) -> Iterator[Figure]:
-    """A figure of a column's width and `height` inches, written to `path` at the end."""
+    """Yield a figure as wide as a column and `height` inches high; then write it to `path`."""
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(WIDTH, height), layout="constrained")
         yield drawn
@@ -49,12 +49,12 @@ def figure(path: Path, height: float) -> Iterator[Figure]:
 
 
 def legend(page: Figure, ax: Axes) -> None:
-    """What the lines of `ax` are, above the figure, in as many columns as fit."""
+    """Put the legend of `ax` above the figure, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
-    columns = 110 // (10 + max(map(len, labels), default=0))  # a line holds 110 letters
+    columns = 110 // (10 + max(map(len, labels), default=0))  # a line has room for 110 letters
     page.legend(handles, labels, loc="outside upper left", ncols=max(1, min(5, columns)))
 
 
 def shades(count: int) -> list[Any]:
-    """Colours for things that have an order."""
+    """Return `count` colours with an order."""
     return [mpl.colormaps["viridis"](0.82 * i / max(1, count - 1)) for i in range(count)]

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alexlab.reporting.formatting import format_value, is_fraction
+from alexlab.reporting.formatting import format_metric, is_fraction
 from alexlab.reporting.markdown import markdown
 from alexlab.reporting.plotting import COLOURS, DASHES, figure, legend, shades
 from alexlab.studies.conditions import Condition
@@ -32,16 +32,18 @@ QUANTITIES = {
     "saturated": "share of saturated units",
     "sparse": "share of zeros",
 }
-MOST_PANELS, WIDE_TITLE = 6, 22  # cells; letters of which three fit side by side
+MAX_PANELS, WIDE_TITLE = 6, 22  # conditions; letters of which three fit side by side
 
 
 def learning_curves(
-    sweep: Sweep, cells: Sequence[Condition], folder: Path
+    sweep: Sweep, conditions: Sequence[Condition], folder: Path
 ) -> list[tuple[str, str]]:
-    """Loss and metric on train and val; [(file, what it shows)]."""
+    """Draw loss and metric on train and val; return [(file, caption)]."""
     drawn = []
     metrics = list(dict.fromkeys(["loss", sweep.metric]))
-    for name, group in parts(sweep, [cell for cell in cells if cell.runs]).items():
+    for name, group in split_into_figures(
+        sweep, [condition for condition in conditions if condition.runs]
+    ).items():
         slug = re.sub(r"[^a-z0-9]+", "-", f"curves {name}".strip().lower())
         path = folder / f"{slug}.png"
         with figure(path, 0.4 + 2.2 * len(metrics)) as page:
@@ -49,9 +51,9 @@ def learning_curves(
             for row, metric in zip(axes, metrics, strict=True):
                 scale = 100 if is_fraction(metric) else 1
                 for ax, split in zip(row, ("train", "val"), strict=True):
-                    for cell, look in zip(group, looks(group), strict=True):
-                        runs = cell.curve(f"{split}/{metric}") * scale
-                        _band(ax, runs, cell.label, look)
+                    for condition, look in zip(group, line_styles(group), strict=True):
+                        runs = condition.curve(f"{split}/{metric}") * scale
+                        _band(ax, runs, condition.label, look)
                     ax.set_title(f"{split} {metric}", loc="left")
                 row[0].set_ylabel(title(metric))
                 _stretch(row[0])
@@ -65,7 +67,7 @@ def learning_curves(
 
 
 def _band(ax: Axes, runs: Sample, label: str, look: Mapping[str, Any]) -> None:
-    """The mean of `runs` [runs, epochs], and their range."""
+    """Draw the mean of `runs` [runs, epochs] and their range."""
     if not _has(runs):
         return
     epochs = np.arange(1, runs.shape[1] + 1)
@@ -80,18 +82,20 @@ def _has(runs: Sample) -> bool:
 
 
 def _stretch(ax: Axes) -> None:
-    """A log axis for positive values over a wide range."""
+    """Use a log axis for positive values over a wide range."""
     lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
     values = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.ones(1)])
     if len(values) and values.min() > 0 and values.max() / values.min() > LOGARITHMIC:
         ax.set_yscale("log")
 
 
-def diagnostics(cells: Sequence[Condition], folder: Path) -> list[tuple[str, str]]:
-    """One figure a quantity of `diag/<layer>/<quantity>`, one panel a cell, one line a layer."""
-    shown = [cell for cell in cells if cell.runs][:MOST_PANELS]
+def diagnostics(conditions: Sequence[Condition], folder: Path) -> list[tuple[str, str]]:
+    """Draw `diag/<layer>/<quantity>`: a figure per quantity, a panel per condition."""
+    shown = [condition for condition in conditions if condition.runs][:MAX_PANELS]
     layers: dict[str, list[str]] = {}
-    for column in dict.fromkeys(c for cell in shown for run in cell.runs for c in run.history):
+    for column in dict.fromkeys(
+        c for condition in shown for run in condition.runs for c in run.history
+    ):
         if column.startswith("diag/"):
             _, layer, quantity = column.split("/")
             layers.setdefault(quantity, []).append(layer)
@@ -104,21 +108,24 @@ def diagnostics(cells: Sequence[Condition], folder: Path) -> list[tuple[str, str
 
 
 def _layers(
-    quantity: str, names: Sequence[str], cells: Sequence[Condition], folder: Path
+    quantity: str, names: Sequence[str], conditions: Sequence[Condition], folder: Path
 ) -> tuple[str, str]:
-    wide = min(len(cells), 2 if any(len(cell.label) > WIDE_TITLE for cell in cells) else 3)
-    high = -(-len(cells) // wide)
+    wide = min(
+        len(conditions),
+        2 if any(len(condition.label) > WIDE_TITLE for condition in conditions) else 3,
+    )
+    high = -(-len(conditions) // wide)
     path, what = folder / f"diag-{quantity}.png", QUANTITIES.get(quantity, quantity)
     with figure(path, 0.7 + 1.9 * high) as page:
         axes = page.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
-        for ax, cell in zip(axes.flat, cells, strict=False):
+        for ax, condition in zip(axes.flat, conditions, strict=False):
             for layer, shade in zip(names, shades(len(names)), strict=True):
-                _band(ax, cell.curve(f"diag/{layer}/{quantity}"), layer, {"color": shade})
-            ax.set_title(cell.label, loc="left")
+                _band(ax, condition.curve(f"diag/{layer}/{quantity}"), layer, {"color": shade})
+            ax.set_title(condition.label, loc="left")
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             if quantity in ("grad_norm", "update_ratio"):
                 _stretch(ax)
-        for ax in list(axes.flat)[len(cells) :]:
+        for ax in list(axes.flat)[len(conditions) :]:
             ax.set_visible(False)
         page.supxlabel("epoch", fontsize="medium")
         page.supylabel(what, fontsize="medium")
@@ -129,45 +136,47 @@ def _layers(
 TONES = {CONFIRMED: COLOURS[2], REFUTED: COLOURS[1], INCONCLUSIVE: "#777777"}
 
 
-def cells_chart(
-    sweep: Sweep, cells: Sequence[Condition], word: str, folder: Path
+def conditions_chart(
+    sweep: Sweep, conditions: Sequence[Condition], metric: str, folder: Path
 ) -> tuple[str, str]:
-    """Every seed a dot, every cell a mean with its interval; the file and what it shows."""
-    rows = [cell for cell in cells if len(cell.numbers(word))]
-    path = folder / f"cells-{re.sub(r'[^a-z0-9]+', '-', word.lower())}.png"
-    scale = 100 if is_fraction(word) else 1
+    """Draw every seed as a dot, every condition as a mean with its interval."""
+    rows = [condition for condition in conditions if len(condition.numbers(metric))]
+    path = folder / f"conditions-{re.sub(r'[^a-z0-9]+', '-', metric.lower())}.png"
+    scale = 100 if is_fraction(metric) else 1
     with figure(path, 0.75 + 0.27 * len(rows)) as page:
         ax = page.subplots()
-        for y, cell in enumerate(rows):
-            n, mean, _, low, high = cell.spread(word)
+        for y, condition in enumerate(rows):
+            n, mean, _, low, high = condition.spread(metric)
             if n > 1:
                 ends = [low * scale, high * scale]
                 ax.plot(ends, [y, y], color=COLOURS[0], linewidth=1.6, zorder=2)
             ax.plot(mean * scale, y, "D", color=COLOURS[0], markersize=5, zorder=3)
-            seeds = cell.numbers(word) * scale
+            seeds = condition.numbers(metric) * scale
             ax.plot(seeds, [y + 0.22] * n, "o", color="#555555", markersize=3, alpha=0.7)
-        asked = sweep.about.get("reference") or {}
+        asked = sweep.about.get("positive_control") or {}
         limit = asked.get("at_least", asked.get("at_most"))
-        if dotted := asked.get("metric") == word and limit is not None:
+        if dotted := asked.get("metric") == metric and limit is not None:
             ax.axvline(limit * scale, color="#999999", linestyle=":", linewidth=1.2)
-        ax.set_yticks(range(len(rows)), [textwrap.fill(cell.label, 34) for cell in rows])
+        ax.set_yticks(range(len(rows)), [textwrap.fill(condition.label, 34) for condition in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel(title(word))
-    reference = "; dotted: what the reference must reach" * dotted
-    return path.name, f"{title(word)}: every seed, their mean and its interval{reference}."
+        ax.set_xlabel(title(metric))
+    reference = "; dotted: the value that the positive control must reach" * dotted
+    return path.name, f"{title(metric)}: every seed, their mean and its interval{reference}."
 
 
-def claims_chart(judged: Sequence[ClaimResult], folder: Path) -> list[tuple[str, str]]:
-    """Every effect with its interval in units of its claim's margin; none when none is tested."""
-    tested = [(i, j) for i, j in enumerate(judged, 1) if math.isfinite(j.effect)]
+def claims_chart(results: Sequence[ClaimResult], folder: Path) -> list[tuple[str, str]]:
+    """Draw every effect with its interval in units of its margin; nothing if none is tested."""
+    tested = [(i, j) for i, j in enumerate(results, 1) if math.isfinite(j.effect)]
     if not tested:
         return []
     with figure(folder / "claims.png", 0.85 + 0.52 * len(tested)) as page:
         ax = page.subplots()
         reach, names = 0.0, []
         for y, (i, one) in enumerate(tested):
-            low, effect, high = (v / one.claim.least for v in (one.low, one.effect, one.high))
+            low, effect, high = (
+                v / one.claim.margin_of_differences for v in (one.low, one.effect, one.high)
+            )
             reach = max(reach, abs(low), abs(high))
             tone = TONES[one.verdict]
             ax.plot([low, high], [y, y], color=tone, linewidth=2)
@@ -175,7 +184,7 @@ def claims_chart(judged: Sequence[ClaimResult], folder: Path) -> list[tuple[str,
             for end in [-1, 1] if one.claim.two_sided else [0, 1]:
                 ax.plot([end, end], [y - 0.42, y + 0.42], color="#222222", linewidth=1.1, zorder=1)
             ax.axhspan(y - 0.42, y + 0.42, color="#f5f5f5", zorder=0)
-            name = textwrap.shorten(f"{i}. {one.claim.says}", 96, placeholder="...")
+            name = textwrap.shorten(f"{i}. {one.claim.statement}", 96, placeholder="...")
             names.append(textwrap.fill(name, 34))
         ax.set_yticks(range(len(tested)), names)
         ax.set_ylim(len(tested) - 0.4, -0.6)
@@ -191,31 +200,31 @@ def claims_chart(judged: Sequence[ClaimResult], folder: Path) -> list[tuple[str,
     return [("claims.png", f"{text}; both margins for what should be near.")]
 
 
-Groups = Mapping[str, tuple[Sequence[Run], str]]  # what they are -> trials, colour
+Groups = Mapping[str, tuple[Sequence[Run], str]]  # label -> trials, colour
 CHOICES = 4  # so few values of an axis stand side by side, whatever their distance
 BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#aaaaaa"
 
 
 def ranked(sweep: Sweep) -> list[Run]:
-    """The finished trials, the best first; by the first objective, where there are several."""
+    """Return the finished trials, best first; by the first objective if there are several."""
     sign = -1 if sweep.facts["directions"][0] == "maximize" else 1
     return sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))
 
 
 def best_trials(sweep: Sweep, count: int = 10) -> str:
-    """The best trials with their settings, as a Markdown table."""
-    test, val, _ = sweep.words
+    """Return the best trials with their settings as a Markdown table."""
+    test, val, _ = sweep.metrics
     rows = []
     for run in ranked(sweep)[:count]:
         scores = float(run.objective), run.record["metrics"].get(test, math.nan)
         settings = [run.values[axis] for axis in sweep.axes]
-        row = [str(run.number), *(format_value(val, score, unit=False) for score in scores)]
+        row = [str(run.number), *(format_metric(val, score, unit=False) for score in scores)]
         rows.append(row + [f"{float(s):.3g}" if is_number(s) else s for s in settings])
     return markdown(["trial", title(val), title(test), *sweep.axes], rows)
 
 
 def search_chart(sweep: Sweep, folder: Path) -> list[tuple[str, str]]:
-    """One panel a setting, one dot a trial; [(file, what it shows)], none without results."""
+    """Draw a panel per setting and a dot per trial; return [(file, caption)]."""
     best, varied = ranked(sweep)[:1], sweep.varied
     if not best or not varied:
         return []
@@ -232,7 +241,7 @@ def search_chart(sweep: Sweep, folder: Path) -> list[tuple[str, str]]:
             _panel(ax, sweep, axis, groups)
         for ax in list(axes.flat)[len(varied) :]:
             ax.set_visible(False)
-        page.supylabel(title(sweep.words[1]), fontsize="medium")
+        page.supylabel(title(sweep.metrics[1]), fontsize="medium")
         legend(page, axes[0, 0])
     return [("search.png", "Every trial's objective, against each of its settings.")]
 
@@ -242,7 +251,7 @@ def _panel(ax: Axes, sweep: Sweep, axis: str, groups: Groups) -> None:
     numbers = all(map(is_number, known))
     known = sorted(known, key=float) if numbers else known
     choices = len(known) <= CHOICES or not numbers
-    scale = 100 if is_fraction(sweep.words[1]) else 1
+    scale = 100 if is_fraction(sweep.metrics[1]) else 1
     for name, (runs, colour) in groups.items():
         texts = [run.values[axis] for run in runs]
         places = [float(known.index(t)) if choices else float(t) for t in texts]
@@ -257,11 +266,15 @@ def _panel(ax: Axes, sweep: Sweep, axis: str, groups: Groups) -> None:
         ax.set_xscale("log")
 
 
-def looks(cells: Sequence[Condition]) -> list[dict[str, Any]]:
-    """A colour and a dash for each cell; shades where they differ in one number only."""
-    count = len(cells)
-    varied = [axis for axis in cells[0].values if len({cell.values[axis] for cell in cells}) > 1]
-    if len(varied) == 1 and count > 3 and all(is_number(c.values[varied[0]]) for c in cells):
+def line_styles(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Return a colour and a dash per condition; shades if they differ in one number only."""
+    count = len(conditions)
+    varied = [
+        axis
+        for axis in conditions[0].values
+        if len({condition.values[axis] for condition in conditions}) > 1
+    ]
+    if len(varied) == 1 and count > 3 and all(is_number(c.values[varied[0]]) for c in conditions):
         return [{"color": shade} for shade in shades(count)]
     colours = (COLOURS * count)[:count]
     return [
@@ -270,15 +283,17 @@ def looks(cells: Sequence[Condition]) -> list[dict[str, Any]]:
     ]
 
 
-def parts(sweep: Sweep, cells: Sequence[Condition], most: int = 7) -> dict[str, list[Condition]]:
-    """`cells` in groups that one figure can show: by the axis that makes the fewest of them."""
+def split_into_figures(
+    sweep: Sweep, conditions: Sequence[Condition], most: int = 7
+) -> dict[str, list[Condition]]:
+    """Group conditions so that a figure can show each group: by the axis that needs fewest."""
     splits = []
-    for axis in sweep.varied if len(sweep.varied) > 1 and len(cells) > most else []:
+    for axis in sweep.varied if len(sweep.varied) > 1 and len(conditions) > most else []:
         groups: dict[str, list[Condition]] = {}
-        for cell in cells:
-            rest = {key: value for key, value in cell.values.items() if key != axis}
-            within = replace(cell, label=sweep.label(rest))
-            groups.setdefault(sweep.label({axis: cell.values[axis]}), []).append(within)
+        for condition in conditions:
+            rest = {key: value for key, value in condition.values.items() if key != axis}
+            within = replace(condition, label=sweep.label(rest))
+            groups.setdefault(sweep.label({axis: condition.values[axis]}), []).append(within)
         splits.append(groups)
     small = [groups for groups in splits if max(map(len, groups.values())) <= most]
-    return min(small or splits, key=len, default={"": list(cells)})
+    return min(small or splits, key=len, default={"": list(conditions)})

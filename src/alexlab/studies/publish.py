@@ -1,4 +1,4 @@
-"""Lists of studies with their verdicts, and the reports that are published."""
+"""Publish reports of studies and list them with their answers."""
 
 import json
 import os
@@ -22,9 +22,12 @@ PUBLISHED = "report.md", "summary.csv", FACTS
 Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its facts
 
 
-def facts(sweep: Sweep, judged: Iterable[ClaimResult]) -> dict[str, Any]:
-    """What an index says of a sweep: verdicts.json."""
-    claims = [{"says": one.claim.says, "verdict": one.verdict, "why": one.why} for one in judged]
+def facts(sweep: Sweep, results: Iterable[ClaimResult]) -> dict[str, Any]:
+    """Return the content of verdicts.json: the facts that an index shows."""
+    claims = [
+        {"statement": one.claim.statement, "verdict": one.verdict, "why": one.why}
+        for one in results
+    ]
     return {
         "study": sweep.study,
         "question": sweep.question,
@@ -37,21 +40,23 @@ def facts(sweep: Sweep, judged: Iterable[ClaimResult]) -> dict[str, Any]:
 
 
 def read(root: Path) -> Found:
-    """The facts of all reports in folders of `root`."""
+    """Read the facts of all reports in folders of `root`."""
     files = sorted(root.glob(f"*/{FACTS}"))
     return {file.parent: json.loads(file.read_text("utf-8")) for file in files}
 
 
 def table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
-    """One row a study; links are relative to `root`. `waiting` are questions not answered yet."""
+    """Return one row per study, linked from `root`; `waiting` are questions not run yet."""
     rows = []
     for folder, study in found.items():
         link = Path(os.path.relpath(folder / "report.md", root)).as_posix()
         scale = " at quick scale" * (study["scale"] == "quick")
         said = []
         for verdict in VERDICTS:
-            if says := [one["says"] for one in study["claims"] if one["verdict"] == verdict]:
-                said.append(f"**{verdict}{scale}**: {'; '.join(says)}.")
+            if statements := [
+                one["statement"] for one in study["claims"] if one["verdict"] == verdict
+            ]:
+                said.append(f"**{verdict}{scale}**: {'; '.join(statements)}.")
         finished, planned = study["finished"], study["planned"]
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
         question = f"[{study['question']}]({link})"
@@ -61,7 +66,7 @@ def table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
 
 
 def write_index(root: Path) -> Path:
-    """index.md and index.html of the sweeps below `root`."""
+    """Write index.md and index.html of the sweeps below `root`."""
     text = f"# Studies\n\n{table(read(root), root)}\n"
     write_atomically(root / "index.md", text)
     write_atomically(
@@ -74,7 +79,7 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     """Copy reports to `target`/<study>, and list them there and in `readme`.
 
     Raises:
-        ValueError: `readme` has no place for the list.
+        ValueError: `readme` lacks the marks between which the list stands.
     """
     for sweep in sweeps:
         place = target / sweep.study

@@ -1,4 +1,4 @@
-"""A sweep's report in Markdown. A pure function of the sweep's folder: no clock, no machine."""
+"""Write the report of a sweep in Markdown, from its folder alone: no clock, no machine."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from alexlab.reporting import markdown
-from alexlab.reporting.formatting import format_value, is_fraction
+from alexlab.reporting.formatting import format_metric, is_fraction
 from alexlab.studies import tables
 from alexlab.studies.claims import KINDS, RANKS
 from alexlab.studies.conditions import Condition, not_run
@@ -18,31 +18,32 @@ from alexlab.studies.verdicts import VERDICTS, ClaimResult
 
 
 def effect(one: ClaimResult) -> str:
-    """The effect with its interval."""
-    values, word = [one.effect, one.low, one.high], one.claim.words[0]
+    """Format the effect with its interval."""
+    values, metric = [one.effect, one.low, one.high], one.claim.metrics[0]
     if not math.isfinite(one.effect):
         return "runs diverged"
-    if one.claim.kind == "variability":
+    if one.claim.is_ratio:
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
         return f"{mean} times ({low} to {high})"
     size = max(map(abs, values))
-    low, high = (format_value(word, v, signed=True, unit=False, like=size) for v in values[1:])
-    return f"{format_value(word, values[0], signed=True, like=size)} ({low} to {high})"
+    low, high = (format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:])
+    return f"{format_metric(metric, values[0], signed=True, like=size)} ({low} to {high})"
 
 
-def claim(index: int, one: ClaimResult, judged: Sequence[ClaimResult], sweep: Sweep) -> str:
-    """One claim in full."""
-    lines = [f"### {index}. {one.claim.says}"]
+def claim(index: int, one: ClaimResult, answers: Sequence[ClaimResult], sweep: Sweep) -> str:
+    """Write one claim in full."""
+    lines = [f"### {index}. {one.claim.statement}"]
     lines += [f"> {one.claim.quote}"] * bool(one.claim.quote)
     verdict = f"**{one.verdict}{' at quick scale' * sweep.quick}**"
     if one.pairs is None:
         return "\n\n".join([*lines, f"{verdict}: {one.why}."])
-    family = sum(other.pairs is not None for other in judged)
+    family = sum(other.pairs is not None for other in answers)
     method = sweep.about.get("correction", "holm")
     for_all = f", corrected for {family} claims ({method})" * (family > 1 and method != "none")
     ranks = one.pairs.diverged and not one.claim.two_sided
     lines += [
-        f"{verdict}: {one.pairs.title}: {effect(one)}, {len(one.pairs.d)} seeds. {margin(one)}",
+        f"{verdict}: {one.pairs.title}: {effect(one)}, {len(one.pairs.differences)} seeds."
+        f" {margin(one)}",
         f"Test: {RANKS if ranks else KINDS[one.claim.kind]}; p = {p(one.p_confirm)} for confirming,"
         f" {p(one.p_refute)} for refuting{for_all}, at level {sweep.level}.",
     ]
@@ -56,18 +57,18 @@ def claim(index: int, one: ClaimResult, judged: Sequence[ClaimResult], sweep: Sw
 
 
 def margin(one: ClaimResult) -> str:
-    """The margin in words."""
-    word, size = one.claim.words[0], one.claim.margin
-    text = f"{100 * size:g} points" if is_fraction(word) else f"{size:g}"
-    if one.claim.kind == "variability":
+    """Describe the margin."""
+    metric, size = one.claim.metrics[0], one.claim.margin
+    text = f"{100 * size:g} points" if is_fraction(metric) else f"{size:g}"
+    if one.claim.is_ratio:
         return f"Asked for: at least {size:g} times."
     if one.claim.kind == "within":
-        return f"Asked for: within {text} of {format_value(word, one.claim.target or 0.0)}."
+        return f"Asked for: within {text} of {format_metric(metric, one.claim.target or 0.0)}."
     return f"Asked for: {'within' if one.claim.two_sided else 'at least'} {text}."
 
 
 def p(value: float) -> str:
-    """A p-value."""
+    """Format a p-value."""
     return "below 0.0001" if value < 0.0001 else f"{value:.2g}"
 
 
@@ -81,20 +82,20 @@ ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 
 
 def portable(text: str) -> str:
-    """`text` without the folders of absolute paths: they name a machine."""
+    """Remove the folders of absolute paths from `text`: they name a machine."""
     return ABSOLUTE.sub(".../", text)
 
 
 def report(
-    sweep: Sweep, cells: Sequence[Condition], judged: Sequence[ClaimResult], figures: Figures
+    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimResult], figures: Figures
 ) -> str:
-    """The whole page."""
+    """Write the whole page."""
     sections = {
-        "Verdicts": verdicts(judged, sweep) if judged else [],
-        "Results": results(sweep, cells, judged),
+        "Verdicts": verdicts(answers, sweep) if answers else [],
+        "Results": results(sweep, conditions, answers),
         "Learning curves": [],
         "Inside the layers": [],
-        "Claims": [claim(i, one, judged, sweep) for i, one in enumerate(judged, 1)],
+        "Claims": [claim(i, one, answers, sweep) for i, one in enumerate(answers, 1)],
         "What the intervals cover": [coverage(sweep)],
         "What did not finish": [unfinished(sweep)],
         "How it was run": how(sweep),
@@ -108,12 +109,12 @@ def report(
 
 
 def opening(sweep: Sweep) -> list[str]:
-    """The question, its source, the data, and what quick scale changes."""
+    """Write the question, its source, the data, and the changes at quick scale."""
     done, planned, about = len(sweep.done), len(sweep.runs), sweep.about
     parts = [f"# {sweep.question}" + " (at quick scale)" * sweep.quick]
-    for key, word in (("source", "Source"), ("notes", "Assumed")):
+    for key, metric in (("source", "Source"), ("assumed", "Assumed")):
         if about.get(key):
-            parts.append(f"{word}: {str(about[key]).rstrip('.')}.")
+            parts.append(f"{metric}: {str(about[key]).rstrip('.')}.")
     parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}")
     if sweep.quick:
         sets = ", ".join(f"`{key}={value}`" for key, value in about.get("quick", {}).items())
@@ -123,7 +124,7 @@ def opening(sweep: Sweep) -> list[str]:
 
 
 def data(sweep: Sweep) -> str:
-    """The data sets and how many images they had."""
+    """Name the data sets with their numbers of images."""
     found: dict[str, list[Mapping[str, int]]] = {}
     for run in sweep.done:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
@@ -136,37 +137,41 @@ def data(sweep: Sweep) -> str:
     return f"Data: {', '.join(words)}." if words else ""
 
 
-def verdicts(judged: Sequence[ClaimResult], sweep: Sweep) -> list[str]:
-    """The claims with their verdicts and effects: in a sentence, as a table."""
+def verdicts(answers: Sequence[ClaimResult], sweep: Sweep) -> list[str]:
+    """Summarise the claims with their answers and effects: a sentence and a table."""
     scale = " at quick scale" * sweep.quick
-    counts = Counter(one.verdict for one in judged)
+    counts = Counter(one.verdict for one in answers)
     said = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
     rows = [
-        [f"{i}. {one.claim.says}", f"**{one.verdict}{scale}**", one.why or effect(one)]
-        for i, one in enumerate(judged, 1)
+        [f"{i}. {one.claim.statement}", f"**{one.verdict}{scale}**", one.why or effect(one)]
+        for i, one in enumerate(answers, 1)
     ]
     table = markdown.markdown(["claim", "verdict", f"effect ({sweep.confidence} interval)"], rows)
-    return [f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {said}{scale}.", table, MEANING]
+    return [f"Of {len(answers)} claim{'s' * (len(answers) > 1)}: {said}{scale}.", table, MEANING]
 
 
-def results(sweep: Sweep, cells: Sequence[Condition], judged: Sequence[ClaimResult]) -> list[str]:
-    """The tables of cells, or of the best trials of a search."""
+def results(
+    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimResult]
+) -> list[str]:
+    """Write the tables of conditions, or of the best trials of a search."""
     if sweep.facts.get("search"):
         return ["The best trials:", best_trials(sweep)]
-    more = [word for one in judged for word in one.claim.words if word not in sweep.words]
+    more = [
+        metric for one in answers for metric in one.claim.metrics if metric not in sweep.metrics
+    ]
     parts = [
         f"Mean ± standard deviation ({sweep.confidence} interval of the mean) over seeds:",
-        tables.results(cells, sweep.words, not_run(sweep)),
+        tables.results(conditions, sweep.metrics, not_run(sweep)),
     ]
     if more:
-        table = tables.results(cells, list(dict.fromkeys(more)))
+        table = tables.results(conditions, list(dict.fromkeys(more)))
         parts += ["What the claims compare besides:", table]
     costs = "What a run took, on average (runs that share a machine slow each other down):"
-    return [*parts, costs, tables.costs(cells)]
+    return [*parts, costs, tables.costs(conditions)]
 
 
 def coverage(sweep: Sweep) -> str:
-    """What would vary if all were done again, and what would not."""
+    """Describe what the intervals cover, and what they do not."""
     if sweep.facts.get("search"):
         return (
             "Nothing: a search is no sample. The best of many trials looks better than it is; run"
@@ -186,7 +191,7 @@ def coverage(sweep: Sweep) -> str:
 
 
 def unfinished(sweep: Sweep) -> str:
-    """The runs that are in no statistic, and why."""
+    """List the runs that are in no statistic, with the reason."""
     rest = [run for run in sweep.runs if not run.finished]
     if not rest:
         return f"All {len(sweep.runs)} runs finished."
@@ -199,7 +204,7 @@ def unfinished(sweep: Sweep) -> str:
 
 
 def how(sweep: Sweep) -> list[str]:
-    """What repeats it, and what it ran on."""
+    """Write the command that repeats it, the hardware and the settings."""
     records = [run.record for run in sweep.done]
     seconds = sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
     facts = {

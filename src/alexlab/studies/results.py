@@ -1,4 +1,4 @@
-"""A sweep as its folder tells it: the question, the axes, the runs, and whether they compare."""
+"""Read a sweep from its folder: the question, the axes, the runs; check that they compare."""
 
 import csv
 import math
@@ -15,12 +15,12 @@ from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
 
 def plain(value: Any) -> str:
-    """A value without quotes and, when it is a path, without its folders."""
+    """Return a value without quotes and, if it is a path, without its folders."""
     return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
 
 
 def is_number(text: str) -> bool:
-    """Whether `text` reads as a number."""
+    """Return whether `text` is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:
@@ -28,7 +28,7 @@ def is_number(text: str) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of an axis are one: 0.01 and "1e-2", true and "True"."""
+    """Return whether two values of an axis are equal: 0.01 and "1e-2", true and "True"."""
     return _canonical(one) == _canonical(other)
 
 
@@ -37,12 +37,12 @@ def _canonical(value: Any) -> str:
     return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
 
 
-SEED = "seed"  # the axis over which cells are repeated, and their differences paired
+SEED = "seed"  # the axis over which conditions are repeated and differences paired
 
 
 @dataclass(frozen=True)
 class Run:
-    """One trial. `record` is its metrics.json, `config` its settings, flat; empty without them."""
+    """Trial with `record` (metrics.json) and `config` (flat settings); empty if missing."""
 
     number: int
     state: str
@@ -50,27 +50,27 @@ class Run:
     error: str = ""
     objective: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-    history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value an epoch
+    history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value per epoch
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
-        """Whether it may enter a statistic."""
+        """Return whether the run may enter a statistic."""
         return self.state == "finished" and self.record.get("status") == "finished"
 
     @property
     def diverged(self) -> bool:
-        """Whether its training loss ended as no number: worse than any other, not missing."""
+        """Return whether its training loss became NaN or infinite: worst, not missing."""
         return self.state == "failed" and self.error.startswith("FloatingPointError")
 
     @property
     def seed(self) -> str:
-        """What the run is paired by."""
+        """Return the seed, by which runs are paired."""
         return str(self.values.get(SEED, self.record.get("seed", "")))
 
 
 def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
-    """The run of a `row` of trials.csv, with its values of the axes `keys`."""
+    """Read the run of a `row` of trials.csv, with its values of the axes `keys`."""
     place = folder / row["folder"]
     ended = read_metrics(place) or {}
     table = read_history(place) if ended else []
@@ -97,41 +97,41 @@ VIEWS |= {"split", "split_seed", "val_fraction", "test_fraction"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """What sweep.yaml, trials.csv and the run folders of `folder` say."""
+    """Sweep as read from sweep.yaml, trials.csv and the run folders of `folder`."""
 
     folder: Path
     facts: Mapping[str, Any]  # sweep.yaml
     about: Mapping[str, Any]  # the study; empty for a free sweep
     level: float  # of its tests
     quick: bool  # whether it ran at quick scale
-    metric: str  # what the runs were chosen by: "acc" for an objective val/acc
+    metric: str  # of the objective: "acc" for val/acc
     axes: list[str]  # with several values or not, without the seed
     varied: list[str]  # those of them that take more than one value
     runs: list[Run]
-    done: list[Run]  # those that finished
+    done: list[Run]  # the finished ones
 
     @property
     def study(self) -> str:
-        """The study's name."""
+        """Return the name of the study."""
         return self.folder.name.removesuffix("-quick")
 
     @property
     def question(self) -> str:
-        """What it asks, or its name."""
+        """Return the question, or the name of a free sweep."""
         return self.about.get("question") or f"Sweep {self.folder.name}"
 
     @property
     def confidence(self) -> str:
-        """Of its intervals, in percent."""
+        """Return the coverage of its intervals in percent."""
         return f"{100 * (1 - self.level):g}%"
 
     @property
-    def words(self) -> list[str]:
-        """The numbers that every table shows."""
+    def metrics(self) -> list[str]:
+        """Return the metrics that every table shows."""
         return [f"{split}/{self.metric}" for split in ("test", "val", "train")]
 
     def label(self, values: Mapping[str, Any]) -> str:
-        """`values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
+        """Name `values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
         shown = {axis: v for axis, v in values.items() if axis in self.varied} or values
         short = Counter(axis.split(".")[-1] for axis in self.axes)
         names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
@@ -146,12 +146,12 @@ def load(folder: Path) -> Sweep:
     """Read the sweep in `folder`.
 
     Raises:
-        FileNotFoundError: It is no sweep.
+        FileNotFoundError: The folder is not a sweep.
         ValueError: Its runs cannot be compared.
     """
     for name in ("sweep.yaml", "trials.csv"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is no sweep: it has no {name}")
+            raise FileNotFoundError(f"{folder}: not a sweep folder; it has no {name}")
     facts = read_plain_yaml(folder / "sweep.yaml", interpolations=True)
     with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -176,7 +176,7 @@ def load(folder: Path) -> Sweep:
 
 
 def _check_comparable(runs: list[Run]) -> None:
-    """ValueError when runs of the same data settings saw other data, or another major torch."""
+    """Raise ValueError if data fingerprints or major versions of torch differ."""
     first: dict[str, tuple[str, int]] = {}
     for run in runs:
         data = {key[5:]: value for key, value in run.config.items() if key.startswith("data.")}
@@ -190,6 +190,6 @@ def _check_comparable(runs: list[Run]) -> None:
             before, number = first.setdefault(what + among, (value, run.number))
             if value != before:
                 raise ValueError(
-                    f"runs that do not compare: {what} is {before} in trial {number}, {value} in"
+                    f"runs cannot be compared: {what} is {before} in trial {number}, {value} in"
                     f" trial {run.number}; put the runs of one kind into a sweep of their own"
                 )

@@ -27,7 +27,7 @@ class Evidence:
 
     p_confirm: float
     p_refute: float
-    enough: bool
+    reaches_margin: bool
 
 
 def p_above(d: Sample, null: float) -> float:
@@ -42,16 +42,16 @@ def p_above(d: Sample, null: float) -> float:
 
 
 def p_below(d: Sample, null: float) -> float:
-    """The same for mean < null."""
+    """Test mean < null in the same way."""
     return p_above(-d, -null)
 
 
-def superior(d: Sample, margin: float) -> Evidence:
+def test_superiority(d: Sample, margin: float) -> Evidence:
     """Confirmed: mean > 0, and at least `margin` as measured. Refuted: mean < margin."""
     return Evidence(p_above(d, 0.0), p_below(d, margin), bool(d.mean() >= margin))
 
 
-def superior_in_rank(of: Sample, than: Sample, margin: float) -> Evidence:
+def test_superiority_in_rank(of: Sample, than: Sample, margin: float) -> Evidence:
     """As `superior`, where some numbers are infinite: by Mann and Whitney's test, not paired."""
     method = "asymptotic" if set(of) & set(than) else "exact"  # ties within a side change nothing
     above = stats.mannwhitneyu(of, than, alternative="greater", method=method).pvalue
@@ -59,18 +59,18 @@ def superior_in_rank(of: Sample, than: Sample, margin: float) -> Evidence:
     return Evidence(float(above), float(below), bool(np.median(of) >= np.median(than) + margin))
 
 
-def equivalent(d: Sample, margin: float) -> Evidence:
+def test_equivalence(d: Sample, margin: float) -> Evidence:
     """Confirmed: -margin < mean < margin. Refuted: beyond one of them, each at half the level."""
     beyond = min(p_above(d, margin), p_below(d, -margin))
     return Evidence(max(p_above(d, -margin), p_below(d, margin)), min(1.0, 2 * beyond), True)
 
 
 def all_of(parts: Sequence[Evidence]) -> Evidence:
-    """Confirmed when each part is; refuted when any is (Bonferroni)."""
+    """Combine parts: confirmed when each is; refuted when any is (Bonferroni)."""
     return Evidence(
         max(part.p_confirm for part in parts),
         min(1.0, len(parts) * min(part.p_refute for part in parts)),
-        all(part.enough for part in parts),
+        all(part.reaches_margin for part in parts),
     )
 
 
@@ -83,7 +83,7 @@ def interval(d: Sample, level: float) -> tuple[float, float]:
 
 
 def corrected(p: Sequence[float], level: float, method: str) -> list[float]:
-    """The p-values of one family, corrected for being several."""
+    """Correct the p-values of one family."""
     if method == "none" or not p:
         return list(p)
     adjusted: list[float] = multipletests(p, alpha=level, method=method)[1].tolist()

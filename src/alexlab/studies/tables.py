@@ -1,11 +1,11 @@
-"""Tables of a sweep's cells, in Markdown and as CSV."""
+"""Write tables of the conditions of a sweep, in Markdown and as CSV."""
 
 import csv
 import io
 import math
 from collections.abc import Sequence
 
-from alexlab.reporting.formatting import format_value, is_fraction
+from alexlab.reporting.formatting import format_metric, is_difference, is_fraction
 from alexlab.reporting.markdown import markdown
 from alexlab.studies.conditions import Condition, Spread
 from alexlab.studies.results import Sweep
@@ -19,51 +19,70 @@ COSTS = {
 }
 
 
-def title(word: str) -> str:
-    """A metric's name with its unit, for the head of a column or an axis."""
-    unit = "points" if word.startswith(("wobble", "gap")) else "%"
-    return COSTS.get(word) or word.replace("/", " ") + f", {unit}" * is_fraction(word)
+def title(metric: str) -> str:
+    """Return the name of a metric with its unit, for the head of a column or an axis."""
+    unit = "points" if is_difference(metric) else "%"
+    return COSTS.get(metric) or metric.replace("/", " ") + f", {unit}" * is_fraction(metric)
 
 
-def results(cells: Sequence[Condition], words: Sequence[str], missing: Sequence[str] = ()) -> str:
-    """Mean ± standard deviation and the interval of each word; n is what finished.
+def results(
+    conditions: Sequence[Condition], metrics: Sequence[str], missing: Sequence[str] = ()
+) -> str:
+    """Return a table of mean ± standard deviation and interval; n counts finished runs.
 
-    `missing` are cells that the study has, and this sweep has not.
+    `missing` are conditions of the study that this sweep lacks.
     """
     rows = []
-    for cell in cells:
-        of = f" of {cell.planned}" * (len(cell.runs) < cell.planned)
-        rows.append([cell.label, f"{len(cell.runs)}{of}", *(_mean(cell, word) for word in words)])
-    rows += [[label, "not run", *[""] * len(words)] for label in missing]
-    return markdown(["", "n", *map(title, words)], rows)
+    for condition in conditions:
+        of = f" of {condition.planned}" * (len(condition.runs) < condition.planned)
+        rows.append(
+            [
+                condition.label,
+                f"{len(condition.runs)}{of}",
+                *(_mean(condition, metric) for metric in metrics),
+            ]
+        )
+    rows += [[label, "not run", *[""] * len(metrics)] for label in missing]
+    return markdown(["", "n", *map(title, metrics)], rows)
 
 
-def _mean(cell: Condition, word: str) -> str:
-    found = cell.spread(word)
-    mean, sd, low, high = (format_value(word, v, unit=False, like=found.mean) for v in found[1:])
-    return mean if math.isnan(found.sd) else f"{mean} ± {sd} ({low} to {high})"
+def _mean(condition: Condition, metric: str) -> str:
+    spread = condition.spread(metric)
+    mean, sd, low, high = (
+        format_metric(metric, v, unit=False, like=spread.mean) for v in spread[1:]
+    )
+    return mean if math.isnan(spread.sd) else f"{mean} ± {sd} ({low} to {high})"
 
 
-def costs(cells: Sequence[Condition]) -> str:
-    """Means of what the cells took, test-time crops included."""
-    names = dict.fromkeys(n for cell in cells for run in cell.runs for n in run.record["metrics"])
-    words = [*COSTS, *(name for name in names if name.startswith("test/seconds"))]
-    words = [word for word in words if any(len(cell.numbers(word)) for cell in cells)]
-    rows = [
-        [c.label, *(format_value(w, c.spread(w).mean, unit=False) for w in words)] for c in cells
+def costs(conditions: Sequence[Condition]) -> str:
+    """Return a table of mean costs per condition, test-time crops included."""
+    names = dict.fromkeys(
+        n for condition in conditions for run in condition.runs for n in run.record["metrics"]
+    )
+    metrics = [*COSTS, *(name for name in names if name.startswith("test/seconds"))]
+    metrics = [
+        metric
+        for metric in metrics
+        if any(len(condition.numbers(metric)) for condition in conditions)
     ]
-    return markdown(["", *map(title, words)], rows)
+    rows = [
+        [c.label, *(format_metric(w, c.spread(w).mean, unit=False) for w in metrics)]
+        for c in conditions
+    ]
+    return markdown(["", *map(title, metrics)], rows)
 
 
-def summary_csv(sweep: Sweep, cells: Sequence[Condition], words: Sequence[str]) -> str:
-    """One row a cell: its axes, runs finished and planned, and five numbers a metric."""
+def summary_csv(sweep: Sweep, conditions: Sequence[Condition], metrics: Sequence[str]) -> str:
+    """Write one row per condition: axes, runs finished and planned, five numbers per metric."""
     text = io.StringIO()
-    words = [*words, *COSTS]
+    metrics = [*metrics, *COSTS]
     writer = csv.writer(text, lineterminator="\n")
-    names = (f"{word} {part}" for word in words for part in Spread._fields)
+    names = (f"{metric} {part}" for metric in metrics for part in Spread._fields)
     writer.writerow([*sweep.axes, "finished", "planned", *names])
-    for cell in cells:
-        found = (number for word in words for number in cell.spread(word))
-        numbers = ("" if math.isnan(number) else f"{number:.6g}" for number in found)
-        writer.writerow([*cell.values.values(), len(cell.runs), cell.planned, *numbers])
+    for condition in conditions:
+        values = (value for metric in metrics for value in condition.spread(metric))
+        numbers = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
+        writer.writerow(
+            [*condition.values.values(), len(condition.runs), condition.planned, *numbers]
+        )
     return text.getvalue()

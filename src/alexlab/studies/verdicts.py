@@ -1,12 +1,12 @@
-"""Claims judged: confirmed, refuted, inconclusive, or not tested, and why."""
+"""Answer claims: confirmed, refuted, inconclusive, or not tested with the reason."""
 
 import math
 from dataclasses import dataclass, field, replace
 
-from alexlab.reporting.formatting import format_value
+from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
 from alexlab.studies.claims import Claim, read_claims
-from alexlab.studies.comparisons import NotTestedError, PairedDifferences, chosen, comparisons
+from alexlab.studies.comparisons import NotTestedError, PairedDifferences, comparisons, is_at
 from alexlab.studies.metrics import metric_value
 from alexlab.studies.results import Sweep
 
@@ -16,7 +16,7 @@ CONFIRMED, REFUTED, INCONCLUSIVE, NOT_TESTED = VERDICTS
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim and what became of it. Effects are in the metric's unit; logs for variability."""
+    """A claim with its answer. Effects are in the unit of the metric; logarithms for a ratio."""
 
     claim: Claim
     verdict: str = NOT_TESTED
@@ -31,43 +31,43 @@ class ClaimResult:
 
     @property
     def effect(self) -> float:
-        """The mean difference."""
-        return float(self.pairs.d.mean()) if self.pairs else math.nan
+        """Return the mean difference."""
+        return float(self.pairs.differences.mean()) if self.pairs else math.nan
 
 
 def evaluate_claims(sweep: Sweep) -> list[ClaimResult]:
-    """The study's claims with their verdicts, in the study's order."""
-    fails = reference_fails(sweep)
-    judged: list[ClaimResult] = []
+    """Return the answers to the claims of the study, in its order."""
+    fails = control_fails(sweep)
+    results: list[ClaimResult] = []
     tested: dict[int, list[PairedDifferences]] = {}
     for index, claim in enumerate(read_claims(sweep.about)):
         try:
-            if why := fails or "it needs full scale" * (sweep.quick and claim.needs == "full"):
+            if why := fails or "it needs full scale" * (sweep.quick and claim.min_scale == "full"):
                 raise NotTestedError(why)
             tested[index] = comparisons(sweep, claim)
-            judged.append(ClaimResult(claim))
+            results.append(ClaimResult(claim))
         except NotTestedError as error:
-            judged.append(ClaimResult(claim, why=str(error)))
-    evidence = [_evidence(judged[index].claim, pairs) for index, pairs in tested.items()]
+            results.append(ClaimResult(claim, why=str(error)))
+    evidence = [_evidence(results[index].claim, pairs) for index, pairs in tested.items()]
     method = str(sweep.about.get("correction", "holm"))
     confirm = st.corrected([e.p_confirm for e in evidence], sweep.level, method)
     refute = st.corrected([e.p_refute for e in evidence], sweep.level, method)
     for index, found, *p in zip(tested, evidence, confirm, refute, strict=True):
         found = replace(found, p_confirm=p[0], p_refute=p[1])
-        claim, pairs = judged[index].claim, tested[index]
-        judged[index] = _verdict(claim, pairs, found, sweep.level, len(tested))
-    return judged
+        claim, pairs = results[index].claim, tested[index]
+        results[index] = _verdict(claim, pairs, found, sweep.level, len(tested))
+    return results
 
 
 def _evidence(claim: Claim, pairs: list[PairedDifferences]) -> st.Evidence:
     found = []
     for pair in pairs:
         if claim.two_sided:
-            found.append(st.equivalent(pair.d, claim.least))
+            found.append(st.test_equivalence(pair.differences, claim.margin_of_differences))
         elif pair.diverged:
-            found.append(st.superior_in_rank(*pair.sides, claim.least))
+            found.append(st.test_superiority_in_rank(*pair.groups, claim.margin_of_differences))
         else:
-            found.append(st.superior(pair.d, claim.least))
+            found.append(st.test_superiority(pair.differences, claim.margin_of_differences))
     return st.all_of(found)
 
 
@@ -76,12 +76,12 @@ def _verdict(
 ) -> ClaimResult:
     """`found` has corrected p-values; `family` is the number of claims they are corrected for."""
     verdict = INCONCLUSIVE
-    if found.p_confirm <= level and found.enough:
+    if found.p_confirm <= level and found.reaches_margin:
         verdict = CONFIRMED
     elif found.p_refute <= level:
         verdict = REFUTED
-    deciding = min(pairs, key=lambda pair: float(pair.d.mean()))
-    low, high = st.interval(deciding.d, level)
+    deciding = min(pairs, key=lambda pair: float(pair.differences.mean()))
+    low, high = st.interval(deciding.differences, level)
     needed = _seeds_needed(claim, pairs, level / family) if verdict == INCONCLUSIVE else None
     notes = list(dict.fromkeys(note for pair in pairs for note in pair.notes))
     return ClaimResult(
@@ -91,22 +91,29 @@ def _verdict(
 
 def _seeds_needed(claim: Claim, pairs: list[PairedDifferences], level: float) -> int:
     """Seeds to decide, at the level that the strictest correction would leave."""
-    short = [] if claim.two_sided else [pair for pair in pairs if pair.d.mean() < claim.least]
+    short = (
+        []
+        if claim.two_sided
+        else [pair for pair in pairs if pair.differences.mean() < claim.margin_of_differences]
+    )
     level /= len(short and pairs) or 1  # any one of `short` may refute
     counts = [
-        st.seeds_to_confirm_or_refute(pair.d, claim.least, level, two_sided=claim.two_sided)
+        st.seeds_to_confirm_or_refute(
+            pair.differences, claim.margin_of_differences, level, two_sided=claim.two_sided
+        )
         for pair in short or pairs
     ]
     return min(counts) if short else max(counts)
 
 
-def reference_fails(sweep: Sweep) -> str:
-    """Why no claim of the study can be tested; "" when its reference cell is good enough."""
-    asked = sweep.about.get("reference")
+def control_fails(sweep: Sweep) -> str:
+    """Return why no claim can be tested; "" when the positive control is good enough."""
+    asked = sweep.about.get("positive_control")
     if not asked:
         return ""
-    word, name = asked["metric"], f"the reference cell, {sweep.label(asked['cell'])},"
-    values = [metric_value(run, word) for run in sweep.done if chosen(run, asked["cell"])]
+    control = asked.get("condition") or {}
+    metric, name = asked["metric"], f"the positive control, {sweep.label(control)},"
+    values = [metric_value(run, metric) for run in sweep.done if is_at(run, control)]
     values = [value for value in values if math.isfinite(value)]
     if not values:
         return f"{name} has no finished run"
@@ -115,8 +122,8 @@ def reference_fails(sweep: Sweep) -> str:
     if low <= mean <= high:
         return ""
     limit = (
-        f"at least {format_value(word, low)}"
+        f"at least {format_metric(metric, low)}"
         if mean < low
-        else f"at most {format_value(word, high)}"
+        else f"at most {format_metric(metric, high)}"
     )
-    return f"{name} came to {word} {format_value(word, mean)}; {limit} was asked"
+    return f"{name} came to {metric} {format_metric(metric, mean)}; {limit} was asked"

@@ -22,34 +22,36 @@ def write_report(folder: Path) -> "Sweep":
     Writes report.md, report.html, summary.csv, verdicts.json and plots/.
 
     Raises:
-        FileNotFoundError: It is no sweep.
+        FileNotFoundError: The folder is not a sweep.
         ValueError: Its runs cannot be compared, or its study makes no sense.
     """
     from alexlab.reporting import html
     from alexlab.studies import plots, publish, report, tables, verdicts
-    from alexlab.studies.conditions import conditions
+    from alexlab.studies.conditions import group_by_condition
     from alexlab.studies.results import load
 
     sweep = load(folder)
-    judged = verdicts.evaluate_claims(sweep)
-    found = conditions(sweep)
+    answers = verdicts.evaluate_claims(sweep)
+    conditions = group_by_condition(sweep)
     plots_dir = folder / "plots"
-    claimed = [word for one in judged for word in one.claim.words]
+    claimed = [metric for one in answers for metric in one.claim.metrics]
     recorded = dict.fromkeys(name for run in sweep.done for name in run.record["metrics"])
     views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # several crops
-    words = list(dict.fromkeys([*sweep.words, *views, *claimed]))
+    metrics = list(dict.fromkeys([*sweep.metrics, *views, *claimed]))
     figures: dict[str, list[tuple[str, str]]] = {}
     if sweep.facts.get("search"):
         figures["Results"] = plots.search_chart(sweep, plots_dir)
     elif sweep.done:
-        drawn = [word for word in words if word == words[0] or word in claimed]
-        figures["Verdicts"] = plots.claims_chart(judged, plots_dir)
-        figures["Results"] = [plots.cells_chart(sweep, found, word, plots_dir) for word in drawn]
-        figures["Learning curves"] = plots.learning_curves(sweep, found, plots_dir)
-        figures["Inside the layers"] = plots.diagnostics(found, plots_dir)
-    text = report.report(sweep, found, judged, figures)
-    summary = tables.summary_csv(sweep, found, words)
-    facts = json.dumps(publish.facts(sweep, judged), indent=2, ensure_ascii=False) + "\n"
+        drawn = [metric for metric in metrics if metric == metrics[0] or metric in claimed]
+        figures["Verdicts"] = plots.claims_chart(answers, plots_dir)
+        figures["Results"] = [
+            plots.conditions_chart(sweep, conditions, metric, plots_dir) for metric in drawn
+        ]
+        figures["Learning curves"] = plots.learning_curves(sweep, conditions, plots_dir)
+        figures["Inside the layers"] = plots.diagnostics(conditions, plots_dir)
+    text = report.report(sweep, conditions, answers, figures)
+    summary = tables.summary_csv(sweep, conditions, metrics)
+    facts = json.dumps(publish.facts(sweep, answers), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "report.md", text)
     write_atomically(folder / "report.html", html.html_page(text, folder))
     write_atomically(folder / "summary.csv", report.portable(summary))
@@ -78,7 +80,7 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
         The number of sweeps, in folders of sweeps, whose report could not be written.
 
     Raises:
-        FileNotFoundError: A folder is no sweep, and has none in it.
+        FileNotFoundError: A folder is not a sweep, and has none in it.
         ValueError: See `write_report`.
     """
     from alexlab.studies import publish
