@@ -12,7 +12,7 @@ from alexlab.data.representation import Representation
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
-    """The data set, indexed, split and cached: its classes and channels are known afterwards."""
+    """Build the data module and prepare it: its classes and channels are known afterwards."""
     data: ImageFolderData = instantiate(
         cfg.data,
         augment=instantiate(cfg.augment) or None,
@@ -25,7 +25,7 @@ def data_module(cfg: DictConfig) -> ImageFolderData:
 
 
 def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int) -> nn.Module:
-    """The net for images [N, in_channels, resolution, resolution]."""
+    """Build the net for images [N, in_channels, resolution, resolution]."""
     net: nn.Module = instantiate(
         cfg.model,
         num_outputs=num_outputs,

@@ -46,7 +46,7 @@ BAD = {
     "trainer.precision=3bit": r"3bit",
     "trainer.accelerator=tpu": r"torch_xla",
     "trainer.accelerator=gpuu": r"gpuu",
-    "data.classes=[red]": r"one class only, 'red'",
+    "data.classes=[red]": r"only one class, 'red'",
     "data.classes=[red,blu]": r"blu.*did you mean blue",
     "data.split=foo": r"data.split='foo' is unknown",
     "task=regression": r"needs one score per image, the data has 3 classes",

@@ -24,7 +24,7 @@ def write_manifest(root, groups):
 
 @pytest.fixture
 def messy(image_folder, tmp_path):
-    """The small image folder with one of each fault, and a manifest of which images are twins."""
+    """The small image folder with one of each fault, and a manifest of the true duplicates."""
     root = tmp_path / "messy"
     shutil.copytree(image_folder, root)
     shutil.copy(root / "red" / "0.png", root / "red" / "same.png")
@@ -34,10 +34,10 @@ def messy(image_folder, tmp_path):
     shutil.move(root / "blue" / "5.png", root / "blue" / "5.jpg")  # a PNG by its content
     (root / "red" / "broken.png").write_bytes(b"x")
     (root / "red" / "notes.txt").write_text("x")
-    twins = {"red/same.png": "red/0.png", "blue/same.png": "red/0.png"}
-    twins |= {"green/near.png": "green/1.png", "green/grey.png": "green/2.png"}
+    duplicates = {"red/same.png": "red/0.png", "blue/same.png": "red/0.png"}
+    duplicates |= {"green/near.png": "green/1.png", "green/grey.png": "green/2.png"}
     paths = sorted(p.relative_to(root).as_posix() for p in root.glob("*/*.[pj]*"))
-    write_manifest(root, {path: twins.get(path, path) for path in paths})
+    write_manifest(root, {path: duplicates.get(path, path) for path in paths})
     return root
 
 
@@ -45,21 +45,21 @@ def test_every_fault_is_found(messy, tmp_path):
     found = examine(data_in(messy, tmp_path / "cache"))
     assert found["files"] == 23
     assert found["broken"] == {"red/broken.png": "not an image in a known format"}
-    assert found["passed_over"] == ["red/notes.txt"]
+    assert found["ignored"] == ["red/notes.txt"]
     assert found["wrong_extension"] == ["blue/5.jpg"]
     assert found["formats"] == {"PNG": 22}
     assert found["modes"] == {"RGB": 21, "L": 1}
     assert found["size"]["width"][2] == 64
-    assert found["exact_groups"] == [["blue/same.png", "red/0.png", "red/same.png"]]
-    assert found["two_labels"] == found["exact_groups"]
-    assert sorted(map(len, found["twin_groups"])) == [2, 2, 3]
+    assert found["exact_duplicates"] == [["blue/same.png", "red/0.png", "red/same.png"]]
+    assert found["exact_duplicates_of_two_classes"] == found["exact_duplicates"]
+    assert sorted(map(len, found["duplicates"])) == [2, 2, 3]
     truth = found["against_manifest"]
     assert (truth["pairs_true"], truth["pairs_found"], truth["pairs_both"]) == (5, 5, 5)
     assert truth["precision"] == truth["recall"] == 1
     for kind in ("grouped", "random"):
         counts = found["counts"][kind]
-        assert sum(sum(side.values()) for side in counts.values()) == 22
-    assert found["leak"]["grouped"]["test_with_twin"] == 0
+        assert sum(sum(split.values()) for split in counts.values()) == 22
+    assert found["leak"]["grouped"]["test_duplicated_in_train"] == 0
     assert found["leak"]["random"]["test"] == sum(found["counts"]["random"]["test"].values())
 
 
@@ -79,10 +79,10 @@ def test_the_leak_of_a_random_split_is_counted(image_folder, tmp_path):
     data = data_in(root, tmp_path, split="random")
     found = examine(data)
     data.prepare()
-    train, test = ([data.files.paths[row] for row in data.rows[s]] for s in ("train", "test"))
+    train, test = ([data.files.paths[i] for i in data.indices[s]] for s in ("train", "test"))
     plain = {path.replace("copy-", "") for path in train}
     by_hand = sum(path.replace("copy-", "") in plain for path in test)
-    assert 0 < by_hand == found["leak"]["random"]["test_with_twin"]
+    assert 0 < by_hand == found["leak"]["random"]["test_duplicated_in_train"]
 
 
 def test_the_command_prints_and_writes(alexlab, messy, tmp_path, capsys):
@@ -92,7 +92,7 @@ def test_the_command_prints_and_writes(alexlab, messy, tmp_path, capsys):
     written = (tmp_path / "out" / "folder.md").read_text()
     assert written in printed
     assert "Broken files: 1\n" in written
-    assert "5 true pairs of twins, 5 found" in written
+    assert "5 true pairs of duplicates, 5 found" in written
     assert json.loads((tmp_path / "out" / "folder.json").read_text())["files"] == 23
 
 
@@ -113,9 +113,13 @@ def test_pokemon(tmp_path):
     for row in rows:
         labels.setdefault(row["orig_sha1"], set()).add(row["label"])
     assert found["files"] == len(rows) == 1167
-    assert len(found["two_labels"]) == sum(len(names) > 1 for names in labels.values()) == 10
-    assert found["leak"]["grouped"]["test_with_twin"] == 0
-    assert found["leak"]["random"]["test_with_twin"] > 50
+    assert (
+        len(found["exact_duplicates_of_two_classes"])
+        == sum(len(names) > 1 for names in labels.values())
+        == 10
+    )
+    assert found["leak"]["grouped"]["test_duplicated_in_train"] == 0
+    assert found["leak"]["random"]["test_duplicated_in_train"] > 50
     sizes = [(int(row["width"]), int(row["height"])) for row in rows]
     assert found["size"]["width"][::2] == [min(sizes)[0], max(sizes)[0]]
     assert found["modes"] == {"RGB": 1156, "RGBA": 11}

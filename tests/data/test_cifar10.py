@@ -49,7 +49,7 @@ def test_pickles_become_images_without_loss(pickles, tmp_path):
     data = make(pickles, tmp_path)
     assert data.classes == NAMES
     assert data.counts["test"] == {"cat": 4, "dog": 4}
-    assert {side: sum(c.values()) for side, c in data.counts.items()} == {
+    assert {split: sum(c.values()) for split, c in data.counts.items()} == {
         "train": 14,
         "val": 6,
         "test": 8,
@@ -76,7 +76,7 @@ class Malice:
 def test_a_malicious_pickle_is_not_opened(pickles, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (pickles / CIFAR10.base_folder / name).write_bytes(pickle.dumps(Malice()))
-    with pytest.raises(ValueError, match=f"{name} is not CIFAR-10's own file, by its md5"):
+    with pytest.raises(ValueError, match=f"{name}: its md5 is not that of CIFAR-10's own file"):
         make(pickles, tmp_path)
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "cache" / "cifar10-images").exists()
@@ -84,16 +84,16 @@ def test_a_malicious_pickle_is_not_opened(pickles, tmp_path, monkeypatch, name):
 
 def test_folders_serve_as_well(tmp_path):
     rng = np.random.default_rng(0)
-    for part, count in (("train", 10), ("test", 3)):
+    for split, count in (("train", 10), ("test", 3)):
         for name in NAMES:
-            folder = tmp_path / "cifar10" / part / name
+            folder = tmp_path / "cifar10" / split / name
             folder.mkdir(parents=True)
             for i in range(count):
                 image = Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8))
                 image.save(folder / f"{i}.png")
     data = make(tmp_path / "cifar10", tmp_path)
     assert data.counts["test"] == {"cat": 3, "dog": 3}
-    assert all(data.files.paths[row].startswith("test/") for row in data.rows["test"])
+    assert all(data.files.paths[i].startswith("test/") for i in data.indices["test"])
     assert sum(data.counts["val"].values()) == 6  # a fifth of all 13, rounded, in each class
 
 
@@ -109,7 +109,7 @@ def test_the_real_one_is_dealt_48000_2000_10000(tmp_path, compose):
         root, **{**SETTINGS, "val_fraction": val_fraction}, split="random", cache_dir=str(tmp_path)
     )
     data.prepare()
-    assert {side: list(c.values()) for side, c in data.counts.items()} == {
+    assert {split: list(c.values()) for split, c in data.counts.items()} == {
         "train": [4800] * 10,
         "val": [200] * 10,
         "test": [1000] * 10,

@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections import defaultdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,8 +26,8 @@ def make(image_folder, tmp_path):
     return make
 
 
-def paths(data, side):
-    return {data.files.paths[row] for row in data.rows[side]}
+def paths(data, split):
+    return {data.files.paths[i] for i in data.indices[split]}
 
 
 def test_what_is_known_before_the_net_is_built(make):
@@ -60,9 +61,9 @@ def test_it_sets_itself_up_where_a_trainer_gets_it_as_it_is(make, image_folder, 
     prepared = make()
     data = ImageFolderData(str(image_folder), **SETTINGS, cache_dir=str(tmp_path / "cache"))
     data.setup("fit")
-    rows = data.rows
+    indices = data.indices
     data.setup("test")
-    assert data.rows is rows
+    assert data.indices is indices
     for one, other in zip(data.val_dataloader(), prepared.val_dataloader(), strict=True):
         assert torch.equal(one[0], other[0])
 
@@ -72,12 +73,12 @@ def test_train_is_shuffled_by_its_seed_and_val_is_not(make):
         return torch.cat([images.flatten(1)[:, 0] for images, _ in loader]).tolist()
 
     data, other = make(), make(seed=1)
-    train = data.images[data.rows["train"]].flatten(1)[:, 0].tolist()
+    train = data.images[data.indices["train"]].flatten(1)[:, 0].tolist()
     assert sorted(order(data.train_dataloader())) == sorted(train)
     assert order(data.train_dataloader()) != train
     assert order(other.train_dataloader()) != order(data.train_dataloader())
     assert order(other.val_dataloader()) == order(data.val_dataloader())
-    val = data.images[data.rows["val"]].flatten(1)[:, 0].tolist()
+    val = data.images[data.indices["val"]].flatten(1)[:, 0].tolist()
     assert order(data.val_dataloader()) == val
 
 
@@ -106,9 +107,9 @@ def test_only_training_batches_are_augmented(make):
 
 def test_the_split_knows_neither_seed_nor_size_nor_batch(make):
     one, two = make(), make(seed=5, resolution=8, batch_size=2, fit="squash")
-    for side in ("train", "val", "test"):
-        assert paths(one, side) == paths(two, side)
-    assert any(paths(one, side) != paths(make(split_seed=1), side) for side in ("val", "test"))
+    for split in ("train", "val", "test"):
+        assert paths(one, split) == paths(two, split)
+    assert any(paths(one, split) != paths(make(split_seed=1), split) for split in ("val", "test"))
 
 
 def test_the_split_is_the_same_in_another_place(make, image_folder, tmp_path):
@@ -118,7 +119,7 @@ def test_the_split_is_the_same_in_another_place(make, image_folder, tmp_path):
         os.utime(path, (1, 1))
     one, two = make(), make(copy)
     assert one.fingerprint == two.fingerprint
-    assert one.rows["test"].tolist() == two.rows["test"].tolist()
+    assert one.indices["test"].tolist() == two.indices["test"].tolist()
     Image.new("RGB", (16, 16)).save(copy / "red" / "0.png")
     assert make(copy).fingerprint != one.fingerprint
 
@@ -127,10 +128,10 @@ def test_some_classes_keep_their_images_where_they_were(make):
     whole, some = make(), make(classes=["red", "blue"])
     assert some.classes == ["blue", "red"]
     assert some.num_outputs == 2
-    for side in ("train", "val", "test"):
-        assert paths(some, side) == {p for p in paths(whole, side) if not p.startswith("green")}
-    for row in some.rows["train"]:
-        assert some.classes[some.targets[row]] == some.files.paths[row].split("/")[0]
+    for split in ("train", "val", "test"):
+        assert paths(some, split) == {p for p in paths(whole, split) if not p.startswith("green")}
+    for i in some.indices["train"]:
+        assert some.classes[some.targets[i]] == some.files.paths[i].split("/")[0]
     assert some.fingerprint != whole.fingerprint
 
 
@@ -149,27 +150,25 @@ def test_fraction_cuts_train_only(make):
     assert half.fingerprint == whole.fingerprint
 
 
-def test_twins_stay_on_one_side_unless_split_is_random(make, image_folder, tmp_path):
-    root = tmp_path / "twins"
+def test_duplicates_stay_in_one_split_unless_it_is_random(make, image_folder, tmp_path):
+    root = tmp_path / "duplicates"
     shutil.copytree(image_folder, root)
     for path in sorted(image_folder.rglob("*.png")):
         for i in range(2):
             shutil.copy(path, root / path.parent.name / f"copy-{i}-{path.name}")
-    grouped, blind = make(root), make(root, split="random")
-    assert grouped.notes == ["36 exact and 0 near duplicates kept on one side"]
-    assert not blind.notes
+    grouped, plain = make(root), make(root, split="random")
+    assert grouped.notes == ["36 exact and 0 near duplicates kept in one split"]
+    assert not plain.notes
 
     def straddling(data):
-        sides = {}
-        for side in data.rows:
-            for path in paths(data, side):
-                sides.setdefault(path.replace("copy-0-", "").replace("copy-1-", ""), set()).add(
-                    side
-                )
-        return sum(len(found) > 1 for found in sides.values())
+        splits = defaultdict(set)
+        for split in data.indices:
+            for path in paths(data, split):
+                splits[path.replace("copy-0-", "").replace("copy-1-", "")].add(split)
+        return sum(len(names) > 1 for names in splits.values())
 
     assert straddling(grouped) == 0
-    assert straddling(blind) > 0
+    assert straddling(plain) > 0
 
 
 def test_without_the_cache_the_batches_are_the_same(make, tmp_path):
@@ -181,9 +180,9 @@ def test_without_the_cache_the_batches_are_the_same(make, tmp_path):
 
 
 def test_a_second_start_reads_no_image(make, monkeypatch):
-    expected = make().rows["test"].tolist()
+    expected = make().indices["test"].tolist()
     monkeypatch.setattr(alexlab.data.cache, "read_image", lambda *_, **__: pytest.fail("read"))
-    assert make().rows["test"].tolist() == expected
+    assert make().indices["test"].tolist() == expected
 
 
 def test_broken_images_are_named_or_skipped(make, image_folder, tmp_path):
@@ -196,7 +195,7 @@ def test_broken_images_are_named_or_skipped(make, image_folder, tmp_path):
     data = make(root, on_broken="skip")
     assert data.notes == ["1 broken image skipped, 'red/1.png' first"]
     assert sum(counts["red"] for counts in data.counts.values()) == 5
-    assert "red/1.png" not in set().union(*(paths(data, side) for side in data.rows))
+    assert "red/1.png" not in set().union(*(paths(data, split) for split in data.indices))
 
 
 def test_a_decompression_bomb_is_named(make, image_folder, tmp_path):
@@ -214,7 +213,7 @@ def test_files_that_are_no_images_are_mentioned(make, image_folder, tmp_path):
     root = tmp_path / "foreign"
     shutil.copytree(image_folder, root)
     (root / "red" / "Thumbs.db").write_bytes(b"x")
-    assert make(root).notes == ["1 file passed over, no image by name: 'red/Thumbs.db'"]
+    assert make(root).notes == ["1 file ignored (no image file name): 'red/Thumbs.db'"]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +231,9 @@ def test_files_that_are_no_images_are_mentioned(make, image_folder, tmp_path):
         ({"on_broken": "skp"}, r"data.on_broken='skp' .*did you mean skip\?"),
         ({"cache": "of"}, r"data.cache='of' .*did you mean"),
         ({"fit": "corp"}, r"data.fit='corp' .*did you mean crop\?"),
-        ({"classes": ["red"]}, "one class only, 'red'"),
+        ({"classes": ["red"]}, "only one class, 'red'"),
         ({"classes": ["red", "gren"]}, r"data.classes='gren' .*did you mean green"),
-        ({"classes": "red"}, "one class only, 'red'"),
+        ({"classes": "red"}, "only one class, 'red'"),
         ({"representation": "rgbb"}, "data.representation='rgbb'"),
     ],
 )

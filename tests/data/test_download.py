@@ -90,7 +90,7 @@ def test_a_download_without_end_is_cut(serve, data_dir):
 
 def test_another_content_is_refused(serve, data_dir):
     serve(tgz_of(FLOWERS), checksum="sha256:" + "0" * 64)
-    with pytest.raises(ValueError, match="another sha256 than expected; nothing is kept"):
+    with pytest.raises(ValueError, match="another sha256 than expected; nothing was kept"):
         fetch("flower", None, data_dir)
     assert not list(data_dir.iterdir())
 
@@ -137,7 +137,7 @@ def test_a_class_that_is_missing_is_named(tmp_path, data_dir):
 def test_what_is_there_is_not_touched(tmp_path, data_dir):
     (data_dir / "pokemon").mkdir(parents=True)
     (data_dir / "pokemon" / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is there already; remove it"):
+    with pytest.raises(ValueError, match="exists already; remove it"):
         fetch("pokemon", archive_of(tmp_path / "x.zip", POKEMON), data_dir)
     assert (data_dir / "pokemon" / "mine.txt").read_text() == "mine"
 

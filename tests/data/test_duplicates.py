@@ -11,8 +11,8 @@ from alexlab.data.decode import Facts, read_image
 from alexlab.data.duplicates import find_duplicates
 
 
-def groups(twins):
-    return sorted(sorted(np.flatnonzero(twins == t).tolist()) for t in set(twins.tolist()))
+def groups(numbers):
+    return sorted(sorted(np.flatnonzero(numbers == n).tolist()) for n in set(numbers.tolist()))
 
 
 def test_groups_by_hand():
@@ -34,14 +34,14 @@ def test_many_hashes_against_every_pair():
     flips = np.uint64(1) << rng.integers(0, 64, (300, 3), dtype=np.uint64)
     hashes = centres[rng.integers(0, 60, 300)] ^ np.bitwise_xor.reduce(flips, axis=1)
     facts = [Facts(str(i), int(h)) for i, h in enumerate(hashes)]
-    twins = find_duplicates(facts)
+    found = find_duplicates(facts)
     parent = list(range(300))  # the plainest way to find connected pairs
     for a, b in combinations(range(300), 2):
         if (int(hashes[a]) ^ int(hashes[b])).bit_count() <= 4:
             keep, drop = parent[a], parent[b]
             parent = [keep if p == drop else p for p in parent]
-    assert groups(twins) == groups(np.array(parent))
-    assert 60 <= len(groups(twins)) < 300
+    assert groups(found) == groups(np.array(parent))
+    assert 60 <= len(groups(found)) < 300
 
 
 def test_the_number_of_a_group_does_not_count_on_order():
@@ -64,7 +64,7 @@ def test_phash_is_the_library_s_and_survives_recompression(tmp_path):
 
 @pytest.mark.real_data
 @pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set")
-def test_pokemon_twins_against_the_manifest(tmp_path):
+def test_pokemon_duplicates_against_the_manifest(tmp_path):
     from alexlab.data.cache import ImageCache
     from alexlab.data.check import _against_manifest
     from alexlab.data.files import find_class_images

@@ -102,7 +102,7 @@ def test_broken_files_of_a_folder_are_all_named(tmp_path):
     assert any(path in str(caught.value) for path in bad)
     skipping = folder(tmp_path, on_broken="skip")
     skipping.prepare()
-    used = {skipping.files.paths[row] for rows in skipping.rows.values() for row in rows}
+    used = {skipping.files.paths[i] for indices in skipping.indices.values() for i in indices}
     assert used == set(skipping.files.paths) - bad
 
 

@@ -63,7 +63,7 @@ def test_images_may_lie_beside_the_table(table):
         (["../labels.csv,x,5"], r"line 2: '../labels.csv' is not the name of a file below"),
         (["/etc/passwd,x,5"], r"line 2: '/etc/passwd' is not the name of a file below"),
         ([",x,5"], r"line 2: '' is not the name of a file"),
-        ([], "names no image"),
+        ([], "has no row"),
     ],
 )
 def test_a_wrong_row_is_named(table, rows, message):

@@ -5,14 +5,14 @@ import torch
 
 from alexlab.data.loader import ArrayLoader, index_select_batch
 
-ROWS = np.arange(100, 123)
+INDICES = np.arange(100, 123)
 
 
-def loader(rows=ROWS, batch_size=5, shuffle=True, **options):
+def loader(indices=INDICES, batch_size=5, shuffle=True, **options):
     def fetch(wanted):
         return torch.from_numpy(wanted), torch.from_numpy(wanted % 3)
 
-    return ArrayLoader(fetch, rows, batch_size=batch_size, shuffle=shuffle, **options)
+    return ArrayLoader(fetch, indices, batch_size=batch_size, shuffle=shuffle, **options)
 
 
 def flat(lists):
@@ -26,8 +26,8 @@ def seen(loader):
 def test_an_epoch_shows_every_image_once_in_another_order():
     batches = seen(loader())
     assert [len(batch) for batch in batches] == [5, 5, 5, 5, 3]
-    assert sorted(flat(batches)) == ROWS.tolist()
-    assert flat(batches) != ROWS.tolist()
+    assert sorted(flat(batches)) == INDICES.tolist()
+    assert flat(batches) != INDICES.tolist()
 
 
 def test_the_order_is_a_function_of_seed_and_epoch_alone():
@@ -44,14 +44,14 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
 
 
 def test_evaluation_is_in_order():
-    assert flat(seen(loader(shuffle=False))) == ROWS.tolist()
+    assert flat(seen(loader(shuffle=False))) == INDICES.tolist()
 
 
 @pytest.mark.parametrize(
     ("count", "sizes"), [(10, [5, 5]), (11, [5, 5]), (12, [5, 5, 2]), (1, [1]), (5, [5])]
 )
 def test_a_last_training_batch_of_one_is_left_out(count, sizes):
-    some = loader(ROWS[:count])
+    some = loader(INDICES[:count])
     assert [len(batch) for batch in seen(some)] == sizes
     assert len(some) == len(sizes)
 
@@ -74,7 +74,7 @@ def test_ranks_share_an_epoch(world, batch_size):
         images = flat(flat(batches))
         assert len(images) == len(set(images))
         assert 23 - len(images) < world * 2
-        left_out |= set(ROWS) - set(images)
+        left_out |= set(INDICES) - set(images)
     assert len(left_out) > 10 or 23 % world == 0
 
 
@@ -83,18 +83,18 @@ def test_ranks_share_an_epoch(world, batch_size):
 @pytest.mark.parametrize("count", [4, 5, 9, 17, 23])
 def test_ranks_evaluate_every_image_exactly_once(world, batch_size, count):
     ranks = [
-        loader(ROWS[:count], batch_size, shuffle=False, rank=r, world_size=world)
+        loader(INDICES[:count], batch_size, shuffle=False, rank=r, world_size=world)
         for r in range(world)
     ]
     batches = [seen(some) for some in ranks]
-    assert sorted(flat(flat(batches))) == ROWS[:count].tolist()
+    assert sorted(flat(flat(batches))) == INDICES[:count].tolist()
     assert {len(b) for b in batches} == {len(ranks[0])}
     assert all(0 < len(batch) <= batch_size for b in batches for batch in b)
 
 
 def test_fewer_images_than_devices():
     with pytest.raises(ValueError, match="2 images cannot be shared by 3 devices"):
-        loader(ROWS[:2], shuffle=False, world_size=3)
+        loader(INDICES[:2], shuffle=False, world_size=3)
 
 
 @pytest.mark.parametrize("stop", range(6))
@@ -171,7 +171,7 @@ def test_lightning_reshuffles_each_epoch_and_resumes_at_the_next_batch(tmp_path)
         assert resumed.seen == expected[step:]
 
 
-def test_gather_takes_the_rows():
+def test_fetch_returns_the_images_of_the_indices():
     images = torch.arange(24, dtype=torch.uint8).view(6, 1, 2, 2)
     fetch = index_select_batch(images, torch.arange(6) * 10)
     some, targets = fetch(np.array([4, 0, 4]))

@@ -17,8 +17,8 @@ def random_data(seed):
     rng.shuffle(targets)
     same = rng.random(400) < 0.9  # most groups lie within one class
     for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        targets[rows[same[rows]]] = targets[rows[0]]
+        members = np.flatnonzero(groups == group)
+        targets[members[same[members]]] = targets[members[0]]
     keys = [f"{hashlib.sha1(bytes([i % 256, i // 256])).hexdigest()} {i}.jpg" for i in range(400)]
     return keys, targets, groups, [""] * 400
 
@@ -26,36 +26,36 @@ def random_data(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_groups_stay_whole_and_classes_in_proportion(seed):
     keys, targets, groups, official = random_data(seed)
-    sides = split(keys, targets, groups, official, **{**SETTINGS, "seed": seed})
-    assert set(sides) == {"train", "val", "test"}
-    assert all(len(set(sides[groups == group])) == 1 for group in groups)
+    splits = split(keys, targets, groups, official, **{**SETTINGS, "seed": seed})
+    assert set(splits) == {"train", "val", "test"}
+    assert all(len(set(splits[groups == group])) == 1 for group in groups)
     for target in range(4):
         total = (targets == target).sum()
         sizes = Counter(groups[targets == target])
-        for side, fraction in (("test", 0.2), ("val", 0.1), ("train", 0.7)):
-            count = ((targets == target) & (sides == side)).sum()
-            slack = max(sizes.values()) * (2 if side == "train" else 1)
-            assert abs(count - fraction * total) <= slack, (target, side)
+        for name, fraction in (("test", 0.2), ("val", 0.1), ("train", 0.7)):
+            count = ((targets == target) & (splits == name)).sum()
+            slack = max(sizes.values()) * (2 if name == "train" else 1)
+            assert abs(count - fraction * total) <= slack, (target, name)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_neither_the_order_nor_the_numbering_matters(seed):
     keys, targets, groups, official = random_data(seed)
-    sides = split(keys, targets, groups, official, **SETTINGS)
+    splits = split(keys, targets, groups, official, **SETTINGS)
     order = np.random.default_rng(seed).permutation(400)
     renumbered = np.random.default_rng(seed).permutation(1000)[groups[order]]
     shuffled = [keys[i] for i in order]
     again = split(shuffled, targets[order], renumbered, official, **SETTINGS)
-    np.testing.assert_array_equal(again, sides[order])
+    np.testing.assert_array_equal(again, splits[order])
 
 
 def test_without_groups_the_counts_are_exact():
     keys, targets, _, official = random_data(0)
-    sides = split(keys, targets, np.arange(400), official, **SETTINGS)
+    splits = split(keys, targets, np.arange(400), official, **SETTINGS)
     for target in range(4):
         total = (targets == target).sum()
-        for side, fraction in (("test", 0.2), ("val", 0.1)):
-            count = ((targets == target) & (sides == side)).sum()
+        for name, fraction in (("test", 0.2), ("val", 0.1)):
+            count = ((targets == target) & (splits == name)).sum()
             assert abs(count - fraction * total) <= 0.5
 
 
@@ -71,8 +71,8 @@ def test_large_groups_go_to_test_as_often_as_small_ones():
     groups = np.concatenate([np.repeat(np.arange(500), 2), np.arange(500, 1500)])
     targets = np.zeros(2000, int)
     keys = [hashlib.sha1(str(i).encode()).hexdigest() for i in range(2000)]
-    sides = split(keys, targets, groups, [""] * 2000, **SETTINGS)
-    pairs, singles = (sides[:1000] == "test").mean(), (sides[1000:] == "test").mean()
+    splits = split(keys, targets, groups, [""] * 2000, **SETTINGS)
+    pairs, singles = (splits[:1000] == "test").mean(), (splits[1000:] == "test").mean()
     assert abs(pairs - singles) < 0.06  # 3 standard deviations
 
 
@@ -80,46 +80,46 @@ def test_the_split_is_the_same_on_every_machine():
     """The order of SHA-1("seed, NUL, key"), worked out here without the code under test."""
     keys = [f"{i:040x} cat/{i}.jpg" for i in range(10)]
     order = sorted(range(10), key=lambda i: hashlib.sha1(f"0\0{keys[i]}".encode()).digest())
-    sides = split(keys, np.zeros(10, int), np.arange(10), [""] * 10, **SETTINGS)
-    assert sorted(order[:2]) == np.flatnonzero(sides == "test").tolist()
-    assert [order[2]] == np.flatnonzero(sides == "val").tolist()
+    splits = split(keys, np.zeros(10, int), np.arange(10), [""] * 10, **SETTINGS)
+    assert sorted(order[:2]) == np.flatnonzero(splits == "test").tolist()
+    assert [order[2]] == np.flatnonzero(splits == "val").tolist()
 
 
-def test_an_official_test_stays_and_its_twins_leave():
+def test_an_official_test_stays_and_its_duplicates_leave():
     keys = [f"{i:040x} {i}" for i in range(30)]
     targets = np.arange(30) % 2
     official = ["test"] * 6 + ["train"] * 24
     groups = np.arange(30)
-    groups[[0, 10, 11]] = 0  # a test image with two twins in train
-    groups[[1, 2]] = 1  # twins within test
-    sides = split(keys, targets, groups, official, **SETTINGS)
-    assert np.flatnonzero(sides == "test").tolist() == [0, 1, 2, 3, 4, 5]
-    assert np.flatnonzero(sides == "left out").tolist() == [10, 11]
-    assert (sides == "val").sum() == 4  # a tenth of 15, rounded to even, in each class
-    blind = split(keys, targets, np.arange(30), official, **SETTINGS)
-    assert (blind == "left out").sum() == 0
+    groups[[0, 10, 11]] = 0  # a test image with two duplicates in train
+    groups[[1, 2]] = 1  # duplicates within test
+    splits = split(keys, targets, groups, official, **SETTINGS)
+    assert np.flatnonzero(splits == "test").tolist() == [0, 1, 2, 3, 4, 5]
+    assert np.flatnonzero(splits == "left out").tolist() == [10, 11]
+    assert (splits == "val").sum() == 4  # a tenth of 15, rounded to even, in each class
+    plain = split(keys, targets, np.arange(30), official, **SETTINGS)
+    assert (plain == "left out").sum() == 0
 
 
 def test_a_small_class_still_has_val_and_test():
     keys = [f"{i:040x} {i}" for i in range(6)]
-    sides = split(keys, np.arange(6) // 3, np.arange(6), [""] * 6, **SETTINGS)
-    for rows in (slice(0, 3), slice(3, 6)):
-        assert sorted(sides[rows]) == ["test", "train", "val"]
+    splits = split(keys, np.arange(6) // 3, np.arange(6), [""] * 6, **SETTINGS)
+    for one_class in (slice(0, 3), slice(3, 6)):
+        assert sorted(splits[one_class]) == ["test", "train", "val"]
 
 
 def test_fractions_are_nested_and_stratified():
     keys, targets, _, _ = random_data(0)
-    rows = np.arange(0, 400, 2)
+    indices = np.arange(0, 400, 2)
     kept = {
-        fraction: take_fraction(rows, keys, targets, seed=0, fraction=fraction)
+        fraction: take_fraction(indices, keys, targets, seed=0, fraction=fraction)
         for fraction in (0.01, 0.1, 0.25, 0.5, 0.9, 1.0)
     }
-    assert kept[1.0].tolist() == rows.tolist()
+    assert kept[1.0].tolist() == indices.tolist()
     for small, large in zip(kept.values(), list(kept.values())[1:], strict=False):
         assert set(small) < set(large)
     for fraction, some in kept.items():
         for target in range(4):
-            want = max(1, fraction * (targets[rows] == target).sum())
+            want = max(1, fraction * (targets[indices] == target).sum())
             assert abs((targets[some] == target).sum() - want) <= 0.5
-    other = take_fraction(rows, keys, targets, seed=1, fraction=0.5)
+    other = take_fraction(indices, keys, targets, seed=1, fraction=0.5)
     assert set(other) != set(kept[0.5])

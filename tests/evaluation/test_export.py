@@ -28,7 +28,7 @@ def expected(net):
         7, 3, net.resolution, net.resolution, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        return images, net.task.predict(net.net(net.view.represent(images)))
+        return images, net.task.predict(net.net(net.view.representation(images)))
 
 
 def test_onnx_runtime_agrees_for_batches_of_any_size(run, tmp_path):

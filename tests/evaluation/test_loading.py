@@ -47,7 +47,7 @@ def copy(run, tmp_path):
 def test_the_rebuilt_net_scores_what_the_run_reported(run):
     net = loading.load_run(run, torch.device("cpu"))
     data = net.data()
-    rows = data.rows["test"]
+    rows = data.indices["test"]
     hits = net.predict(data.images[rows]).argmax(1) == data.targets[rows]
     metrics = read_metrics(run)["metrics"]
     assert hits.float().mean().item() == pytest.approx(metrics["test/acc"])
@@ -59,10 +59,10 @@ def test_the_rebuilt_net_scores_what_the_run_reported(run):
 def test_ten_crops_are_torchvisions_of_what_training_stores(run):
     net = loading.load_run(run, torch.device("cpu"))
     data = net.data()
-    rows = data.rows["test"]
+    rows = data.indices["test"]
     views = torch.stack(ten_crop(data.images[rows], [32, 32]), 1)  # [N, 10, 3, 32, 32]
     expected = net.predict(views.flatten(0, 1)).view(len(rows), 10, 3).mean(1)
-    found = predict_all(data.store.paths(rows), net.crops(10), net.predict)
+    found = predict_all(data.cache.paths(rows), net.crops(10), net.predict)
     assert torch.allclose(found, expected, atol=1e-6)
     acc = (expected.argmax(1) == data.targets[rows]).float().mean().item()
     assert read_metrics(run)["metrics"]["test/acc_10_crops"] == pytest.approx(acc)
@@ -156,7 +156,7 @@ def test_other_classes_are_refused_with_what_differs_and_the_same_are_taken(
     net = loading.load_run(run, torch.device("cpu"))
     other = shutil.copytree(image_folder, tmp_path / "other")
     (other / "red/0.png").unlink()
-    assert net.data([f"root={other}"]).rows["test"].size
+    assert net.data([f"root={other}"]).indices["test"].size
     (other / "red").rename(other / "pink")
     with pytest.raises(ValueError, match="not the run's red; pink, which the run does not know"):
         net.data([f"data.root={other}"])

@@ -45,14 +45,14 @@ def test_a_file_cut_short(share, tmp_path):
     file = tmp_path / "weights.pth"
     torch.save(torchvision.models.squeezenet1_1().state_dict(), file)
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
-    with pytest.raises(ValueError, match=r"weights=.*weights\.pth (is cut short|refused)"):
+    with pytest.raises(ValueError, match=r"weights=.*weights\.pth refused"):
         read_weights(file)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {}, torch.ones(2)])
 def test_plain_data_that_is_no_state_dict(content, tmp_path):
     torch.save(content, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match="is no state dict"):
+    with pytest.raises(ValueError, match="not a state dict"):
         read_weights(tmp_path / "weights.pth")
 
 

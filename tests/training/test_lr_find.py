@@ -27,7 +27,7 @@ def test_the_curve_is_that_of_a_loop_by_hand(compose, settings):
     while len(losses) < len(found.lrs):
         loader.set_epoch(len(losses) // len(loader))
         for images, targets in loader:
-            loss = F.cross_entropy(net(data.view(images, training=True)), targets)
+            loss = F.cross_entropy(net(data.preprocess(images, training=True)), targets)
             losses.append(float(loss.detach()))
             net.zero_grad()
             loss.backward()

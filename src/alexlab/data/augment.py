@@ -1,7 +1,7 @@
-"""Augmentation of training batches on their device: every image by its own draw.
+"""Augment training batches on their device, each image by its own draw.
 
-All draws come from torch's global generators and from nowhere else, so that seeding those repeats a
-batch. The articles use shifts, turns, stretches and warps (001) and random crops (004).
+All draws come from torch's global generators only, so that seeding those repeats a batch. The
+articles use shifts, rotations, stretches and warps (001) and random crops (004).
 """
 
 import math
@@ -19,19 +19,19 @@ class Augment(nn.Module):
     """uint8 [N, 3, S, S] -> float32 [N, 3, R, R], RGB in [0, 1]; every setting is off at 0.
 
     Args:
-        crop: cut the square at random, not in the centre; it needs images larger than the net's.
+        crop: cut the square at random, not in the centre; needs images larger than the net's input.
         flip: probability of a left-right mirror image.
         shift: largest shift along each axis, as a share of the side.
-        rotate: largest turn either way, degrees.
-        stretch: largest relative change of width and of height, each on its own.
+        rotate: largest rotation in either direction, degrees.
+        stretch: largest relative change of width and of height, drawn independently.
         shear: largest slope along each axis.
         brightness: largest relative change; likewise `contrast` and `saturation`.
         pca: standard deviation of the shift along ImageNet's colour axes; AlexNet's was 0.1.
-        randaugment: number of RandAugment's operations an image.
-        magnitude: of these operations, of 30.
+        randaugment: number of RandAugment's operations per image.
+        magnitude: of these operations, out of 30.
 
     Raises:
-        ValueError: a setting out of its range.
+        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Augment(nn.Module):
                 raise ValueError(f"augment.{name}={value} must be in [0, {most.get(name, 1)}]")
 
     def forward(self, images: Tensor, resolution: int) -> Tensor:
-        """Warp, crop and mirror, then change the colours."""
+        """Warp, crop and flip, then change the colours."""
         if any(self.warp.values()):
             images = self._warp(images.float() / 255)
         images = self._crop_flip(images, resolution)
@@ -79,7 +79,7 @@ class Augment(nn.Module):
 
     @staticmethod
     def _draw(images: Tensor, *shape: int) -> Tensor:
-        """Uniform in [-1, 1], [N, *shape]."""
+        """Draw uniformly from [-1, 1]: [N, *shape]."""
         return 2 * torch.rand(len(images), *shape, device=images.device) - 1
 
     def _warp(self, images: Tensor) -> Tensor:

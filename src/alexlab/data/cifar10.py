@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 images to learn from, 10,000 of an official test."""
+"""CIFAR-10 (Krizhevsky 2009): 50,000 training images, 10,000 of an official test set."""
 
 import hashlib
 import pickle
@@ -16,14 +16,14 @@ META = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
 
 
 class Cifar10Data(ImageFolderData):
-    """`root/{train,test}/<class>/*`, or the python version as torchvision knows it.
+    """Load `root/{train,test}/<class>/*`, or the python version of CIFAR-10 as torchvision does.
 
     The latter's pickles are read only when their checksums are those that torchvision lists; their
-    images are written out once, without loss, below the cache.
+    images are written once, without loss, below the cache.
     """
 
     def find_files(self) -> ImageFiles:
-        """The folders, or what the pickles hold."""
+        """List the images of the class folders, or of the pickles."""
         root, written = self.folder(), self.cache_dir / "cifar10-images"
         batches = root / CIFAR10.base_folder
         if batches.is_dir():
@@ -33,27 +33,27 @@ class Cifar10Data(ImageFolderData):
 
 def write_images(batches: Path, folder: Path) -> None:
     """Write `folder/{train,test}/<class>/<number>.png` from the pickles."""
-    print("writing out the images of CIFAR-10, once", flush=True)
+    print("writing the images of CIFAR-10, once", flush=True)
     names = _load(batches, *META)[CIFAR10.meta["key"]]
-    for part, files in (("train", CIFAR10.train_list), ("test", CIFAR10.test_list)):
+    for split, files in (("train", CIFAR10.train_list), ("test", CIFAR10.test_list)):
         for name in names:
-            (folder / part / name).mkdir(parents=True)
+            (folder / split / name).mkdir(parents=True)
         number = 0
         for file, md5 in files:
             batch = _load(batches, file, md5)
             pixels = np.asarray(batch["data"]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
             for image, label in zip(pixels, batch["labels"], strict=True):
-                path = folder / part / names[label] / f"{number:05d}.png"
+                path = folder / split / names[label] / f"{number:05d}.png"
                 Image.fromarray(image).save(path, compress_level=1)
                 number += 1
 
 
 def _load(batches: Path, file: str, md5: str) -> dict[str, Any]:
-    """Unpickle a file whose content is known: a pickle from elsewhere could run anything."""
+    """Unpickle a file whose checksum is known: a pickle from elsewhere could run any code."""
     content = (batches / file).read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(
-            f"{batches / file} is not CIFAR-10's own file, by its md5; it was not opened\n"
+            f"{batches / file}: its md5 is not that of CIFAR-10's own file; it was not opened\n"
             "(`alexlab data fetch cifar10` gets the right one)"
         )
     loaded: dict[str, Any] = pickle.loads(content, encoding="latin1")

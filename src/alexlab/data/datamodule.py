@@ -1,4 +1,4 @@
-"""Images in class folders, decoded once and dealt into train, val and test."""
+"""Images in class folders, decoded once and split into train, val and test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ from alexlab.data.split import (
 )
 from alexlab.errors import lookup
 
-EVAL_BATCH = 64  # images at least; no gradients are kept, so that memory is no concern
+EVAL_BATCH = 64  # images at least: without gradients a batch takes little memory
 GPU_SHARE = 0.25  # of the free memory, for all images
 
 
 class ImageFolderData(L.LightningDataModule):
-    """Images in `root/<class>/*` or `root/{train,test}/<class>/*` as standardised batches.
+    """Load images from `root/<class>/*` or `root/{train,test}/<class>/*`.
 
     The split depends on the images, `split`, `split_seed` and the two fractions only: not on the
     seed, the batch size, the resolution, the classes chosen or the fraction of train.
@@ -36,36 +36,37 @@ class ImageFolderData(L.LightningDataModule):
         root: The folder of the images.
         name: What messages and the cache call the data set.
         resolution: Side in pixels of what the net sees.
-        batch_size: Images a training batch, on each device.
-        load_size: Side in pixels of what is kept; larger than `resolution` leaves room to crop.
+        batch_size: Images per training batch, on each device.
+        load_size: Side in pixels of the cached images; larger than `resolution` leaves room to
+            crop.
         fit: How an image becomes square: "crop" its centre, or "squash" it.
-        split: "grouped" keeps twins on one side, "random" is blind to them.
-        split_seed: Another number deals another split.
+        split: "grouped" keeps duplicates in one split, "random" ignores them.
+        split_seed: Another number gives another split.
         test_fraction: Of all images; unused where the test set is official.
         val_fraction: Of all images.
         fraction: Of train that is used.
         classes: Names of those to use; None for all.
         on_broken: "error", or "skip" files that cannot be decoded.
         cache: "on", or "off" to decode every image each time (for comparison).
-        cache_dir: Where decoded images are kept.
-        representation: How pixels are written down (src/data/representation.py).
-        augment: uint8 [N, 3, S, S] -> the same; for train only.
-        seed: Of the order in which training images come.
+        cache_dir: Where decoded images are stored.
+        representation: Colour space or frequencies, see `alexlab.data.representation`.
+        augment: uint8 [N, 3, S, S] -> float32 [N, 3, R, R]; for train only.
+        seed: Of the order of the training images.
 
     Attributes:
         classes: Names in the order of the targets, empty for scores.
         num_outputs: Outputs that a net needs.
-        in_channels: Channels that it sees.
+        in_channels: Channels of the preprocessed images.
         fingerprint: Hash of the contents used, the same on every machine.
-        rows, counts: {split: rows among all files}, {split: {class: images}}.
-        notes: Sentences to print; `remarks` are those that a source always adds.
+        indices, counts: {split: indices among all files}, {split: {class: images}}.
+        notes: Sentences to print; `source_notes` are those that a source always adds.
 
     Raises:
         ValueError: A setting out of range, unusable files; the message names it.
         FileNotFoundError: No such folder.
     """
 
-    remarks: ClassVar[Sequence[str]] = ()
+    source_notes: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -100,11 +101,11 @@ class ImageFolderData(L.LightningDataModule):
         self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
         self.grouped = lookup("data.split", split, {"grouped": True, "random": False})
         self.skip_broken = lookup("data.on_broken", on_broken, {"error": False, "skip": True})
-        self.cached = lookup("data.cache", cache, {"on": True, "off": False})
+        self.use_cache = lookup("data.cache", cache, {"on": True, "off": False})
         self.fit = lookup("data.fit", fit, {"crop": "crop", "squash": "squash"})
         self._check_numbers()
-        self.view = Preprocess(resolution, augment=augment, representation=representation)
-        self.in_channels = self.view.num_channels
+        self.preprocess = Preprocess(resolution, augment=augment, representation=representation)
+        self.in_channels = self.preprocess.num_channels
 
     def _check_numbers(self) -> None:
         for key in ("batch_size", "resolution", "load_size"):
@@ -125,11 +126,16 @@ class ImageFolderData(L.LightningDataModule):
             )
 
     def find_files(self) -> ImageFiles:
-        """List the files; other sources override this."""
+        """List the image files; other sources override this."""
         return find_class_images(self.folder())
 
     def folder(self) -> Path:
-        """The root, which must exist."""
+        """Return the root.
+
+        Raises:
+            ValueError: No root is set.
+            FileNotFoundError: It does not exist.
+        """
         if not self.root:
             raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
         root = Path(self.root).expanduser()
@@ -141,37 +147,39 @@ class ImageFolderData(L.LightningDataModule):
         return root
 
     def prepare(self) -> None:
-        """Decode what is not decoded yet and deal out the split, before any net is built."""
+        """Decode the images unless they are cached, and split them, before a net is built."""
         self.files = files = self.find_files()
         chosen = select_classes(files.classes, self.wanted)
-        self.store = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
-        index = self.store.index(self.load_size if self.cached else None)
+        self.cache = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
+        index = self.cache.index(self.load_size if self.use_cache else None)
         if not self.skip_broken:
             check_broken(index)
-        sides = load_or_create_split(
-            self.store.folder, index, self.grouped, self.split_seed, self.fractions
+        split_names = load_or_create_split(
+            self.cache.folder, index, self.grouped, self.split_seed, self.fractions
         )
-        self.rows, self.counts, targets, self.fingerprint = select(
-            index, sides, classes=chosen, fraction=self.fraction, seed=self.split_seed
+        self.indices, self.counts, targets, self.fingerprint = select(
+            index, split_names, classes=chosen, fraction=self.fraction, seed=self.split_seed
         )
         check_counts(self.name, self.counts, self.batch_size)
-        self.notes = data_warnings(index, sides, grouped=self.grouped)
-        self.notes += [*self.view.notes(self.load_size), *self.remarks]
+        self.notes = data_warnings(index, split_names, grouped=self.grouped)
+        self.notes += [*self.preprocess.notes(self.load_size), *self.source_notes]
         self.targets = torch.from_numpy(targets)
         self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1
-        self.images = torch.from_numpy(self.store.images(self.load_size)) if self.cached else None
+        self.images = None
+        if self.use_cache:
+            self.images = torch.from_numpy(self.cache.images(self.load_size))
 
     def setup(self, stage: str | None = None) -> None:
-        """See `prepare`: for whoever hands this to a Trainer as it is."""
-        if not hasattr(self, "rows"):
+        """Call `prepare` unless that was done; Lightning calls this."""
+        if not hasattr(self, "indices"):
             self.prepare()
 
-    def _loader(self, side: str) -> ArrayLoader:
-        trainer, train = self.trainer, side == "train"
+    def _loader(self, split: str) -> ArrayLoader:
+        trainer, train = self.trainer, split == "train"
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
         return ArrayLoader(
             self._fetch(device),
-            self.rows[side],
+            self.indices[split],
             batch_size=self.batch_size if train else max(self.batch_size, EVAL_BATCH),
             shuffle=train,
             seed=self.seed,
@@ -181,9 +189,9 @@ class ImageFolderData(L.LightningDataModule):
 
     def _fetch(self, device: torch.device) -> FetchFn:
         if self.images is None:
-            return lambda rows: (
-                torch.from_numpy(self.store.read(rows, self.load_size)),
-                self.targets[rows],
+            return lambda indices: (
+                torch.from_numpy(self.cache.read(indices, self.load_size)),
+                self.targets[indices],
             )
         if device.type == "cuda" and not self.images.is_cuda:
             free, _ = torch.cuda.mem_get_info(device)
@@ -194,38 +202,38 @@ class ImageFolderData(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> ArrayLoader:
-        """Shuffled batches of train."""
+        """Return shuffled batches of train."""
         return self._loader("train")
 
     def val_dataloader(self) -> ArrayLoader:
-        """Batches of val, in order."""
+        """Return batches of val, in order."""
         return self._loader("val")
 
     def test_dataloader(self) -> ArrayLoader:
-        """Batches of test, in order."""
+        """Return batches of test, in order."""
         return self._loader("test")
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """What the net sees: float32 [N, C, resolution, resolution], on the device."""
+        """Preprocess on the device: float32 [N, C, resolution, resolution] for the net."""
         images, targets = batch
         training = self.trainer is not None and self.trainer.training
-        return self.view(images, training=training), targets
+        return self.preprocess(images, training=training), targets
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint says of the data: the classes and the hash of their contents."""
+        """Return what a checkpoint records of the data: classes and the hash of their contents."""
         return {"classes": self.classes, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing is loaded, but other data than the checkpoint was trained on is refused.
+        """Check that this is the data that the checkpoint was trained on; nothing is loaded.
 
         Raises:
             ValueError: Other classes, or other images.
         """
-        for what, was in state_dict.items():
-            if was != (now := getattr(self, what)):
+        for name, recorded in state_dict.items():
+            if recorded != (present := getattr(self, name)):
                 raise ValueError(
-                    f"the checkpoint was trained on other data: its {what} was {was}, and is now"
-                    f" {now}; put the data={self.name} back, or start another run"
+                    f"the checkpoint was trained on other data: its {name} was {recorded}, and is"
+                    f" now {present}; restore the images of data={self.name}, or start a new run"
                 )

@@ -1,4 +1,4 @@
-"""Turns any image file into RGB pixels of one size, or says which file is broken and why."""
+"""Decode an image file to RGB pixels of one size, or state why it cannot be decoded."""
 
 import hashlib
 import io
@@ -19,11 +19,11 @@ WHITE = (255, 255, 255, 255)
 
 
 class BrokenImage(ValueError):
-    """A file that cannot be decoded; the message is the reason, without the file's name."""
+    """Raised for a file that cannot be decoded; the message is the reason, without its name."""
 
 
 class Facts(NamedTuple):
-    """What the index keeps of one file. `phash` is 64 bits; `error` is "" for a good image."""
+    """Facts about one file, kept in the index. `phash` is 64 bits; `error` is "" if it is good."""
 
     sha1: str
     phash: int = 0
@@ -35,7 +35,7 @@ class Facts(NamedTuple):
 
 
 def read_image(path: Path, size: int | None, fit: str) -> tuple[Facts, NDArray[np.uint8] | None]:
-    """Facts of a file and its pixels [3, size, size]; pixels are None if broken or size is None."""
+    """Read a file's facts and its pixels [3, size, size]; None if broken or `size` is None."""
     if (size_on_disk := path.stat().st_size) > MAX_BYTES:
         return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None
     content = path.read_bytes()
@@ -50,7 +50,7 @@ def read_image(path: Path, size: int | None, fit: str) -> tuple[Facts, NDArray[n
 
 
 def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
-    """An image file's content as an upright RGB image, with its format and its own mode.
+    """Decode an image file's content to an upright RGB image; return its format and mode too.
 
     Transparency is composited on white; 16-bit grey keeps its high byte; EXIF rotation is applied.
 
@@ -60,7 +60,7 @@ def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:  # known from the header, nothing is decoded yet
+            if width * height > MAX_PIXELS:  # known from the header; nothing is decoded yet
                 raise Image.DecompressionBombError
             format, mode = "JPEG" if image.format == "MPO" else str(image.format), image.mode
             return _opaque(ImageOps.exif_transpose(image)), format, mode
@@ -84,12 +84,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def to_square(image: Image.Image, size: int, fit: str) -> NDArray[np.uint8]:
-    """RGB image -> [3, size, size] uint8, antialiased bilinear.
+    """Resize an RGB image to [3, size, size] uint8, antialiased bilinear.
 
     `crop` scales the shorter side to `size` and cuts the centre, as torchvision's recipes do, so
     that shapes keep their proportions; `squash` keeps everything and loses the proportions, as
     Keras' loaders do.
     """
-    how = (size, size), Image.Resampling.BILINEAR
-    image = ImageOps.fit(image, *how) if fit == "crop" else image.resize(*how)
+    target = (size, size), Image.Resampling.BILINEAR
+    image = ImageOps.fit(image, *target) if fit == "crop" else image.resize(*target)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -1,7 +1,7 @@
-"""Gets data sets: `alexlab data fetch flower`, or from a folder or archive that you have.
+"""Download data sets, or import them from a folder or archive: `alexlab data fetch flower`.
 
 flower and cifar10 are downloaded from their own addresses and checked. The pokemon images have no
-public address that will last; `alexlab data fetch pokemon FILE_OR_FOLDER` takes them in.
+lasting public address; `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ FREE_BYTES = 2**20  # so much may be unpacked at any ratio
 
 @dataclass(frozen=True)
 class Entry:
-    """One member of an archive; `open` gives its content. Kind is "file", "folder" or another."""
+    """One member of an archive; `open` returns its content. Kind is "file", "folder" or another."""
 
     name: str
     size: int
@@ -41,14 +41,14 @@ class Entry:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar or zip file into `folder`; nothing is written before all entries are judged.
+    """Unpack a tar or zip file into `folder`; nothing is written before all entries are checked.
 
     Raises:
-        ValueError: Not an archive, damaged, or something in it is refused; the message says what.
+        ValueError: Not an archive, damaged, or an entry is refused; the message names it.
     """
     try:
         with _entries(archive) as entries:
-            for entry in _judged(entries, archive):
+            for entry in _checked(entries, archive):
                 _write(entry, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -58,19 +58,19 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
 
 
-def _judged(entries: Iterable[Entry], archive: Path) -> list[Entry]:
-    """All entries, or ValueError at the first that is refused: a bomb is not read to its end."""
+def _checked(entries: Iterable[Entry], archive: Path) -> list[Entry]:
+    """Return all entries; raise ValueError at the first bad one (a bomb is not read to its end)."""
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
-    judged, total = [], 0
+    checked, total = [], 0
     for entry in entries:
-        judged.append(entry)
+        checked.append(entry)
         total += entry.size
         path = PureWindowsPath(entry.name)  # its rules are the stricter ones
         if path.drive or path.root or ".." in path.parts:
             fault = f"has an entry that leaves its folder, {entry.name!r}"
         elif entry.kind not in ("file", "folder"):
             fault = f"has a {entry.kind}, {entry.name!r}"
-        elif len(judged) > MAX_ENTRIES:
+        elif len(checked) > MAX_ENTRIES:
             fault = f"has more than {MAX_ENTRIES:,} entries"
         elif total > limit:
             most = f"at most {MAX_RATIO} times its size, at most {MAX_BYTES:,}"
@@ -78,7 +78,7 @@ def _judged(entries: Iterable[Entry], archive: Path) -> list[Entry]:
         else:
             continue
         raise ValueError(f"{archive} {fault}: refused")
-    return judged
+    return checked
 
 
 def _write(entry: Entry, folder: Path) -> None:
@@ -87,7 +87,7 @@ def _write(entry: Entry, folder: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = entry.open()  # gives no more bytes than its header says
+    content = entry.open()  # yields no more bytes than its header states
     assert content is not None
     with content, path.open("wb") as file:
         shutil.copyfileobj(content, file)
@@ -145,29 +145,29 @@ SOURCES = {
 
 
 def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
-    """Put a data set below `data_dir`, whole or not at all; its folder.
+    """Put a complete data set below `data_dir`, or nothing; return its folder.
 
     Args:
         name: One of `SOURCES`.
-        given: An archive or a folder to take it from; None downloads it.
-        data_dir: What DATA_DIR means.
+        given: An archive or a folder to copy it from; None downloads it.
+        data_dir: The folder that DATA_DIR names.
 
     Raises:
-        ValueError: It is there already; what was given or downloaded is not what it should be.
-        FileNotFoundError: `given` is not there, or there is nothing to download.
+        ValueError: The target exists; the given or downloaded data is not the expected data.
+        FileNotFoundError: `given` does not exist, or the data set has no download address.
     """
     source = SOURCES[name]
     target = data_dir / source.folder
     if target.exists():
-        raise ValueError(f"{target} is there already; remove it to fetch it anew")
+        raise ValueError(f"{target} exists already; remove it to fetch it again")
     if given is None and not source.url:
         raise FileNotFoundError(
-            f"the {name} images (pyimagesearch's Pokedex) have no public address that will last;"
-            f" from an archive, or a\nfolder with {'/ '.join(source.counts)}/:"
+            f"the {name} images (pyimagesearch's Pokedex) have no lasting public address; import"
+            f" an archive, or a\nfolder with {'/ '.join(source.counts)}/:"
             f" alexlab data fetch {name} FILE_OR_FOLDER"
         )
     if given is not None and not given.exists():
-        raise FileNotFoundError(f"{given} is not there")
+        raise FileNotFoundError(f"{given} does not exist")
     data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as made:
         inside = Path(made) / "unpacked"
@@ -187,7 +187,7 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
 
 
 def download(source: Source, path: Path) -> Path:
-    """Write the file at `source.url` to `path`, no more than its known size, and check it."""
+    """Download `source.url` to `path`, at most its known size, and verify its checksum."""
     print(f"downloading {source.url} ({source.size / 1e6:.0f} MB)", flush=True)
     algorithm, expected = source.checksum.split(":")
     digest, received = hashlib.new(algorithm, usedforsecurity=False), 0
@@ -202,20 +202,20 @@ def download(source: Source, path: Path) -> Path:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise ValueError(
             f"cannot download {source.url}: {getattr(error, 'reason', error)};"
-            " get the file by other means and give its path after the name"
+            " download the file by other means and give its path after the name"
         ) from error
     if received < source.size:
         raise ValueError(
             f"the download of {source.url} is truncated: {received:,} of {source.size:,} bytes;"
-            " nothing is kept, try again"
+            " nothing was kept, try again"
         )
     if digest.hexdigest() != expected:
-        raise ValueError(f"{source.url} has another {algorithm} than expected; nothing is kept")
+        raise ValueError(f"{source.url} has another {algorithm} than expected; nothing was kept")
     return path
 
 
 def _without_wrapping(folder: Path) -> Path:
-    """The folder itself, or what is inside folders that hold nothing but one folder."""
+    """Descend through folders that contain only one folder; return the innermost one."""
     while True:
         visible = [p for p in folder.iterdir() if p.name[0] not in "._"]
         if len(visible) != 1 or not visible[0].is_dir() or visible[0].name == CIFAR10.base_folder:

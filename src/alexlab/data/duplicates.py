@@ -1,8 +1,9 @@
-"""Groups exact and near duplicates: images whose perceptual hashes are equal, or nearly.
+"""Group exact and near duplicates: images whose perceptual hashes are equal, or nearly equal.
 
 The hash is imagehash's `phash`; exact duplicates have the same one. The distance was chosen on
-pokemon's manifest.csv (265 pairs of twins): up to 4 bits of 64 no pair was wrong and, with the
-twins of twins, none was missed; up to 6 bits 20 of 285 pairs were redrawn rather than copied.
+pokemon's manifest.csv (265 pairs of duplicates): up to 4 bits of 64 no pair was wrong and, with the
+duplicates of duplicates, none was missed; up to 6 bits 20 of 285 pairs were redrawn rather than
+copied.
 """
 
 from collections.abc import Sequence
@@ -19,19 +20,22 @@ BLOCK = 16  # hashes compared with all others at once
 
 
 def find_duplicates(facts: Sequence[Facts], distance: int = DISTANCE) -> NDArray[np.int64]:
-    """[M] int64, the same number for images that are each other's twin; broken ones are alone."""
+    """Find the group number of each file [M] int64; a broken file is a group of its own."""
     good = np.array([i for i, fact in enumerate(facts) if not fact.error], np.int64)
     phashes = np.array([facts[i].phash for i in good], np.uint64)
     hashes, first, which = np.unique(phashes, return_index=True, return_inverse=True)
     near = good[first[_near(hashes, distance)]]  # pairs of images, [2, P]
     pairs = np.concatenate([near, [good, good[first[which]]]], axis=1)
     graph = coo_array((np.ones(pairs.shape[1], bool), tuple(pairs)), shape=[len(facts)] * 2)
-    twins: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
-    return twins
+    groups: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return groups
 
 
 def _near(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
-    """Pairs [2, P] that differ in at most `distance` bits; memory grows with their number only."""
+    """Find the pairs [2, P] that differ in at most `distance` bits.
+
+    Memory grows with the number of these pairs only.
+    """
     pairs = [np.empty((2, 0), np.int64)]
     for start in range(0, len(hashes), BLOCK):
         rest = hashes[start:]

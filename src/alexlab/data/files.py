@@ -1,8 +1,8 @@
-"""Finds the images of a folder and says what each one is, without reading any of them.
+"""Find the images of a folder and their classes, without reading any of them.
 
-`root/<class>/*` gives classes; `root/{train,test}/<class>/*` gives classes and a test set that is
-official. Folders inside a class folder belong to it, as torchvision's ImageFolder has it. Hidden
-files and folders are passed over; files that are not images are counted and named.
+`root/<class>/*` gives classes; `root/{train,test}/<class>/*` gives classes and an official test
+set. Folders inside a class folder belong to it, as in torchvision's ImageFolder. Hidden files and
+folders are ignored; files that are not images are counted and named.
 """
 
 import os
@@ -23,15 +23,15 @@ EXTENSIONS = {"jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "ppm", 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The images of a data set, sorted by path; the lists run in parallel.
+    """The images of a data set, sorted by path; element i of each list is about image i.
 
     Attributes:
-        root: The folder that `paths` start from.
-        paths: Relative, with forward slashes on every system.
+        root: The folder that `paths` are relative to.
+        paths: With forward slashes on every system.
         stats: Size in bytes, time of the last change in ns: [2, M] int64.
         targets: Index into `classes`, or the score when there are no classes.
         classes: Their names; empty for scores.
-        official: "train" or "test" where the data set says so, else "".
+        official: "train" or "test" where the data set is split already, else "".
         ignored: Files below `root` that are not images.
     """
 
@@ -51,23 +51,23 @@ def find_class_images(root: Path) -> ImageFiles:
         ValueError: No class folder, a class without an image, or split folders of other names.
     """
     folders = _folders(root)
-    parts = ["train", "test"] if {"train", "test"} <= set(folders) else [""]
-    splits = sorted({"train", "test", "val", "valid", "validation"} & set(folders))
-    if splits and parts == [""]:
+    splits = ["train", "test"] if {"train", "test"} <= set(folders) else [""]
+    named = sorted({"train", "test", "val", "valid", "validation"} & set(folders))
+    if named and splits == [""]:
         raise ValueError(
-            f"{root} has the folder {splits[0]!r}: give it train/<class>/ and test/<class>/, or"
+            f"{root} has the folder {named[0]!r}: give it train/<class>/ and test/<class>/, or"
             " class folders only"
         )
-    classes = sorted({name for part in parts for name in _folders(root / part)})
+    classes = sorted({name for split in splits for name in _folders(root / split)})
     if not classes:
         raise ValueError(f"no class folders in {root}; images are expected in {root}/<class>/")
     images: list[tuple[str, int, int, int, str]] = []
     ignored: list[str] = []
-    for part, (target, name) in product(parts, enumerate(classes)):
-        folder, before = f"{part}/{name}".removeprefix("/"), len(images)
+    for split, (target, name) in product(splits, enumerate(classes)):
+        folder, before = f"{split}/{name}".removeprefix("/"), len(images)
         for path, stat in _walk(root, folder):
             if stat and path.rpartition(".")[2].lower() in EXTENSIONS:
-                images.append((path, stat.st_size, stat.st_mtime_ns, target, part))
+                images.append((path, stat.st_size, stat.st_mtime_ns, target, split))
             else:
                 ignored.append(path)
         if len(images) == before:
@@ -79,11 +79,11 @@ def find_class_images(root: Path) -> ImageFiles:
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """`folder`, which `make` fills under another name if it is not there: whole or not at all."""
+    """Return `folder`; if it is missing, `make` fills a temporary one, which is then renamed."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not folder.exists():  # else another process was faster
+            if not folder.exists():  # else another process has made it in the meantime
                 temporary = folder.with_name(folder.name + ".tmp")
                 shutil.rmtree(temporary, ignore_errors=True)
                 make(temporary)
@@ -92,7 +92,7 @@ def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def select_classes(known: list[str], wanted: list[str] | None) -> list[int]:
-    """Indices of the wanted classes (None for all) in the data set's own order.
+    """Return the indices of the wanted classes (None for all) in the data set's own order.
 
     Raises:
         ValueError: An unknown name, or one class only.
@@ -100,7 +100,7 @@ def select_classes(known: list[str], wanted: list[str] | None) -> list[int]:
     table = {name: i for i, name in enumerate(known)}
     chosen = sorted({lookup("data.classes", name, table) for name in wanted or known})
     if len(chosen) == 1:
-        raise ValueError(f"there is one class only, {known[chosen[0]]!r}; two are needed")
+        raise ValueError(f"there is only one class, {known[chosen[0]]!r}; at least 2 are needed")
     return chosen
 
 
@@ -110,19 +110,19 @@ def _folders(root: Path) -> list[str]:
 
 
 def _walk(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Each visible entry below root/folder: its path relative to root, and the stat of a file.
+    """Yield each visible entry below root/folder: its path relative to root, and a file's stat.
 
-    What is no file (a pipe, which would be waited for, or a link to nothing) has None. A folder to
-    which links lead more than once, as in a loop, is entered once.
+    An entry that is no file has None: reading a pipe would block, and a broken link has no target.
+    A folder to which links lead more than once, as in a loop, is entered once.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [folder] if (root / folder).is_dir() else []
     while waiting:
         current = waiting.pop()
-        place = os.stat(f"{root}/{current}")
-        if (place.st_dev, place.st_ino) in seen:
+        identity = os.stat(f"{root}/{current}")
+        if (identity.st_dev, identity.st_ino) in seen:
             continue
-        seen.add((place.st_dev, place.st_ino))
+        seen.add((identity.st_dev, identity.st_ino))
         with os.scandir(f"{root}/{current}") as entries:
             for entry in entries:
                 path = f"{current}/{entry.name}"

@@ -1,4 +1,4 @@
-"""Images with a score each, from `labels.csv` beside them: regression."""
+"""Images with one score each, from `labels.csv` beside them, for regression."""
 
 import csv
 import math
@@ -15,19 +15,19 @@ LOW, HIGH = 1.0, 10.0
 
 
 class ScoresData(ImageFolderData):
-    """`root/labels.csv` with the columns filename and score; images in root/images/ or root/."""
+    """Load `root/labels.csv` (columns filename, score); images are in root/images/ or root/."""
 
     def find_files(self) -> ImageFiles:
-        """The rows of the table."""
+        """List the images of the table."""
         return find_scored_images(self.folder())
 
 
 def find_scored_images(root: Path) -> ImageFiles:
-    """Read `root/labels.csv`; other columns are passed over.
+    """Read `root/labels.csv`; other columns are ignored.
 
     Raises:
         ValueError: A missing column, a file named twice, or a score that is not in [1, 10].
-        FileNotFoundError: No table, or a file that it names is not there.
+        FileNotFoundError: No table, or a file that it names does not exist.
     """
     table = root / "labels.csv"
     if not table.is_file():
@@ -45,7 +45,7 @@ def find_scored_images(root: Path) -> ImageFiles:
                 raise ValueError(f"{where}: {path!r} has a score already, in line {rows[path][0]}")
             rows[path] = (reader.line_num, _score(row[SCORE], f"{where} ({path!r})"))
     if not rows:
-        raise ValueError(f"{table} names no image")
+        raise ValueError(f"{table} has no row")
     paths = sorted(rows)
     stats = [os.stat(root / path) for path in paths]
     numbers = np.array([[s.st_size for s in stats], [s.st_mtime_ns for s in stats]])

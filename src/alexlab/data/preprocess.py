@@ -1,4 +1,4 @@
-"""From stored pixels to what the net sees: augment, crop, represent, standardise, on the batch."""
+"""Turn a batch of stored pixels into a net's input: augment, crop, transform, standardise."""
 
 from torch import Tensor, nn
 
@@ -11,8 +11,8 @@ class Preprocess(nn.Module):
     """uint8 [N, 3, S, S] -> float32 [N, num_channels, R, R] with R = resolution, channels last.
 
     Training batches are augmented (each image by its own draw from torch's global generator), which
-    may crop at random; all others are cropped in the centre. The module follows its images to their
-    device.
+    may crop at random; all others are cropped in the centre. The module moves to the device of its
+    images.
 
     Raises:
         ValueError: an unknown representation; images smaller than `resolution`.
@@ -24,20 +24,20 @@ class Preprocess(nn.Module):
         super().__init__()
         self.resolution = resolution
         self.augment = augment or Augment()
-        self.represent = Representation(representation)
-        self.num_channels = self.represent.num_channels
+        self.representation = Representation(representation)
+        self.num_channels = self.representation.num_channels
 
     def notes(self, load_size: int) -> list[str]:
-        """What should be said of images that are stored at this side in pixels."""
+        """Return warnings about settings for images that are stored at this side in pixels."""
         if not self.augment.crop or load_size > self.resolution:
             return []
         return [
-            f"augment.crop has no effect: data.load_size={load_size} is what the net sees; "
+            f"augment.crop has no effect: data.load_size={load_size} equals data.resolution; "
             f"data.load_size={round(self.resolution * 8 / 7)} leaves room to crop"
         ]
 
     def pixels(self, images: Tensor, *, training: bool) -> Tensor:
-        """RGB float32 [N, 3, R, R] in [0, 1]: augmented and cropped, not yet represented."""
+        """Augment or crop only: RGB float32 [N, 3, R, R] in [0, 1]."""
         size = images.shape[-1]
         if size < self.resolution:
             raise ValueError(
@@ -50,7 +50,7 @@ class Preprocess(nn.Module):
         return centre_crop(images, self.resolution).float() / 255
 
     def forward(self, images: Tensor, *, training: bool) -> Tensor:
-        """The batch as the net takes it."""
+        """Augment or crop, transform and standardise a batch."""
         self.to(images.device)
-        seen: Tensor = self.represent(self.pixels(images, training=training))
-        return seen
+        inputs: Tensor = self.representation(self.pixels(images, training=training))
+        return inputs

@@ -24,11 +24,11 @@ def preview(data: ImageFolderData, *, seed: int, channels: bool) -> tuple[Tensor
         The picture, uint8 [3, height, width], and the class or score of each of its rows.
     """
     images, targets = (some[:IMAGES] for some in next(iter(data.train_dataloader())))
-    view = data.view
+    preprocess = data.preprocess
     torch.manual_seed(seed)
-    columns = [view.pixels(images, training=drawn > 0) for drawn in range(1 + DRAWS)]
+    columns = [preprocess.pixels(images, training=drawn > 0) for drawn in range(1 + DRAWS)]
     if channels:
-        seen = view.represent(columns[1]) / 5 + 0.5
+        seen = preprocess.representation(columns[1]) / 5 + 0.5
         columns += [channel.expand(-1, 3, -1, -1) for channel in seen.split(1, 1)]
     enlarge = max(1, round(SHOWN / data.resolution))
     cells = torch.stack(columns, 1).clamp(0, 1)  # [rows, columns, 3, R, R]

@@ -1,4 +1,4 @@
-"""What stands for a pixel: colour spaces and the frequency domain, at about mean 0 and scale 1.
+"""Transform pixels to a colour space or to frequencies, at about mean 0 and scale 1.
 
 Article 004 asks for another way to record an image than three colours, and names frequencies.
 Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]: the map keeps its size, so
@@ -8,7 +8,7 @@ that a net that takes R pixels takes it, with C input channels.
   JPEG puts a block at every eighth pixel, but a map of R/8 is too small for an AlexNet; here there
   is one around every pixel. (Xu et al. 2020, "Learning in the frequency domain", enlarge the image
   instead; they lose little when 24 of the 192 frequencies are left. Here the lowest 16 are kept.)
-- `fft`: log-magnitude spectrum of each colour. The phase, which says where things are, is left out.
+- `fft`: log-magnitude spectrum of each colour. The phase, which holds positions, is left out.
 
 The constants are fixed, whatever the data set, the seed or the batch: ImageNet's for RGB, for the
 others measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 pixels) and rounded.
@@ -34,19 +34,22 @@ FREQUENCIES = [
 
 
 def gray(images: Tensor) -> Tensor:
-    """Luma of ITU-R BT.601, as in PIL's mode L and JPEG: [N, 1, R, R] in [0, 1]."""
+    """Compute the luma of ITU-R BT.601, as PIL's mode L and JPEG do: [N, 1, R, R] in [0, 1]."""
     return 0.299 * images[:, :1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:]
 
 
 def ycbcr(images: Tensor) -> Tensor:
-    """JPEG's full-range YCbCr (JFIF 1.02), the chroma's zero at 0.5: [N, 3, R, R] in [0, 1]."""
+    """Convert to JPEG's full-range YCbCr (JFIF 1.02): [N, 3, R, R] in [0, 1], no chroma at 0.5."""
     luma = gray(images)
     blue, red = (images[:, 2:] - luma) / 1.772 + 0.5, (images[:, :1] - luma) / 1.402 + 0.5
     return torch.cat([luma, blue, red], 1)
 
 
 def hsv(images: Tensor) -> Tensor:
-    """Hue, saturation, value: [N, 3, R, R] in [0, 1]. Hue 0 and 1 are both red; grey has hue 0."""
+    """Convert to hue, saturation, value: [N, 3, R, R] in [0, 1].
+
+    Hue 0 and 1 are both red; grey has hue 0.
+    """
     value, largest = images.max(1, keepdim=True)
     spread = value - images.amin(1, keepdim=True)
     differences = images.roll(-1, 1) - images.roll(-2, 1)  # g - b, b - r, r - g
@@ -57,7 +60,7 @@ def hsv(images: Tensor) -> Tensor:
 
 @cache
 def dct_filters(device: torch.device) -> Tensor:
-    """The kept cosines of the orthonormal DCT-II of 8x8 blocks of Y, Cb and Cr: [16, 3, 8, 8]."""
+    """Return the 16 lowest cosines of the orthonormal DCT-II of 8x8 YCbCr blocks: [16, 3, 8, 8]."""
     turn = (torch.arange(8) + 0.5) * math.pi / 8
     wave = [torch.cos(k * turn) * (0.5 if k else math.sqrt(1 / 8)) for k in range(8)]
     filters = torch.zeros(len(FREQUENCIES), 3, 8, 8)
@@ -67,16 +70,19 @@ def dct_filters(device: torch.device) -> Tensor:
 
 
 def dct(images: Tensor) -> Tensor:
-    """Lowest 8x8 DCT coefficients around every pixel: 10 of Y, 3 of Cb, 3 of Cr: [N, 16, R, R].
+    """Compute the lowest 8x8 DCT coefficients around every pixel: [N, 16, R, R].
 
-    The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4], mirrored at the edges.
+    10 are of Y, 3 of Cb and 3 of Cr. The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4],
+    mirrored at the edges.
     """
     padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
     return F.conv2d(padded, dct_filters(images.device))
 
 
 def fft(images: Tensor) -> Tensor:
-    """Log-magnitude spectrum of each colour (orthonormal), zero frequency at [R // 2, R // 2].
+    """Compute each colour's log-magnitude spectrum, zero frequency at [R // 2, R // 2].
+
+    The transform is orthonormal.
 
     0.001 is added to the magnitude: the noise of rounding to 8 bits is of that size.
     """
@@ -86,7 +92,7 @@ def fft(images: Tensor) -> Tensor:
 
 
 def _dct_constants() -> tuple[list[float], list[float]]:
-    """Photographs have zero-mean frequencies, whose scale falls as 1 / (u + v)."""
+    """Return means and stds: photographs' frequencies have mean 0, their scale is 1 / (u + v)."""
     means = [0.0 if u + v else (3.68, 3.76, 4.16)[plane] for plane, u, v in FREQUENCIES]
     stds = [
         (0.45, 0.13, 0.13)[plane] / (u + v) if u + v else (1.8, 0.58, 0.5)[plane]
@@ -124,6 +130,6 @@ class Representation(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Transform and standardise one batch."""
+        """Transform and standardise a batch."""
         standardised: Tensor = (self.transform(images) - self.mean) / self.std
         return standardised.contiguous(memory_format=torch.channels_last)

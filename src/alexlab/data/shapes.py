@@ -1,7 +1,7 @@
-"""A data set that needs nothing: five classes of coloured shapes, drawn on textured grounds.
+"""A generated data set: five classes of coloured shapes, drawn on textured backgrounds.
 
-Each picture also has a score of 1 to 10, which grows with the shape's size and with its contrast
-to the ground: something that a net can learn to see, and that is not the class.
+Each picture also has a score of 1 to 10, which grows with the shape's size and with its contrast to
+the background: a property that a net can learn, and that does not depend on the class.
 """
 
 import colorsys
@@ -21,21 +21,21 @@ from alexlab.errors import lookup
 
 SIDE = 64  # pixels
 CLASSES = {"circle": 40, "cross": 0, "square": 4, "star": 10, "triangle": 3}
-"""Corners of each shape; the cross is drawn by itself."""
+"""Number of corners of each shape; the corners of the cross are listed in `_corners`."""
 
 
 class ShapesData(ImageFolderData):
-    """Drawn once into `root/<class>/*.png` and `root/labels.csv`, then an ordinary image folder.
+    """Draw `root/<class>/*.png` and `root/labels.csv` once, then load them as an image folder.
 
     Args:
-        root: Below this, one folder for each (`num_images`, `draw_seed`).
+        root: Below it, one folder for each (`num_images`, `draw_seed`) is made.
         targets: "class", or "score" for regression.
         num_images: Of all classes together.
         draw_seed: Another number draws other pictures.
         **settings: See `ImageFolderData`.
     """
 
-    remarks = ("drawn by this program: no real data set",)
+    source_notes = ("drawn by this program: no real data set",)
 
     def __init__(
         self, root: str, *, targets: str, num_images: int, draw_seed: int, **settings: Any
@@ -47,7 +47,7 @@ class ShapesData(ImageFolderData):
         self.num_images, self.draw_seed = num_images, draw_seed
 
     def find_files(self) -> ImageFiles:
-        """Draw what is not drawn yet, and list it."""
+        """Draw the pictures unless that was done, and list them."""
         root = create_once(
             Path(str(self.root)), lambda root: draw_folder(root, self.num_images, self.draw_seed)
         )
@@ -55,7 +55,7 @@ class ShapesData(ImageFolderData):
 
 
 def draw_folder(root: Path, num_images: int, seed: int) -> None:
-    """Draw into a new folder `root`, and write its labels.csv."""
+    """Draw the pictures into a new folder `root`, and write its labels.csv."""
     rows = []
     for i in range(num_images):
         name = list(CLASSES)[i % len(CLASSES)]
@@ -71,7 +71,7 @@ def draw_folder(root: Path, num_images: int, seed: int) -> None:
 
 
 def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
-    """One picture [SIDE, SIDE] of the named shape, and its score in [1, 10]."""
+    """Draw one picture [SIDE, SIDE] of the named shape; return it and its score in [1, 10]."""
     ground = _colour(rng)
     contrast, size = rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.5)
     paint = ground + contrast * (_colour(rng, apart_from=ground) - ground)
@@ -88,7 +88,7 @@ def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
 
 
 def _colour(rng: np.random.Generator, apart_from: np.ndarray | None = None) -> np.ndarray:
-    """An RGB colour in [0, 1], far from the given one."""
+    """Draw an RGB colour in [0, 1], far from the given one."""
     while True:
         colour = np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0.1, 0.2), (1, 0.9, 0.95))))
         if apart_from is None or np.abs(colour - apart_from).sum() > 0.9:
@@ -96,7 +96,7 @@ def _colour(rng: np.random.Generator, apart_from: np.ndarray | None = None) -> n
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """Stripes of two random waves, [SIDE, SIDE, 1] around 0."""
+    """Draw the stripes of two random waves, [SIDE, SIDE, 1] around 0."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     waves = np.zeros((SIDE, SIDE))
     for _ in range(2):
@@ -108,7 +108,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 def _corners(
     name: str, rng: np.random.Generator, centre: np.ndarray, size: float, side: int
 ) -> list[tuple[float, float]]:
-    """Corners in pixels of the shape, turned at random and stretched a little."""
+    """Compute the shape's corners in pixels, rotated at random and stretched a little."""
     if name == "cross":
         w = 0.3
         r = [(w, 1), (w, w), (1, w), (1, -w), (w, -w), (w, -1)]

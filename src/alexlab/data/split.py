@@ -1,7 +1,7 @@
-"""Deals the images into train, val and test: stratified, grouped, and the same on every machine.
+"""Split the images into train, val and test: stratified, grouped, the same on every machine.
 
-The order in which images are dealt is the order of a hash of (split_seed, content, path), so that
-it depends neither on the order of the files nor on the machine nor on any library's generator.
+The order in which images are assigned is the order of a hash of (split_seed, content, path), so
+that it depends neither on the order of the files nor on the machine nor on any library's generator.
 """
 
 import hashlib
@@ -23,32 +23,32 @@ LEFT_OUT = "left out"
 def load_or_create_split(
     folder: Path, index: Index, grouped: bool, seed: int, fractions: tuple[float, float]
 ) -> NDArray[np.str_]:
-    """The side of each file [M], "left out" if broken; kept in `folder` as {path: side}.
+    """Return the split name of each file [M]; it is stored in `folder` as {path: split name}.
 
-    `fractions` are those of test and of val.
+    A broken file is "left out". `fractions` are those of test and of val.
     """
     files, (test_fraction, val_fraction) = index.files, fractions
     kind = "grouped" if grouped else "random"
     path = folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
     if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
-        return np.array([kept[name] for name in files.paths])
+        stored = json.loads(path.read_text("utf-8"))
+        return np.array([stored[name] for name in files.paths])
     good = np.flatnonzero(~index.broken)
     keys = index.keys()
-    sides = np.full(len(keys), LEFT_OUT)
-    sides[good] = split(
+    split_names = np.full(len(keys), LEFT_OUT)
+    split_names[good] = split(
         [keys[i] for i in good],
         np.array(files.targets if files.classes else [0] * len(keys))[good],
-        index.twins[good] if grouped else good,
+        index.duplicates[good] if grouped else good,
         [files.official[i] for i in good],
         seed=seed,
         test_fraction=test_fraction,
         val_fraction=val_fraction,
     )
     write_atomically(
-        path, json.dumps(dict(zip(files.paths, sides.tolist(), strict=True)), indent=0)
+        path, json.dumps(dict(zip(files.paths, split_names.tolist(), strict=True)), indent=0)
     )
-    return sides
+    return split_names
 
 
 def split(
@@ -61,61 +61,61 @@ def split(
     test_fraction: float,
     val_fraction: float,
 ) -> NDArray[np.str_]:
-    """Deal M images out; a group of twins goes to one side whole.
+    """Assign M images to splits; a group of duplicates goes to one split as a whole.
 
     In every class, test and val get `round(fraction * images of the class)`, at least one, to
-    within one group. Where `official` names a test set it stays as it is: its twins are left out
-    of train and val, and `test_fraction` says nothing.
+    within one group. Where `official` names a test set it stays as it is: its duplicates are left
+    out of train and val, and `test_fraction` has no effect.
 
     Args:
         keys: Content hash and path of each image.
         targets: Class of each image [M].
-        groups: Group of each image [M]; all different for a split that ignores twins.
+        groups: Group of each image [M]; all different for a split that ignores duplicates.
         official: "test", "train" or "" for each image.
-        seed: Another seed deals another split.
+        seed: Another seed gives another split.
         test_fraction: Of all images of a class.
         val_fraction: Likewise.
 
     Returns:
-        [M]: "train", "val", "test", or "left out" for a twin of an official test image.
+        [M]: "train", "val", "test", or "left out" for a duplicate of an official test image.
     """
-    sides = np.full(len(keys), TRAIN, dtype="<U8")
+    split_names = np.full(len(keys), TRAIN, dtype="<U8")
     is_test = np.asarray(official) == TEST
-    sides[np.isin(groups, groups[is_test])] = LEFT_OUT
-    sides[is_test] = TEST
+    split_names[np.isin(groups, groups[is_test])] = LEFT_OUT
+    split_names[is_test] = TEST
     sizes = np.bincount(targets)
     fractions = {VAL: val_fraction} if is_test.any() else {TEST: test_fraction, VAL: val_fraction}
-    wanted = {side: np.rint(sizes * f).astype(int).clip(1) for side, f in fractions.items()}
+    wanted = {name: np.rint(sizes * f).astype(int).clip(1) for name, f in fractions.items()}
     free = defaultdict(list)
-    for row in np.flatnonzero(sides == TRAIN).tolist():
-        free[groups[row]].append(row)
+    for i in np.flatnonzero(split_names == TRAIN).tolist():
+        free[groups[i]].append(i)
     for members in sorted(free.values(), key=lambda m: _hash(seed, *sorted(keys[i] for i in m))):
         counts = np.bincount(targets[members], minlength=len(sizes))
-        here = counts > 0
-        for side, missing in wanted.items():
-            # taken when that brings each of its classes nearer to what is wanted, or as near
-            if (2 * missing[here] >= counts[here]).all() and (missing[here] > 0).all():
-                sides[members] = side
+        present = counts > 0
+        for name, missing in wanted.items():
+            # assigned if that brings each of its classes nearer to its wanted size, or as near
+            if (2 * missing[present] >= counts[present]).all() and (missing[present] > 0).all():
+                split_names[members] = name
                 missing -= counts
                 break
-    return sides
+    return split_names
 
 
 def take_fraction(
-    rows: NDArray[np.int64],
+    indices: NDArray[np.int64],
     keys: Sequence[str],
     targets: NDArray[np.int64],
     *,
     seed: int,
     fraction: float,
 ) -> NDArray[np.int64]:
-    """`fraction` of the rows of each class, at least one; the smaller is part of the larger."""
+    """Keep `fraction` of each class, at least one image; a smaller set is part of a larger one."""
     if fraction == 1:
-        return rows
-    order = sorted(rows.tolist(), key=lambda row: _hash(seed, "fraction", keys[row]))
+        return indices
+    order = sorted(indices.tolist(), key=lambda i: _hash(seed, "fraction", keys[i]))
     kept: list[int] = []
-    for target in np.unique(targets[rows]):
-        same = [row for row in order if targets[row] == target]
+    for target in np.unique(targets[indices]):
+        same = [i for i in order if targets[i] == target]
         kept += same[: max(1, round(fraction * len(same)))]
     return np.array(sorted(kept), np.int64)
 
@@ -124,19 +124,19 @@ def _hash(*parts: object) -> bytes:
     return hashlib.sha1("\0".join(map(str, parts)).encode(errors="surrogateescape")).digest()
 
 
-Rows = dict[str, NDArray[np.int64]]
+Indices = dict[str, NDArray[np.int64]]
 Counts = dict[str, dict[str, int]]
 
 
 def select(
-    index: Index, sides: NDArray[np.str_], *, classes: list[int], fraction: float, seed: int
-) -> tuple[Rows, Counts, NDArray[np.int64] | NDArray[np.float32], str]:
+    index: Index, split_names: NDArray[np.str_], *, classes: list[int], fraction: float, seed: int
+) -> tuple[Indices, Counts, NDArray[np.int64] | NDArray[np.float32], str]:
     """Take the given classes of each split, and `fraction` of train.
 
     Returns:
-        {split: rows among all M files}; {split: {class: images}}; the target of each file, a place
-        in `classes` [M] int64 or a score [M] float32; and a hash of the contents, paths and targets
-        of the images in use, all of train.
+        {split: indices among all M files}; {split: {class: images}}; the target of each file, a
+        position in `classes` [M] int64 or a score [M] float32; and a hash of the contents, paths
+        and targets of the images in use, all of train.
     """
     names = [index.files.classes[i] for i in classes] or ["images"]
     used, targets = ~index.broken, np.array(index.files.targets)
@@ -145,25 +145,26 @@ def select(
         used &= np.isin(targets, classes)
         targets = strata = np.searchsorted(classes, targets)
     keys = index.keys()
-    rows = {side: np.flatnonzero((sides == side) & used) for side in SPLITS}
-    rows["train"] = take_fraction(rows["train"], keys, strata, seed=seed, fraction=fraction)
+    indices = {name: np.flatnonzero((split_names == name) & used) for name in SPLITS}
+    indices["train"] = take_fraction(indices["train"], keys, strata, seed=seed, fraction=fraction)
     counts = {
-        side: dict(zip(names, np.bincount(strata[r], minlength=len(names)).tolist(), strict=True))
-        for side, r in rows.items()
+        name: dict(zip(names, np.bincount(strata[i], minlength=len(names)).tolist(), strict=True))
+        for name, i in indices.items()
     }
     lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
     text = "\n".join(lines).encode(errors="surrogateescape")
     fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
-    return rows, counts, targets if classes else targets.astype(np.float32), fingerprint
+    return indices, counts, targets if classes else targets.astype(np.float32), fingerprint
 
 
 def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
-    """ValueError for a class that a split lacks, or a train below one batch."""
-    for side, classes in counts.items():
-        for of, count in classes.items():
+    """Raise ValueError for a class that a split lacks, or a train set below one batch."""
+    for split_name, classes in counts.items():
+        for class_name, count in classes.items():
             if not count:
                 raise ValueError(
-                    f"data={name}: no image of {of!r} for {side}; it has too few different images"
+                    f"data={name}: no image of {class_name!r} for {split_name}; it has too few"
+                    " different images"
                 )
     if (num_train := sum(counts["train"].values())) < batch_size:
         raise ValueError(
@@ -172,31 +173,31 @@ def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size:
 
 
 def check_broken(index: Index) -> None:
-    """ValueError that names the first broken image."""
+    """Raise ValueError that names the first broken image, if there is one."""
     files, broken = index.files, np.flatnonzero(index.broken)
     if len(broken):
         path, reason = str(files.root / files.paths[broken[0]]), index.facts["error"][broken[0]]
         more = f" ({len(broken)} are broken)" if len(broken) > 1 else ""
         raise ValueError(
-            f"broken image {path!r}: {reason}{more}; data.on_broken=skip goes on without"
+            f"broken image {path!r}: {reason}{more}; data.on_broken=skip trains without them"
         )
 
 
-def data_warnings(index: Index, sides: NDArray[np.str_], *, grouped: bool) -> list[str]:
-    """Sentences on what was passed over, kept together and left out."""
+def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool) -> list[str]:
+    """Describe ignored files, skipped images and duplicates, one sentence each."""
     files, notes = index.files, []
     if files.ignored:
         few = ", ".join(map(repr, files.ignored[:3])) + ", ..." * (len(files.ignored) > 3)
-        notes.append(f"{_count(files.ignored, 'file')} passed over, no image by name: {few}")
+        notes.append(f"{_count(files.ignored, 'file')} ignored (no image file name): {few}")
     broken, good = np.flatnonzero(index.broken), np.flatnonzero(~index.broken)
     if len(broken):
         notes.append(f"{_count(broken, 'broken image')} skipped, {files.paths[broken[0]]!r} first")
     distinct = len(np.unique(index.facts["sha1"][good]))
-    exact, near = len(good) - distinct, distinct - len(np.unique(index.twins[good]))
+    exact, near = len(good) - distinct, distinct - len(np.unique(index.duplicates[good]))
     if grouped and exact + near:
-        notes.append(f"{exact} exact and {near} near duplicates kept on one side")
-    if left := int((sides[good] == LEFT_OUT).sum()):
-        notes.append(f"{left} twins of test images left out of train and val")
+        notes.append(f"{exact} exact and {near} near duplicates kept in one split")
+    if left := int((split_names[good] == LEFT_OUT).sum()):
+        notes.append(f"{left} duplicates of test images left out of train and val")
     return notes
 
 

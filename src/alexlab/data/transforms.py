@@ -1,9 +1,9 @@
-"""What augmentation does to a batch, given each image's parameters; the draws stand in augment.py.
+"""Transform a batch by parameters given for each image; augment.py draws the parameters.
 
-Own tensor code: torchvision draws once a batch, and takes 1.6 to 4 times as long image by image;
+Own tensor code: torchvision draws once per batch, and takes 1.6 to 4 times as long image by image;
 kornia takes 1.2 to 5 times as long, and would be one more dependency (benchmarks/augment.py). The
-tests hold it against torchvision, image by image.
-Images are float [N, 3, S, S] in [0, 1] unless it says otherwise; so is what is returned.
+tests compare it with torchvision, image by image.
+Unless stated otherwise, images are float [N, 3, S, S] in [0, 1], and so are the results.
 """
 
 import torch
@@ -20,7 +20,7 @@ PCA_VECTORS = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836,
 
 
 def centre_crop(images: Tensor, resolution: int) -> Tensor:
-    """The middle [N, 3, R, R] of [N, 3, S, S], of any type; an odd rest is right and below."""
+    """Cut the middle [N, 3, R, R] of [N, 3, S, S], any type; an odd rest is right and below."""
     start = (images.shape[-1] - resolution) // 2
     return images[..., start : start + resolution, start : start + resolution]
 
@@ -44,11 +44,11 @@ def warp(
     stretch: Tensor | float = 1.0,
     shear: Tensor | float = 0.0,
 ) -> Tensor:
-    """Stretch, shear, turn, then shift about the image's centre, in one bilinear sampling.
+    """Stretch, shear, rotate, then shift about the image's centre, in one bilinear sampling.
 
     `angle` [N] radians, clockwise; `shift` [N, 2] to the right and down as a share of the side;
-    `stretch` [N, 2] factors and `shear` [N, 2] slopes along x and y. What comes in from outside
-    continues the edge's pixels, as in Keras.
+    `stretch` [N, 2] factors and `shear` [N, 2] slopes along x and y. Pixels from outside the image
+    repeat its edge, as in Keras.
     """
     pairs = images.new_ones(len(images), 2)
     turn = angle * pairs[:, 0]
@@ -66,7 +66,7 @@ def warp(
 
 
 def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
-    """`share` [N] of the image and 1 - `share` of the other; above 1, away from the other."""
+    """Mix `share` [N] of the image with 1 - `share` of the other; above 1, away from the other."""
     share = share.view(-1, 1, 1, 1)
     return (images * share + other * (1 - share)).clamp_(0, 1)
 

@@ -33,9 +33,13 @@ def evaluate(
     net = load_run(run)
     views = [net.crops(number) for number in sorted({1, *crops})]
     data = net.data(settings)
-    rows = np.sort(np.concatenate(list(data.rows.values()))) if split == "all" else data.rows[split]
-    paths, targets = data.store.paths(rows), data.targets[rows]
-    resampled = GroupBootstrap(data.store.index().twins[rows])
+    rows = (
+        np.sort(np.concatenate(list(data.indices.values())))
+        if split == "all"
+        else data.indices[split]
+    )
+    paths, targets = data.cache.paths(rows), data.targets[rows]
+    resampled = GroupBootstrap(data.cache.index().duplicates[rows])
     compared = scores.compare(net.predict, views, paths, targets, resampled)
     predictions = compared[0].pop("predictions")
     score = scores.classification if net.classes else scores.regression

@@ -40,7 +40,7 @@ def export(
     suffix, write_and_read = FORMATS[format]
     net = load_run(run, torch.device("cpu"))
     data = net.data(settings)
-    pixels = torch.from_numpy(data.store.read(data.rows["test"][:IMAGES], data.load_size))
+    pixels = torch.from_numpy(data.cache.read(data.indices["test"][:IMAGES], data.load_size))
     images, expected = net.view.pixels(pixels, training=False), net.predict(pixels)
     path = output or net.folder / f"model{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,10 +66,10 @@ def graph(net: LoadedRun) -> ExportedProgram:
     class PixelsToOutputs(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.represent, self.net = net.view.represent, net.net
+            self.representation, self.net = net.view.representation, net.net
 
         def forward(self, images: Tensor) -> Tensor:
-            return net.task.predict(self.net(self.represent(images)))
+            return net.task.predict(self.net(self.representation(images)))
 
     whole = PixelsToOutputs().eval().to(memory_format=torch.contiguous_format)
     example = torch.rand(2, 3, net.resolution, net.resolution)

@@ -18,5 +18,5 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> type[nn.Module]:
-    """Class of the activation `name`, to be called without arguments."""
+    """Return the class of the activation `name`; call it without arguments."""
     return lookup("act", name, ACTIVATIONS)

@@ -37,7 +37,7 @@ class AlexNet(ConvNet):
         dropout_at: none, fc, features or both.
         dropout_kind: of the features' dropout: single elements, or whole channels.
         head: outputs of the wide layers between the features and the last layer.
-        pool_before_head: what meets the first wide layer. `adaptive` averages a map larger than
+        pool_before_head: input of the first wide layer. `adaptive` averages a map larger than
             6x6 down to 6x6 and never enlarges a smaller one: a 1x1 map blown up to 6x6 would feed
             it 36 copies of itself, the function of a layer of 256 inputs at 36 times the memory
             and 36 times the effective learning rate. `none` flattens the map as it is; `gap`
@@ -113,7 +113,7 @@ class AlexNet(ConvNet):
 
 
 def stem_for(resolution: int) -> str:
-    """The coarsest stem that leaves a feature map: its first map has at least 15x15 values."""
+    """Choose the coarsest stem whose first map has at least 15x15 values, so that a map is left."""
     return "imagenet" if resolution >= 63 else "half" if resolution >= 31 else "cifar"
 
 

@@ -19,25 +19,25 @@ SHOWN = 2  # wrong keys named in an error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """State dict in a local file; only plain tensors are accepted, nothing in it is executed.
+    """Read a state dict from a local file of plain tensors; nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds anything but named tensors.
+        ValueError: the file is damaged, or contains anything but named tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"weights={path}: no such file")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0][:120]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise ValueError(
-            f"weights={path} refused: it holds more than plain tensors, or is cut short; nothing "
-            f"in it was executed ({why})"
+            f"weights={path} refused: it contains more than tensors, or is truncated; nothing "
+            f"in it was executed ({reason})"
         ) from error
     named = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
     if not named or not state:
-        raise ValueError(f"weights={path} is no state dict (names of parameters -> tensors)")
+        raise ValueError(f"weights={path}: not a state dict (names of parameters -> tensors)")
     return dict(state)
 
 
@@ -68,10 +68,10 @@ def load_strictly(
 
 
 def published(url: str) -> Path:
-    """The file behind `url` in torch's cache, downloaded (and its hash checked) if not there.
+    """Return the file of `url` in torch's cache; download it, and check its hash, if missing.
 
     Raises:
-        FileNotFoundError: it cannot be downloaded; says what to fetch and where to put it.
+        FileNotFoundError: it cannot be downloaded; the message names the file and its place.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
@@ -83,7 +83,7 @@ def published(url: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"weights not available: {path.name} could not be downloaded ({error}). Fetch {url} "
-            f"and put it into {path.parent}, or say model.weights=FILE (or none)"
+            f"and put it into {path.parent}, or set model.weights=FILE (or none)"
         ) from error
     return path
 
@@ -92,7 +92,7 @@ TORCHVISION = (
     *("alexnet", "vgg16", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet50"),
     *("inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
 )
-# What stands behind the last feature map in torchvision's nets, and is replaced by a head.
+# The parts behind the last feature map of torchvision's nets; a head replaces them.
 BEHIND = ("avgpool", "dropout", "fc", "classifier", "AuxLogits")
 
 Statistics = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel, of pixels 0..1
@@ -102,7 +102,7 @@ HALF: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # pixels in -1..1
 
 @dataclass(frozen=True)
 class Backbone:
-    """A net without its classifier, and what is known about it."""
+    """A net without its classifier, and facts about it."""
 
     net: nn.Module  # [N, 3, R, R] -> maps [N, C, side, side]; timm's nets pool: [N, C]
     inputs: Statistics  # how its images were standardised when its weights were trained
@@ -111,24 +111,24 @@ class Backbone:
 
 
 def build_backbone(name: str, weights: str) -> Backbone:
-    """The backbone `name` with `weights` = none (random), default (published) or a local file.
+    """Build the backbone `name`; `weights` are none (random), default (published) or a file.
 
     Raises:
         ValueError: unknown name, or weights that do not fit or are refused.
         FileNotFoundError: weights that are not there, and cannot be downloaded.
     """
     if name not in TORCHVISION and _in_timm(name):
-        found = _timm(name, pretrained=weights == "default")
+        backbone = _timm(name, pretrained=weights == "default")
     else:
-        found = _torchvision(name, random=weights == "none")
-    if weights == "default" and found.url:
-        path = published(found.url)
+        backbone = _torchvision(name, random=weights == "none")
+    if weights == "default" and backbone.url:
+        path = published(backbone.url)
     elif weights in ("none", "default"):
-        return found
+        return backbone
     else:
         path = Path(weights)
-    load_strictly(found.net, read_weights(path), dropped=found.behind, source=path.name)
-    return found
+    load_strictly(backbone.net, read_weights(path), dropped=backbone.behind, source=path.name)
+    return backbone
 
 
 def _torchvision(name: str, *, random: bool) -> Backbone:
@@ -155,10 +155,10 @@ def _in_timm(name: str) -> bool:
 def _timm(name: str, *, pretrained: bool) -> Backbone:
     try:
         net = import_module("timm").create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # the hub's many ways to say that it was not reached
+    except Exception as error:  # the hub raises many types when it cannot be reached
         raise FileNotFoundError(
             f"weights not available: timm could not fetch those of {name} "
-            f"({type(error).__name__}). Say model.weights=FILE, or none"
+            f"({type(error).__name__}). Set model.weights=FILE, or none"
         ) from error
     known = net.pretrained_cfg
     classifier = known.get("classifier") or ()

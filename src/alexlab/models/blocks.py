@@ -1,8 +1,8 @@
 """The form of a plain net, and the exchangeable parts of its convolutional stages.
 
-A stage is convolution, activation and normalisation in the order that its kind wants, dropout,
-pooling. LRN follows the activation (Krizhevsky et al. 2012, section 3.3); BatchNorm stands before
-it, and its convolution has no bias.
+A stage is convolution, activation and normalisation in the order that the normalisation needs,
+dropout, pooling. LRN follows the activation (Krizhevsky et al. 2012, section 3.3); BatchNorm stands
+before it, and its convolution has no bias.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ConvNet(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Builds the convolutional stages of one net, which have these parts in common.
+    """Build the convolutional stages of one net, which have these parts in common.
 
     pool: `max` or `avg` over windows of 3 with stride 2 (overlapping), or of 2 with stride 2;
         `conv1x1`: a linear 1x1 convolution with stride 2 in place of the pooling layer;
@@ -106,7 +106,7 @@ class Stages:
         return pooling(3 if self.overlap else 2, 2)
 
     def _sampled(self, stride: int, padding: int) -> tuple[int, int, int, int]:
-        """Padding (left, right, top, bottom) to see positions 1, 3, 5, ... of the padded map."""
+        """Return the padding (left, right, top, bottom) that samples positions 1, 3, 5, ..."""
         first = padding - stride
         last = first if self.overlap else padding
         return first, last, first, last

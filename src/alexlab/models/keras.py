@@ -1,6 +1,6 @@
-"""What a Keras net does that a torch net does not: "same" padding, Glorot weights, zero biases.
+"""Keras's "same" padding, Glorot weights and zero biases, which torch does not have by default.
 
-The articles' nets were written in Keras; with these two they are the same nets here.
+The articles' nets were written in Keras; with these functions they are the same nets here.
 """
 
 from torch import Tensor, nn
@@ -25,12 +25,15 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_pool() -> nn.MaxPool2d:
-    """Max pooling 2x2, stride 2, padding="same": an odd side is rounded up, padding never wins."""
+    """Build max pooling 2x2, stride 2, padding="same": an odd side is rounded up.
+
+    A padded value is never the maximum.
+    """
     return nn.MaxPool2d(2, 2, ceil_mode=True)
 
 
 def glorot(net: nn.Module) -> None:
-    """Start every convolution and linear layer as Keras does (Glorot and Bengio 2010)."""
+    """Initialise every convolution and linear layer as Keras does (Glorot and Bengio 2010)."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

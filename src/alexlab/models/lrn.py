@@ -42,13 +42,13 @@ class _Normalise(torch.autograd.Function):
 
 
 def _powers(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The bracket to the powers -1/2 and -3/4 (roots are cheaper than a general power)."""
+    """Compute the bracket to the powers -1/2 and -3/4 (roots are cheaper than a general power)."""
     inverse_root = _window_sums(maps.square()).mul_(ALPHA).add_(K).rsqrt_()
     return inverse_root, inverse_root.sqrt().mul_(inverse_root)
 
 
 def _window_sums(maps: Tensor) -> Tensor:
-    """Sum over kernels i-2 to i+2, as far as they exist."""
+    """Sum over the kernels i-2 to i+2 that exist."""
     sums, kernels = maps.clone(), maps.shape[1]
     for distance in (1, 2):
         sums[:, distance:] += maps[:, : kernels - distance]

@@ -1,7 +1,7 @@
-"""Transfer: a well-known net's convolutions, trained elsewhere, with a new head.
+"""Transfer learning: the convolutions of a well-known, pretrained net with a new head.
 
-What is frozen neither trains nor drifts: its BatchNorm layers keep the statistics of the images
-that they were trained on.
+Frozen layers neither train nor drift: their BatchNorm layers keep the statistics of the images that
+they were trained on.
 """
 
 import warnings
@@ -16,8 +16,8 @@ from alexlab.errors import lookup
 from alexlab.models.backbones import HALF, IMAGENET, Statistics, build_backbone, freeze_layers
 from alexlab.models.resolution import feature_map
 
-GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # how one channel arrives (data.representation=gray)
-UNIT: Statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in 0..1, as many scripts feed them
+GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # of the channel of data.representation=gray
+UNIT: Statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in 0..1, as in many scripts
 INPUTS = {"imagenet": IMAGENET, "half": HALF, "unit": UNIT}
 HEADS = dict.fromkeys(("linear", "gap_linear", "mlp"))
 
@@ -40,8 +40,8 @@ class Pretrained(nn.Module):
         head: linear (flatten, one layer), gap_linear (average each map, one layer), or mlp
             (flatten, 1024 ReLU, dropout 0.2, one layer). timm's nets average by themselves.
         backbone_lr_scale: learning rate of the backbone's free part, relative to the head's.
-        inputs: how the backbone wants its images: auto (as its weights were trained), imagenet,
-            half (-1..1), unit (0..1).
+        inputs: the backbone's standardisation: auto (as its weights were trained), imagenet, half
+            (-1..1), unit (0..1).
     """
 
     scale: Tensor  # [3, 1, 1]
@@ -95,14 +95,14 @@ class Pretrained(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for all but the frozen layers."""
+        """Set training mode for all but the frozen layers."""
         super().train(mode)
         for layer in self._frozen:
             layer.eval()
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The parameters that train, each group with its learning rate relative to the run's."""
+        """Return the trainable parameters, each group with its rate relative to the run's."""
         free = [p for p in self.backbone.parameters() if p.requires_grad]
         groups = [
             {"name": "head", "params": list(self.head.parameters()), "lr_scale": 1.0},
@@ -112,7 +112,7 @@ class Pretrained(nn.Module):
 
 
 def _restandardise(given: Statistics, wanted: Statistics) -> tuple[Tensor, Tensor]:
-    """Scale and shift [3, 1, 1] that take images from one standardisation to another."""
+    """Compute the scale and shift [3, 1, 1] from one standardisation to another."""
     (mean, std), (new_mean, new_std) = (
         torch.tensor(statistics).view(2, 3, 1, 1) for statistics in (given, wanted)
     )

@@ -1,7 +1,7 @@
-"""Which resolutions a stack of layers can take: found by a forward pass without data.
+"""Find the resolutions that a stack of layers can take, by a forward pass without data.
 
-The pass runs on torch's meta device, where tensors have shapes and no values: it costs
-milliseconds and no memory, whatever the net.
+The pass runs on torch's meta device, where tensors have shapes and no values: it takes milliseconds
+and no memory for any net.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-LARGEST = 1024  # pixels; where the search for a resolution that works gives up
+LARGEST = 1024  # pixels; where the search for a resolution that works stops
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode for every submodule; afterwards each is as it was."""
+    """Set every submodule to eval mode while entered, and restore each mode afterwards."""
     modes = {part: part.training for part in module.modules()}
     for part in modes:
         part.training = False
@@ -27,7 +27,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def meta_forward(module: nn.Module, in_channels: int, resolution: int) -> Tensor:
-    """Output of `module` in eval mode for one image [1, C, R, R], as a meta tensor."""
+    """Return the output of `module` in eval mode for one image [1, C, R, R], a meta tensor."""
     state = {
         name: tensor.detach().to("meta")
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
@@ -39,14 +39,14 @@ def meta_forward(module: nn.Module, in_channels: int, resolution: int) -> Tensor
 
 
 def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int]:
-    """Channels and side of the last feature map.
+    """Return channels and side of the last feature map.
 
     Raises:
         ValueError: a map shrinks to nothing at this resolution; names the smallest that works.
     """
-    found = _try(features, in_channels, resolution)
-    if found:
-        return found
+    shape = _try(features, in_channels, resolution)
+    if shape:
+        return shape
     for larger in range(max(resolution, 0) + 1, LARGEST + 1):
         if _try(features, in_channels, larger):
             raise ValueError(

@@ -15,8 +15,8 @@ from alexlab.models.resolution import feature_map
 class ScoreAlexNet(ConvNet):
     """See `ConvNet`. `dropout` is the rate behind each of the three wide layers.
 
-    `stride` is that of the first convolution. 4 leaves a last map of 4x4 at 128 pixels, which the
-    article's answer suspects to be too small; 2 leaves 8x8 and 1 leaves 16x16.
+    `stride` is that of the first convolution. 4 leaves a last map of 4x4 at 128 pixels, which may
+    be too small according to the article's answer; 2 leaves 8x8 and 1 leaves 16x16.
     """
 
     def __init__(

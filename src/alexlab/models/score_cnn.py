@@ -1,7 +1,7 @@
 """The small CNN that article 000 rates images with: two 5x5 convolutions, one wide layer.
 
-At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet
-(43,767,121), and hands its wide layer a map of 29x29: the answer there says otherwise on both.
+At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet (43,767,121), and its
+wide layer gets a map of 29x29: the answer to that article states otherwise on both.
 """
 
 from torch import nn

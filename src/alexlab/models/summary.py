@@ -1,4 +1,4 @@
-"""What a net consists of: a row a layer, and the totals that articles quote.
+"""Summarise a net: one row per layer, and the totals that articles quote.
 
 "60M parameters, 650K neurons" (Krizhevsky et al. 2012): neurons are the outputs of convolutions
 and linear layers for one image.
@@ -21,9 +21,9 @@ Field = tuple[int, int]
 
 
 class ReceptiveFields:
-    """Follows the feature maps of one forward pass through the layers of a net.
+    """Compute the receptive fields of the feature maps of one forward pass, layer by layer.
 
-    Where branches have met outside of any layer (the sum of a residual block, a concatenation), the
+    Where branches meet outside of any layer (the sum of a residual block, a concatenation), the
     field is the largest among the maps of that size so far.
     """
 
@@ -31,7 +31,7 @@ class ReceptiveFields:
         self._known: list[tuple[Tensor, Field]] = []
 
     def after(self, layer: nn.Module, maps: Tensor, output: Tensor) -> Field | None:
-        """The field of a value of `output`, or None where it is no map, or what it saw is unknown.
+        """Return the field of a value of `output`; None if it is no map, or its input is unknown.
 
         Args:
             layer: the layer that was called.
@@ -43,7 +43,7 @@ class ReceptiveFields:
             return None
         size, stride = _window(layer, maps, output)
         field = before[0] + (size - 1) * before[1], before[1] * stride
-        self._known.append((output, field))  # the tensor too: it must not be mistaken for another
+        self._known.append((output, field))  # a kept tensor's identity cannot be used again
         return field
 
     def _before(self, maps: Tensor) -> Field | None:
@@ -98,29 +98,29 @@ class Summary:
 
     @property
     def neurons(self) -> int:
-        """Outputs of all convolutions and linear layers."""
+        """Count the outputs of all convolutions and linear layers."""
         return sum(row.neurons for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one image's forward pass."""
+        """Count the multiply-adds of one image's forward pass."""
         return sum(row.macs for row in self.rows)
 
     @property
     def weight_layers(self) -> int:
-        """Convolutions and linear layers: AlexNet's "eight layers"."""
+        """Count convolutions and linear layers: AlexNet's "eight layers"."""
         return sum(row.neurons > 0 for row in self.rows)
 
     @property
     def map_sizes(self) -> tuple[int, ...]:
-        """Side of the feature map after each convolution and pooling, in pixels."""
+        """Return the side of the feature map after each convolution and pooling, in pixels."""
         return tuple(row.output_shape[-1] for row in self.rows if row.step)
 
     @property
     def last_map(self) -> tuple[int, ...]:
-        """(channels, height, width) of the feature map in front of the head, or of `avgpool`.
+        """Return (channels, height, width) of the feature map before the head, or of `avgpool`.
 
-        Empty for a net that has none.
+        It is empty for a net that has none.
         """
         seen = [(row.input_shape, row.output_shape if row.step else ()) for row in self.rows]
         maps = [shape for shapes in seen for shape in shapes if len(shape) == 3]
@@ -128,7 +128,7 @@ class Summary:
 
     @property
     def junction(self) -> str:
-        """From the last feature map to the first linear layer: "1x1x256 -> fc 4096"."""
+        """Describe the step from the last map to the first linear layer: "1x1x256 -> fc 4096"."""
         if not self.last_map:
             return ""
         channels, height, width = self.last_map
@@ -141,7 +141,7 @@ class Summary:
         return text
 
     def headline(self) -> str:
-        """One line: name, parameters, neurons, feature maps, what the head is fed, notes."""
+        """Format one line: name, parameters, neurons, feature maps, the head's input, notes."""
         sizes = self.map_sizes
         if len(sizes) > 12:  # deep nets: each size once, without side branches
             sizes = tuple(sorted({s for s in sizes if s >= self.last_map[-1]}, reverse=True))
@@ -158,16 +158,16 @@ class Summary:
 
 
 def short(count: int) -> str:
-    """23,908,037 -> 23.9M; 98,720 -> 99K; 512 -> 512."""
+    """Shorten a count: 23,908,037 -> 23.9M; 98,720 -> 99K; 512 -> 512."""
     if count >= 999_500:
         return f"{count / 1e6:.1f}M"
     return f"{count / 1e3:.0f}K" if count >= 1000 else str(count)
 
 
 def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
-    """Rows and totals of `net` for images [1, in_channels, resolution, resolution].
+    """Compute rows and totals of `net` for images [1, in_channels, resolution, resolution].
 
-    Nothing is computed and nothing changed: shapes only, in eval mode, on the meta device.
+    Only shapes are computed, in eval mode on the meta device; the net is not changed.
     """
     rows: list[Row] = []
     counted: set[nn.Module] = set()

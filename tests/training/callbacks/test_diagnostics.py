@@ -125,7 +125,7 @@ def test_gradient_and_update_are_those_of_a_step_by_hand(config, tmp_path):
     data = factory.data_module(cfg)
     net = build.learner(cfg, data).net
     images, targets = next(iter(data.train_dataloader()))
-    F.cross_entropy(net(data.view(images, training=False)), targets).backward()
+    F.cross_entropy(net(data.preprocess(images, training=False)), targets).backward()
     train(cfg, tmp_path / "run")
     (row,) = rows(tmp_path / "run")
     for name, layer in net.named_modules():

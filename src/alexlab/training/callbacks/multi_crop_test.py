@@ -49,10 +49,12 @@ class MultiCropTest(L.Callback):
 
         def predict(views: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                outputs = learner.net(self.data.view(views.to(learner.device), training=False))
+                outputs = learner.net(
+                    self.data.preprocess(views.to(learner.device), training=False)
+                )
             return learner.task.predict(outputs.float())
 
-        preds = predict_all(self.data.store.paths(rows), crops, predict).to(learner.device)
+        preds = predict_all(self.data.cache.paths(rows), crops, predict).to(learner.device)
         metrics.update(preds, self.data.targets[rows].to(learner.device))
         scores: dict[str, Tensor] = metrics.compute()
         return scores
