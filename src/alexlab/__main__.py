@@ -19,11 +19,13 @@ VERBS = {
     "rerun": "repeat a run and compare the results to the bit",
     "data": "fetch, check or preview a data set",
     "board": "open TensorBoard on all runs",
+    "completion": "print a script for completion in bash",
 }
+COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option, whose script knows no verbs
 
 
 def main() -> None:
-    """Run the verb that the command line names.
+    """Run the verb that the command line names; it finds the words behind the verb in sys.argv.
 
     Raises:
         SystemExit: With the verb's exit code; 2 if there is no such verb.
@@ -37,8 +39,12 @@ def main() -> None:
         print(f"alexlab {__version__}")
         return
     if verb not in VERBS:
-        print(f"error: alexlab {verb}: no such verb{suggest(verb, VERBS)}", file=sys.stderr)
+        is_setting = "=" in verb or verb.startswith("-")
+        hint = f"; did you mean alexlab train {verb}?" if is_setting else suggest(verb, VERBS)
+        print(f"error: alexlab {verb}: no such verb{hint}", file=sys.stderr)
         raise SystemExit(2)
+    if verb == "train" and COMPLETION & {*rest} and "install=bash" in rest:
+        verb, rest = "completion", ["bash"]
     sys.argv = [program, *rest]
     import_module(f"alexlab.commands.{verb.replace('-', '_')}").main()
 
@@ -48,7 +54,13 @@ def usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {text}" for verb, text in VERBS.items()]
     return "\n".join(
-        ["usage: alexlab VERB ...", "", *lines, "", "alexlab VERB --help says more; --version."]
+        [
+            "usage: alexlab VERB ...",
+            "",
+            *lines,
+            "",
+            "alexlab VERB --help for more; alexlab --version.",
+        ]
     )
 
 

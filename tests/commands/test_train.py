@@ -1,4 +1,4 @@
-"""The command line in processes of its own: signals, SIGKILL, two ranks, shell completion."""
+"""Training in processes of its own: signals, SIGKILL, two ranks."""
 
 import json
 import os
@@ -169,34 +169,6 @@ def test_a_second_process_is_refused_in_a_folder_under_way(start, tmp_path):
     assert second.returncode == 1
     assert "another process is training in run" in told
     assert "hydra.run.dir=run" not in told
-
-
-def test_the_console_script_is_the_same_and_completes_in_a_shell(tmp_path):
-    script = Path(sys.executable).with_name("alexlab")
-    line = "alexlab model=alex"
-    env = {**ENVIRONMENT, "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
-    command = [script, "-sc", "query=bash"]
-    done = subprocess.run(
-        command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["model=alexnet", "model=alexnet_torchvision"]
-
-
-def test_a_report_is_drawn_only_when_it_is_asked_for():
-    names = "'matplotlib' in sys.modules, 'scipy' in sys.modules"
-    code = f"import sys, alexlab.commands.report; print({names})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout == "False False\n"
-
-
-def test_help_is_short_and_imports_no_torch(tmp_path):
-    command = [sys.executable, "-X", "importtime", "-m", "alexlab", "train", "--help"]
-    done = subprocess.run(
-        command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert len(done.stdout.splitlines()) <= 25
-    assert "alexnet_torchvision" in done.stdout
-    assert not re.search(r"\| +(torch|lightning)$", done.stderr, re.MULTILINE)
 
 
 def test_what_metrics_json_says_is_json_a_stranger_can_read(unbroken):

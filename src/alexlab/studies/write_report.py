@@ -25,12 +25,14 @@ def write_report(folder: Path) -> "Sweep":
         FileNotFoundError: The folder is not a sweep.
         ValueError: Its runs cannot be compared, or its study makes no sense.
     """
-    from alexlab.reporting import html
-    from alexlab.studies import plots, publish, report, tables, verdicts
-    from alexlab.studies.conditions import group_by_condition
     from alexlab.studies.results import load
 
     sweep = load(folder)
+
+    from alexlab.reporting import html
+    from alexlab.studies import plots, publish, report, tables, verdicts
+    from alexlab.studies.conditions import group_by_condition
+
     answers = verdicts.evaluate_claims(sweep)
     conditions = group_by_condition(sweep)
     plots_dir = folder / "plots"
@@ -83,8 +85,6 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
         FileNotFoundError: A folder is not a sweep, and has none in it.
         ValueError: See `write_report`.
     """
-    from alexlab.studies import publish
-
     sweeps, failed = [], 0
     for folder in folders:
         below = sorted(path.parent for path in folder.glob("*/sweep.yaml"))
@@ -98,8 +98,12 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
                 failed += 1
                 print(f"error: {one}: {error}", file=sys.stderr)
         if below:
+            from alexlab.studies import publish
+
             print(f"index: {publish.write_index(folder)}")
     if publish_to is not None:
+        from alexlab.studies import publish
+
         publish.publish(sweeps, publish_to, Path("README.md"), Path("conf/study"))
         print(f"published: {publish_to / 'README.md'}")
     return failed
