@@ -36,7 +36,15 @@ def command(arguments: Sequence[str], folder: Path) -> float:
 
 def gap(runs: int) -> None:
     """Trials one after the other: from a trial's metrics.json to the next one's first log line."""
-    train = [sys.executable, "-m", "alexlab", "train", "-m", f"seed=range(0,{runs})", "jobs=1"]
+    train = [
+        sys.executable,
+        "-m",
+        "alexlab",
+        "train",
+        "-m",
+        f"seed=range(0,{runs})",
+        "sweep.n_jobs=1",
+    ]
     train += ["trainer.max_epochs=1", "data.resolution=32", "data.num_images=100"]
     basic = ["hydra/sweeper=basic", "hydra/launcher=joblib", "hydra.sweep.dir=multirun/s"]
     for turn in range(2):
@@ -46,7 +54,7 @@ def gap(runs: int) -> None:
             ("Hydra's, joblib", [*basic, "hydra.launcher.n_jobs=1"]),
         ):
             with tempfile.TemporaryDirectory() as folder:
-                whole = command([*train, *more, "sweep=s"], Path(folder))
+                whole = command([*train, *more, "sweep.name=s"], Path(folder))
                 print(f"{name:<16} turn {turn}: {summary(gaps(Path(folder)))}; all {whole:.1f} s")
 
 
@@ -73,7 +81,7 @@ def own(sizes: Sequence[int]) -> None:
     start = 0.0  # Python, Hydra and Optuna, which a sweep of one cell pays too
     for size in (1, *sizes):
         with tempfile.TemporaryDirectory() as folder:
-            arguments = [*TOY, f"seed=range(0,{size})", "sweep=s", "hydra/launcher=nothing"]
+            arguments = [*TOY, f"seed=range(0,{size})", "sweep.name=s", "hydra/launcher=nothing"]
             seconds = command(arguments, Path(folder))
             start = start or seconds
             each = 1000 * (seconds - start) / size
@@ -83,7 +91,7 @@ def own(sizes: Sequence[int]) -> None:
 def finished(size: int) -> None:
     """The same command again on a finished sweep."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [*TOY, f"seed=range(0,{size})", "sweep=s", "hydra/launcher=nothing"]
+        arguments = [*TOY, f"seed=range(0,{size})", "sweep.name=s", "hydra/launcher=nothing"]
         command(arguments, Path(folder))
         times = [command(arguments, Path(folder)) for _ in range(3)]
         print(f"{size} cells, nothing to do: {', '.join(f'{t:.2f}' for t in times)} s")

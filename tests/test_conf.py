@@ -24,7 +24,7 @@ def test_every_root_key_is_read_somewhere(compose):
     cfg = compose()
     sources = [*ROOT.glob("src/**/*.py"), *CONF.rglob("*.yaml")]
     text = "\n".join(path.read_text("utf-8") for path in sources)
-    names = ("trainer", "recipe")  # passed on whole; a name only
+    names = ("trainer", "sweep")  # passed on whole
     root = [key for key in cfg if key not in GROUPS and key not in names]
     unread = [key for key in root if not re.search(rf"cfg\.{key}\b|\$\{{{key}\}}", text)]
     unread = [key for key in unread if f'["{key}"]' not in text and f'get("{key}"' not in text]
@@ -38,6 +38,17 @@ def test_studies_are_in_block_style(path):
     assert [line for line in text.splitlines() if len(line) > 100] == []
     starts = [event for event in yaml.parse(text) if isinstance(event, yaml.MappingStartEvent)]
     assert [event.start_mark.line + 1 for event in starts if event.flow_style] == []
+
+
+def test_a_recipe_can_be_chosen_where_a_study_has_some(compose):
+    with_recipes = 0
+    for path in CONF.glob("study/*.yaml"):
+        recipes = (compose(f"study={path.stem}").get("study") or {}).get("recipes") or {}
+        for name in recipes:
+            assert compose(f"study={path.stem}", f"recipe={name}").recipe == name
+        with_recipes += bool(recipes)
+    assert with_recipes >= 7
+    assert "recipe" not in compose()
 
 
 def test_one_value_stands_in_one_place(compose):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from alexlab.errors import format_error
+from alexlab.errors import RENAMED, RENAMED_LISTS, format_error, refuse_old_settings
 
 
 @pytest.fixture
@@ -47,3 +48,34 @@ def test_an_unforeseen_error_keeps_its_kind():
     assert format_error(TypeError("no such argument\nmore\nand more")) == (
         "TypeError: no such argument\nmore"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("jobs=2", "jobs=2: this setting is now sweep.n_jobs; write sweep.n_jobs=2"),
+        ("+prune=median", "+prune=median: this setting is now sweep.pruner; write sweep.pruner="),
+        (
+            "sched.after=0.5",
+            "sched.after=0.5: this setting is now sched.drop_lr; write sched.drop",
+        ),
+        (
+            "sched.after=[3]",
+            "sched.after=[3]: this setting is now sched.milestones; write sched.",
+        ),
+        ("sweep=mine", "sweep=mine: this setting is now sweep.name; write sweep.name=mine"),
+        (
+            "retries=1",
+            "retries=1: this setting is now sweep.max_retries; write sweep.max_retries=1",
+        ),
+    ],
+)
+def test_an_old_setting_is_answered_with_its_new_name(error_of, override, answer):
+    assert format_error(error_of(override)).startswith(answer)
+
+
+def test_every_new_name_is_a_setting(compose):
+    configs = [compose(f"sched={sched}") for sched in ("drop18", "piecewise")]
+    for new in (*RENAMED.values(), *RENAMED_LISTS.values()):
+        assert any(OmegaConf.select(cfg, new, default="-") != "-" for cfg in configs), new
+    refuse_old_settings([f"{new}=1" for new in RENAMED.values()])

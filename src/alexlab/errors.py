@@ -32,6 +32,38 @@ def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
     raise ValueError(f"{argument}={value!r} is unknown{suggest(str(value), table)}")
 
 
+# settings of version 0.1 -> their names since
+RENAMED = {
+    "sweep": "sweep.name",
+    "jobs": "sweep.n_jobs",
+    "jobs_per_gpu": "sweep.jobs_per_gpu",
+    "n_trials": "sweep.n_trials",
+    "sampler": "sweep.sampler",
+    "prune": "sweep.pruner",
+    "retries": "sweep.max_retries",
+    "on_error": "sweep.on_error",
+    "rerun_failed": "sweep.rerun_failed",
+    "timeout_s": "sweep.timeout_s",
+    "keep_best": "sweep.keep_best",
+    "dry_run": "sweep.dry_run",
+    "hydra.sweeper.storage": "sweep.storage",
+    "sched.epoch": "sched.drop_epoch",
+    "sched.after": "sched.drop_lr",
+    "sched.lr": "sched.lrs",
+}
+RENAMED_LISTS = {"sched.after": "sched.milestones"}  # of those, if the value is a list
+
+
+def refuse_old_settings(overrides: Iterable[str]) -> None:
+    """Raise ValueError for an override that uses a setting's old name; it gives the new one."""
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        name = key.lstrip("+~")
+        if equals and name in RENAMED:
+            new = (RENAMED_LISTS if value.startswith("[") else {}).get(name, RENAMED[name])
+            raise ValueError(f"{override}: this setting is now {new}; write {new}={value}")
+
+
 TRACES = "ALEXLAB_TRACES"  # what the user said of HYDRA_FULL_ERROR, before src.train sets it
 # said as they are; the name of any other type is part of what it says
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)

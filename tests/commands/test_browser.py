@@ -86,8 +86,9 @@ def sweep(tmp_path_factory):
         command = [sys.executable, "-m", *arguments]
         subprocess.run(command, cwd=folder, env=environment, check=True)
 
-    tiny = ["data.num_images=100", "data.resolution=32", "trainer.max_epochs=1", "keep_best=null"]
-    call("alexlab", "train", "-m", "optim.lr=0.01,0.1", "sweep=rates", "diagnostics=on", *tiny)
+    tiny = ["data.num_images=100", "data.resolution=32", "trainer.max_epochs=1"]
+    tiny += ["sweep.name=rates", "sweep.keep_best=null"]
+    call("alexlab", "train", "-m", "optim.lr=0.01,0.1", "diagnostics=on", *tiny)
     call("alexlab", "evaluate", "multirun/rates/0-lr-0.01")
     return folder / "multirun/rates"
 

@@ -12,16 +12,18 @@ from omegaconf import OmegaConf
 from alexlab.commands import sweeps
 from alexlab.runs import sweep_hooks
 from hydra_plugins.hydra_study_sweeper._resume import command_line
-from tests.sweeper.sweeping import APP, ROOT, rows, states, sweep
+from tests.sweeper.sweeping import APP, PATH, rows, states, sweep
 
-ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "PYTHONPATH": PATH}
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """A folder with the sweep `s`: 2 finished, 1 failed."""
     folder = tmp_path_factory.mktemp("toy")
-    code, text = sweep(folder, "seed=0,1,2", "sweep=s", "fault=raise", "fault_seed=1", "epochs=2")
+    code, text = sweep(
+        folder, "seed=0,1,2", "sweep.name=s", "fault=raise", "fault_seed=1", "epochs=2"
+    )
     assert code == 1, text
     return folder
 
@@ -34,7 +36,7 @@ def copied(toy, tmp_path):
 
 def run(folder, *arguments):
     """Run alexlab.commands.sweeps as if the toy app were src.train."""
-    code = f"from src import sweeps; sweeps.PROGRAM = {APP!r}; sweeps.main()"
+    code = f"from alexlab.commands import sweeps; sweeps.PROGRAM = {APP!r}; sweeps.main()"
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENV)
     return done.returncode, done.stdout + done.stderr
@@ -111,12 +113,12 @@ def test_rerun_without_numbers_takes_what_failed(copied):
 
 
 def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
-    arguments = ["-m", "seed=0", "hydra.sweeper.storage=mysql://me:top@secret@host/db"]
+    arguments = ["-m", "seed=0", "sweep.storage=mysql://me:top@secret@host/db"]
     monkeypatch.setattr(sys, "argv", ["toy", *arguments])
     assert shlex.split(command_line())[-3:] == [
         "-m",
         "seed=0",
-        "hydra.sweeper.storage=mysql://me:***@host/db",
+        "sweep.storage=mysql://me:***@host/db",
     ]
     path = copied / "multirun/s/sweep.yaml"
     about = OmegaConf.load(path)
@@ -129,7 +131,7 @@ def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
     )
     code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
     assert code == 0
-    assert "hydra.sweeper.storage='redis://me:***@host'" in shlex.split(text)
+    assert "sweep.storage='redis://me:***@host'" in shlex.split(text)
 
 
 def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):

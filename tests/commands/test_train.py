@@ -129,7 +129,7 @@ def test_in_a_sweep_all_ranks_of_a_trial_train_with_its_values_in_its_folder(sta
     """Rank 1 with another rate than rank 0 would drift, and give rank 0 other gradients."""
     ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
     ddp += ["trainer.max_epochs=2"]
-    with start(*ddp, "optim.lr=0.001,0.01", "sweep=s", "-m") as sweep:
+    with start(*ddp, "optim.lr=0.001,0.01", "sweep.name=s", "-m") as sweep:
         print(sweep.stdout.read())
     with start(*ddp, "optim.lr=0.01", "hydra.run.dir=alone") as process:
         print(process.stdout.read())

@@ -116,7 +116,7 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
             "has not finished, it is failed$",
         ),
         (lambda run: (run / METRICS).write_text('{"status": "stopped"}'), "stopped; to go on"),
-        (lambda run: (run / BEST).unlink(), "keep_best=null"),
+        (lambda run: (run / BEST).unlink(), "sweep.keep_best=null"),
         (
             lambda run: (run / BEST).write_bytes((run / BEST).read_bytes()[:5000]),
             "cut short|damaged",
@@ -143,7 +143,7 @@ def test_the_best_run_of_a_sweep_is_the_best_that_was_kept(tmp_path, direction, 
     rows += [("failed", "", "d"), ("pruned", 0.95, "e")]
     with (tmp_path / "trials.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("state", "objective", "folder"), *rows])
-    (tmp_path / "sweep.yaml").write_text(json.dumps({"directions": [direction]}))
+    (tmp_path / "sweep.yaml").write_text(json.dumps({"version": 1, "directions": [direction]}))
     for name in [*kept, "d", "e"]:
         (tmp_path / name / "checkpoints").mkdir(parents=True)
         (tmp_path / name / BEST).touch()

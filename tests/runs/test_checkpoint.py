@@ -237,7 +237,7 @@ def test_a_sweep_goes_on_past_a_run_that_fills_the_disk(tmp_path, hit):
     """The file-size limit stands for the disk: the wide net's checkpoint does not fit."""
     command = [sys.executable, "-m", "alexlab", "train", "-m", "model=alexnet", "model.head=[16]"]
     command += ["model.width=0.4,0.1", "data.num_images=100", "trainer.max_epochs=1"]
-    command += ["data.resolution=32", "sweep=s"]
+    command += ["data.resolution=32", "sweep.name=s"]
     limit = 1_500_000
     done = subprocess.run(
         command,

@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from alexlab.runs.config import flatten, read, read_to_resume, to_plain, write
+from alexlab.runs.config import flatten, read, read_to_resume, write
+from alexlab.runs.folder import CONFIG
 
 
 @pytest.fixture
@@ -52,9 +53,16 @@ def test_flat():
     assert flatten({"a": {"b": 1, "c": None}, "d": [1]}) == {"a.b": 1, "a.c": "None", "d": "[1]"}
 
 
-def test_where_the_sweep_is_kept_is_not_written(run):
-    cfg = read(run)
-    OmegaConf.update(cfg, "trial", {"storage": "postgresql://me:secret@host/db"}, force_add=True)
-    assert to_plain(cfg)["trial"] is None
-    write(cfg, run)
-    assert read(run).trial is None
+def test_the_settings_of_a_sweep_are_not_written(compose, tmp_path):
+    write(compose("sweep.storage=postgresql://me:secret@host/db"), tmp_path)
+    assert "sweep" not in read(tmp_path)
+    assert "secret" not in (tmp_path / CONFIG).read_text()
+
+
+def test_a_run_of_version_0_1_is_refused_as_one(run):
+    with (run / CONFIG).open("a") as file:
+        file.write("jobs: null\ntrial: null\n")
+    with pytest.raises(
+        ValueError, match=r"config\.yaml: made by version 0\.1, .*train the run again"
+    ):
+        read(run)

@@ -70,8 +70,8 @@ def test_outside_of_git_there_is_no_commit(tmp_path, monkeypatch):
 
 
 def test_the_command_line_is_kept_without_the_storage(monkeypatch):
-    words = ["train.py", "act=tanh", "data.root=my data", "++trial={storage:'pg://u:secret@h'}"]
-    monkeypatch.setattr("sys.argv", [*words, "hydra.sweeper.storage=pg://u:secret@h"])
+    secret = ["sweep.storage=pg://u:secret@h", "hydra.sweeper.trial={storage:'pg://u:secret@h'}"]
+    monkeypatch.setattr("sys.argv", ["train.py", "act=tanh", "data.root=my data", *secret])
     assert provenance.command().endswith("act=tanh 'data.root=my data'")
 
 

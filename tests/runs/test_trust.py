@@ -108,7 +108,7 @@ OTHERS = {
     "_convert_": (put("optim._convert_", "object"), "'optim._convert_' must not"),
     "_recursive_": (put("data._recursive_", False), "'data._recursive_' must not"),
     "no name": (put("optim._target_", [SGD]), "'optim._target_' must not"),
-    "storage": (put("trial", {"storage": "redis://evil"}), "trial must be null"),
+    "storage": (put("trial", {"storage": "redis://evil"}), "made by version 0.1"),
     "laughs": (add("".join(["\n", *LAUGHS])), "an anchor or alias"),
     "merge": (add("\nx: {<<: {a: 1}}\n"), "a key that is not a string"),
     "depth": (add(f"\nx: {'[' * 100}{']' * 100}\n"), "more than 32 levels"),
@@ -158,7 +158,8 @@ def sweep(once, config, tmp_path):
         writer = csv.DictWriter(file, row)
         writer.writeheader()
         writer.writerow(row)
-    about = {"command": "python -m src.train -m act=relu", "directions": ["maximize"]}
+    about = {"version": 1, "command": "python -m src.train -m act=relu"}
+    about |= {"directions": ["maximize"]}
     about |= {"axes": {"act": ["relu"]}, "search": False, "fingerprint": {}, "storage": None}
     about |= {"scale": "full", "about": None, "config": {"split_seed": "${seed}"}}
     (folder / "sweep.yaml").write_text(yaml.safe_dump(about))
@@ -322,6 +323,9 @@ def test_a_hostile_sweep_yaml_is_refused(sweep, capfd, attack):
         "python -m src.train hydra.launcher._target_=evil",
         "python -m src.train +hydra.callbacks.x._target_=evil",
         "python -m src.train hydra.sweeper.on_end=evil",
+        "python -m src.train hydra.sweeper.storage=redis://evil",
+        "python -m src.train hydra.sweeper.settings_from=evil",
+        "python -m src.train hydra.sweeper.trial={storage:redis://evil}",
         "python -m src.train model=../../MARKER",
         r"python -m src.train 'model=.\./MARKER'",
         "python -m src.train model._target_=logging.FileHandler +model.filename=MARKER",
@@ -329,8 +333,8 @@ def test_a_hostile_sweep_yaml_is_refused(sweep, capfd, attack):
         "python -m src.train '+x={\"_target_\":logging.FileHandler}'",
         "python -m src.train 'task.mixup=${oc.create:{a:1}}'",
         r"python -m src.train 'task.mixup=$\{oc.create:\{a:1\}\}'",
-        "python -m src.train sampler=cmaes",
-        "python -m src.train 'sampler= str(cmaes)'",
+        "python -m src.train sweep.sampler=cmaes",
+        "python -m src.train 'sweep.sampler= str(cmaes)'",
     ],
 )
 def test_a_command_from_a_file_that_could_run_code_is_not_run(sweep, monkeypatch, command):
@@ -346,7 +350,7 @@ def test_a_storage_in_a_file_is_not_opened(sweep):
     about = yaml.safe_load((sweep / "sweep.yaml").read_text())
     for change in (
         {"storage": "redis://evil"},
-        {"command": f"{about['command']} ++hydra.sweeper.storage=redis://evil"},
+        {"command": f"{about['command']} ++sweep.storage=redis://evil"},
     ):
         (sweep / "sweep.yaml").write_text(yaml.safe_dump(about | change))
         with pytest.raises(ValueError, match=r"redis://evil.*say --storage URL"):
@@ -358,14 +362,18 @@ def test_an_honest_command_is_run_again_where_the_sweep_is(sweep, monkeypatch, c
     words += ["data.root=/my data", "trainer.gradient_clip_val=1", "~data.x", "hydra/launcher=warm"]
     path = sweep / "sweep.yaml"
     text = " ".join(map(json.dumps, words))
-    command = f"python -m src.train {text} sweep=old hydra.sweep.dir=/elsewhere"
+    command = f"python -m src.train {text} sweep.name=old hydra.sweep.dir=/elsewhere"
     assert sweeps.safe_words(path, command)[:-2] == words
     about = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(about | {"command": command}))
     run = []
     monkeypatch.setattr("subprocess.call", lambda command: run.append(command) or 0)
     assert sweeps.rerun(sweep, [], storage=None, dry_run=False) == 0
-    place = [f"sweep='{sweep.name}'", f"hydra.sweep.dir='{sweep.parent}'", "rerun_failed=true"]
+    place = [
+        f"sweep.name='{sweep.name}'",
+        f"hydra.sweep.dir='{sweep.parent}'",
+        "sweep.rerun_failed=true",
+    ]
     assert run == [[sys.executable, "-m", "src.train", *words, *place]]
 
 

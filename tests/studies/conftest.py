@@ -66,6 +66,7 @@ def make_sweep(tmp_path):
             writer.writeheader()
             writer.writerows(rows)
         sweep = {
+            "version": 1,
             "command": "python -m src.train study=act",
             "directions": ["maximize"],
             "axes": axes,

@@ -18,14 +18,15 @@ from optuna.trial import TrialState
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
 
 ROOT = Path(__file__).parents[2]
+PATH = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
 APP = "tests.sweeper.toy_app"
-GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "jobs=2", "sweep=s"]
+GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "sweep.n_jobs=2", "sweep.name=s"]
 
 
 def start(folder, *arguments, app=APP, output=None, **environment):
     """The sweep's process, in a session of its own; all that it starts has its `mark`."""
     mark = uuid.uuid4().hex
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
+    env = {**os.environ, "PYTHONPATH": PATH, "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
     with (output or folder / "output.txt").open("a") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", app, "-m", *arguments],

@@ -115,14 +115,14 @@ def test_two_sweepers_share_and_one_is_killed(tmp_path):
 
 
 def test_two_sweepers_share(tmp_path):
-    both = [start(tmp_path, "seed=range(0,40)", "sweep=s", "jobs=2") for _ in range(2)]
+    both = [start(tmp_path, "seed=range(0,40)", "sweep.name=s", "sweep.n_jobs=2") for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0], said(tmp_path)
     assert_done_once(tmp_path, 40)
     assert all(len(p.read_text().split()) == 1 for p in tmp_path.glob("multirun/s/*/pids.txt"))
 
 
 def test_a_run_whose_sweeper_died_saves_and_stops(tmp_path):
-    process = start(tmp_path, "seed=0", "sweep=s", "epochs=200", "epoch_s=0.05")
+    process = start(tmp_path, "seed=0", "sweep.name=s", "epochs=200", "epoch_s=0.05")
     wait_until(lambda: steps_taken(tmp_path) > 2)
     kill(process, "alone")
     wait_until(lambda: metrics(tmp_path))
@@ -139,12 +139,19 @@ def test_a_run_whose_sweeper_died_saves_and_stops(tmp_path):
         ("segfault", "SIGSEGV"),
         ("exit0", "without metrics.json"),
         ("no_number", "not a number"),
-        ("hang", "timeout_s=8"),
+        ("hang", "sweep.timeout_s=8"),
     ],
 )
 def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
-    more = ["timeout_s=8", "hydra.sweeper.grace_s=1"] if fault == "hang" else []
-    command = ["seed=0,1,2", "sweep=s", "jobs=2", f"fault={fault}", "fault_seed=1", *more]
+    more = ["sweep.timeout_s=8", "hydra.sweeper.grace_s=1"] if fault == "hang" else []
+    command = [
+        "seed=0,1,2",
+        "sweep.name=s",
+        "sweep.n_jobs=2",
+        f"fault={fault}",
+        "fault_seed=1",
+        *more,
+    ]
     code, _ = sweep(tmp_path, *command)
     assert code == 1
     assert states(tmp_path) == {"finished": 2, "failed": 1}
@@ -154,7 +161,7 @@ def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
     assert code == 1
     assert "nothing to do" in text
     command = [c for c in command if not c.startswith("fault=")]
-    code, text = sweep(tmp_path, *command, "rerun_failed=true")
+    code, text = sweep(tmp_path, *command, "sweep.rerun_failed=true")
     assert code == 0, text
     assert states(tmp_path) == {"finished": 3}
     again = metrics(tmp_path)
@@ -169,7 +176,7 @@ def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
 def test_retries_go_on_from_the_checkpoint(tmp_path):
     once = tmp_path / "hit"
     env = {"TOY_KILL": "before-rename-metrics.json", "TOY_KILL_ONCE": str(once)}
-    code, _ = sweep(tmp_path, "seed=0,1", "sweep=s", "retries=1", **env)
+    code, _ = sweep(tmp_path, "seed=0,1", "sweep.name=s", "sweep.max_retries=1", **env)
     assert code == 0
     assert_done_once(tmp_path, 2)
     assert metrics(tmp_path)["0-seed-0"]["started_at_epoch"] == 3
@@ -178,7 +185,13 @@ def test_retries_go_on_from_the_checkpoint(tmp_path):
 @pytest.mark.parametrize("retries", [0, 1])
 def test_on_error_stop(tmp_path, retries):
     """One that is tried again has not failed yet."""
-    command = ["seed=0,1,2", "sweep=s", "fault=raise", "on_error=stop", f"retries={retries}"]
+    command = [
+        "seed=0,1,2",
+        "sweep.name=s",
+        "fault=raise",
+        "sweep.on_error=stop",
+        f"sweep.max_retries={retries}",
+    ]
     code, text = sweep(tmp_path, *command)
     assert code == 1
     assert states(tmp_path) == {"failed": 1, "pending": 2}
@@ -187,7 +200,7 @@ def test_on_error_stop(tmp_path, retries):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c(tmp_path, times):
-    command = ["seed=range(0,4)", "sweep=s", "jobs=2", "epochs=20", "epoch_s=0.1"]
+    command = ["seed=range(0,4)", "sweep.name=s", "sweep.n_jobs=2", "epochs=20", "epoch_s=0.1"]
     process = start(tmp_path, *command)
     wait_until(lambda: steps_taken(tmp_path) > 2)
     process.send_signal(signal.SIGINT)
@@ -236,7 +249,7 @@ def test_full_disk(small_disk):
     small_disk("size=40m")
     code, text = sweep(place, *command)
     if code:  # runs whose last words found no room have failed
-        code, text = sweep(place, *command, "rerun_failed=true")
+        code, text = sweep(place, *command, "sweep.rerun_failed=true")
     assert code == 0, text
     assert states(place) == {"finished": 6}
 
@@ -244,31 +257,31 @@ def test_full_disk(small_disk):
 def test_read_only_folder(tmp_path, small_disk):
     place = small_disk("size=4m")
     output = tmp_path / "output.txt"
-    assert sweep(place, "seed=0", "sweep=s", output=output)[0] == 0
+    assert sweep(place, "seed=0", "sweep.name=s", output=output)[0] == 0
     small_disk("ro")
-    code, text = sweep(place, "seed=0,1", "sweep=s", output=output)
+    code, text = sweep(place, "seed=0,1", "sweep.name=s", output=output)
     assert code == 1
     assert "cannot write" in text
     assert "Read-only file system" in text
 
 
 def test_changed_config_is_refused_by_name(tmp_path):
-    sweep(tmp_path, "seed=0", "sweep=s")
-    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "act=tanh")
+    sweep(tmp_path, "seed=0", "sweep.name=s")
+    code, text = sweep(tmp_path, "seed=0,1", "sweep.name=s", "act=tanh")
     assert code == 1
     assert "act: relu -> tanh" in text
     assert states(tmp_path) == {"finished": 1}
 
 
 def test_changed_data_is_refused(tmp_path):
-    sweep(tmp_path, "seed=0", "sweep=s")
-    code, text = sweep(tmp_path, "seed=0,1,2", "sweep=s", "data_fingerprint=xyz")
+    sweep(tmp_path, "seed=0", "sweep.name=s")
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s", "data_fingerprint=xyz")
     assert code == 1
     assert "the data changed: xyz in" in text
 
 
 def test_unknown_key_is_found_before_anything_runs(tmp_path):
-    code, text = sweep(tmp_path, "lrr=1,2", "sweep=s")
+    code, text = sweep(tmp_path, "lrr=1,2", "sweep.name=s")
     assert code == 1
     assert "Could not override 'lrr'" in text
     assert not (tmp_path / "multirun").exists()

@@ -72,8 +72,8 @@ def completed(url):
 @pytest.mark.parametrize("kind", ["postgres", "grpc"])
 def test_machines_share_a_sweep_and_one_dies(tmp_path, request, kind):
     url = request.getfixturevalue(kind)
-    command = ["seed=range(0,12)", "sweep=s", "jobs=2", "epochs=3", "epoch_s=0.1"]
-    command += [f"hydra.sweeper.storage='{url}'", "prune=none"]
+    command = ["seed=range(0,12)", "sweep.name=s", "sweep.n_jobs=2", "epochs=3", "epoch_s=0.1"]
+    command += [f"sweep.storage='{url}'", "sweep.pruner=none"]
     folders = [tmp_path / name for name in ("here", "there")]
     for folder in folders:
         folder.mkdir()
@@ -88,8 +88,14 @@ def test_machines_share_a_sweep_and_one_dies(tmp_path, request, kind):
 
 
 def test_pruning_through_a_database(tmp_path, postgres):
-    command = ["seed=range(0,8)", "model=small,wide", "sweep=s", "prune=median", "epochs=4"]
-    process = start(tmp_path, *command, f"hydra.sweeper.storage='{postgres}'")
+    command = [
+        "seed=range(0,8)",
+        "model=small,wide",
+        "sweep.name=s",
+        "sweep.pruner=median",
+        "epochs=4",
+    ]
+    process = start(tmp_path, *command, f"sweep.storage='{postgres}'")
     assert process.wait(200) == 0, said(tmp_path)
     study = open_storage(postgres)
     trials = study.get_all_trials(study.get_study_id_from_name("s"))

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import optuna
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -20,12 +24,16 @@ from hydra_plugins.hydra_study_sweeper import _trials
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences
 from hydra_plugins.hydra_study_sweeper._display import Board
 from hydra_plugins.hydra_study_sweeper._results import Checkpoints
+from hydra_plugins.hydra_study_sweeper._resume import refuse_what_differs
 from hydra_plugins.hydra_study_sweeper._samplers import distributions
 from hydra_plugins.hydra_study_sweeper._space import Cell, folder_name, quoted, read_space
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
 from hydra_plugins.hydra_study_sweeper._trials import Ledger, read_csv
-from hydra_plugins.hydra_study_sweeper.pruning import TrialReport
-from tests.sweeper.sweeping import ROOT, rows, said, start, states, sweep
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
+from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
+from tests.sweeper import toy_app
+from tests.sweeper.sweeping import PATH, ROOT, rows, said, start, states, sweep
 
 CONF = str(ROOT / "tests/sweeper/conf")
 
@@ -34,7 +42,7 @@ CONF = str(ROOT / "tests/sweeper/conf")
 def composer():
     """composer("lr=1,2", ...) -> Space and Composer of the toy app."""
 
-    def make(*arguments, axes=None, ignore=("jobs",), **study):
+    def make(*arguments, axes=None, ignore=("sweep",), **study):
         with initialize_config_dir(CONF, version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
             config = loader.load_configuration("toy", list(arguments), RunMode.MULTIRUN)
@@ -77,7 +85,7 @@ def test_identity_is_what_can_change_a_result(composer):
         return composer(*arguments)[1].cell(values).identity
 
     assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.5")  # an axis or fixed, it is the same
-    assert identity("jobs=4", "lr=0.5") == identity("lr=0.5")
+    assert identity("sweep.n_jobs=4", "lr=0.5") == identity("lr=0.5")
     assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.50,1", lr="0.50")
     assert identity("lr=0.5") != identity("lr=0.6")
     assert identity("model=wide") != identity("model=small")
@@ -171,7 +179,7 @@ for name in ("SIGKILL", "SIGHUP"):
 sys.modules["fcntl"] = None
 import hydra_plugins.hydra_study_sweeper._scheduler, hydra_plugins.hydra_process_launcher.launcher
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": PATH})
 
 
 def test_gpus_are_dealt():
@@ -316,7 +324,7 @@ def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     )
     path = str(tmp_path / "study.journal")
     open_storage(path)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": PATH}
     holder = subprocess.Popen(
         [sys.executable, "-c", code, f"{path}.lock"], stdout=subprocess.PIPE, env=env
     )
@@ -348,33 +356,128 @@ def test_a_trial_hears_when_to_stop(tmp_path, ledger):
     heard = []
     for number, value in enumerate((0.1, 0.2, 0.1, 0.2, 0.1, 0.9)):
         one.claim(one.records[number])
-        report = TrialReport(storage=path, study="s", number=number, prune="median")
-        heard.append([report.report(value, step) for step in range(3)])
+        reporter = TrialReporter(storage=path, study="s", number=number, pruner="median")
+        answers = []
+        for step in range(3):
+            reporter.report(value, step)
+            answers.append(reporter.should_prune())
+        heard.append(answers)
         end = {"status": "finished", "objective": value}
         one.finish(one.records[number], TrialState.COMPLETE, end)
     assert heard == [[False] * 3] * 5 + [[True] * 3]  # the median needs five trials
 
 
-def test_settings_that_make_no_sense_are_refused(tmp_path):
-    for arguments, said_ in (
-        (["jobs=1,2"], "jobs is a setting of the sweep"),
-        (["study=acts,rates"], "one study a command"),
-        (["seed=0,1", "direction=[minimize,maximize]", "prune=median"], "needs one objective"),
-        (["seed=0,1", "sampler=best"], "sampler=best is unknown"),
-        (["seed=0,1", "prune=often"], "prune=often is unknown"),
-        (["seed=0,1", "lr=tag(logg,interval(1,2))"], "tag logg is unknown"),
-    ):
-        code, text = sweep(tmp_path, *arguments)
-        assert code == 1
-        assert said_ in text.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sweep.n_jobs=-1", "sweep.n_jobs=-1: must be at least 1, or null"),
+        ("sweep.n_jobs=0", "sweep.n_jobs=0: must be at least 1, or null"),
+        ("sweep.n_jobs=many", "sweep.n_jobs=many: Value 'many' of type 'str' could not be"),
+        ("sweep.n_trials=0", "sweep.n_trials=0: must be at least 1"),
+        ("sweep.timeout_s=0", "sweep.timeout_s=0: must be more than 0, or null"),
+        ("sweep.timeout_s=nan", "sweep.timeout_s=nan: must be more than 0, or null"),
+        ("sweep.max_retries=-1", "sweep.max_retries=-1: must be at least 0"),
+        ("+sweep.keep_best=-1", "sweep.keep_best=-1: must be at least 0, or null"),
+        ("sweep.sampler=best", "sweep.sampler=best: unknown; choose from tpe, gp, random"),
+        ("sweep.pruner=often", "sweep.pruner=often: unknown; choose from none, median,"),
+        ("sweep.on_error=retry", "sweep.on_error=retry: unknown; choose from continue, stop"),
+        ("sweep.name=../x", "sweep.name=../x: must be a plain name, without folders"),
+        ("sweep.n_jobs=1,2", "sweep.n_jobs: cannot be an axis of a sweep; give it one value"),
+        ("sweep=s", "sweep=s: must be a mapping; set one of its keys, as in sweep.name=NAME"),
+        ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs=2: write sweep.n_jobs=2 in this app"),
+        ("hydra.sweeper.grace_s=-1", "hydra.sweeper.grace_s=-1.0: must be at least 0"),
+        ("study=acts,rates", "one study a command"),
+        (
+            "direction=[minimize,maximize] sweep.pruner=median",
+            "sweep.pruner=median: needs one objective",
+        ),
+        (
+            "direction=[minimize,maximize] sweep.sampler=cmaes lr=interval(1,2)",
+            "sweep.sampler=cmaes: takes one objective",
+        ),
+        ("lr=tag(logg,interval(1,2))", "lr: the tag logg is unknown"),
+    ],
+)
+def test_an_invalid_setting_is_refused_by_name(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        refused_by_sweeper("seed=0,1", *arguments.split())
+    assert not (tmp_path / "multirun").exists()
+
+
+def refused_by_sweeper(*arguments):
+    """Start the toy app's sweep in this process, as far as it gets before it needs a launcher."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("toy", list(arguments), RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=toy_app.main, config=config
+        )
+        sweeper.sweep(list(arguments))
+
+
+def test_an_app_may_keep_the_settings_in_hydra_sweeper(tmp_path):
+    plain = ["hydra.sweeper.settings_from=null", "hydra.sweeper.name=s", "hydra.sweeper.n_jobs=2"]
+    code, text = sweep(tmp_path, "seed=0,1", *plain)
+    assert code == 0, text
+    assert "2 at a time" in text
+    assert states(tmp_path) == {"finished": 2}
+    code, text = sweep(tmp_path, "seed=0,1", *plain, "hydra.sweeper.max_retries=-1")
+    assert text.splitlines()[-1].endswith("hydra.sweeper.max_retries=-1: must be at least 0")
+
+
+def test_poor_trials_are_pruned(tmp_path):
+    """The median pruner compares with the five trials before; the objective grows with lr."""
+    command = ["lr=0.01,5", "seed=range(0,5)", "sweep.pruner=median", "sweep.name=s"]
+    code, text = sweep(tmp_path, *command)
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 5, "pruned": 5}
+    assert all("journal" not in path.read_text() for path in tmp_path.rglob("config.yaml"))
+
+
+def test_a_sweep_of_an_older_version_is_refused_as_one(tmp_path):
+    home = tmp_path / "multirun/s"
+    home.mkdir(parents=True)
+    (home / "sweep.yaml").write_text("command: python -m toy\naxes: {}\nconfig: {jobs: 1}\n")
+    code, text = sweep(tmp_path, "seed=0,1", "sweep.name=s")
+    assert code == 1
+    assert text.splitlines()[-1].endswith(
+        "multirun/s was made by an older version of the sweeper, and this one reads format 1; use"
+        " sweep.name=NAME for a new sweep"
+    )
+    assert {path.name for path in home.iterdir() if "." in path.name} <= {
+        *("sweep.yaml", "study.journal", "study.journal.lock")
+    }
+
+
+def test_an_older_version_is_known_without_sweep_yaml(tmp_path):
+    old = open_storage(str(tmp_path / "study.journal"))
+    study = optuna.create_study(storage=old, study_name=tmp_path.name)
+    study.set_user_attr("signature", {"axes": {}, "config": {"jobs": 1}, "search": False})
+    with pytest.raises(ValueError, match="made by an older version of the sweeper"):
+        refuse_what_differs(tmp_path, {}, study.user_attrs["signature"], StudySweeperConf())
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc", "a/b", "..", ".", "", "a\\b"])
+def test_a_folder_from_a_file_stays_in_the_sweep(tmp_path, name):
+    (tmp_path / "trials.csv").write_text(f"number,state,folder\n0,finished,{name}\n")
+    with pytest.raises(ValueError, match=r"trials\.csv: .* is not the name of a folder"):
+        read_trials(tmp_path)
+    path = str(tmp_path / "study.journal")
+    study = optuna.create_study(storage=open_storage(path), study_name="s")
+    attrs = {"cell": {"values": {}, "identity": "i"}, "folder": name or "/"}
+    study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attrs))
+    with pytest.raises(ValueError, match="is not the name of a folder in this sweep"):
+        Ledger(path, "s", ["minimize"], tmp_path)
 
 
 def test_never_twice_and_a_grown_axis(tmp_path):
-    assert sweep(tmp_path, "seed=0,1", "sweep=s")[0] == 0
-    code, text = sweep(tmp_path, "seed=0,1,2", "sweep=s", "jobs=2")
+    assert sweep(tmp_path, "seed=0,1", "sweep.name=s")[0] == 0
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s", "sweep.n_jobs=2")
     assert code == 0
     assert "3 cells (2 finished 1 pending), 1 to run" in text
-    code, text = sweep(tmp_path, "seed=0,1,2", "sweep=s")
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s")
     assert code == 0
     assert "nothing to do" in text
     pids = sorted(tmp_path.glob("multirun/s/*/pids.txt"))
@@ -382,15 +485,15 @@ def test_never_twice_and_a_grown_axis(tmp_path):
 
 
 def test_dry_run_touches_nothing(tmp_path):
-    code, text = sweep(tmp_path, "seed=0,1", "lr=1,2", "dry_run=true")
+    code, text = sweep(tmp_path, "seed=0,1", "lr=1,2", "sweep.dry_run=true")
     assert code == 0
     assert "4 cells" in text
     assert not (tmp_path / "multirun").exists()
 
 
 def test_dry_run_of_a_sweep_that_exists_runs_nothing(tmp_path):
-    sweep(tmp_path, "seed=0", "sweep=s")
-    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "dry_run=true")
+    sweep(tmp_path, "seed=0", "sweep.name=s")
+    code, text = sweep(tmp_path, "seed=0,1", "sweep.name=s", "sweep.dry_run=true")
     assert code == 0
     assert "1 to run" in text
     assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 1
@@ -413,12 +516,17 @@ def test_a_study_sweeps_its_axes(tmp_path):
 def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
-    space = ["lr=tag(log,interval(1e-3,1))", "model=small,wide", f"sampler={sampler}", "sweep=s"]
+    space = [
+        "lr=tag(log,interval(1e-3,1))",
+        "model=small,wide",
+        f"sweep.sampler={sampler}",
+        "sweep.name=s",
+    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, trials in ((whole, [14]), (parts, [5, 9, 14])):
         folder.mkdir()
         for n in trials:
-            code, text = sweep(folder, *space, f"n_trials={n}")
+            code, text = sweep(folder, *space, f"sweep.n_trials={n}")
             assert code == 0, text
     assert states(whole) == {"finished": 14}
     assert [row["lr"] for row in rows(parts)] == [row["lr"] for row in rows(whole)]
@@ -429,7 +537,12 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path, sampler):
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "random"])
 def test_several_objectives(tmp_path, sampler):
-    command = ["lr=interval(0.01,1)", "n_trials=6", f"sampler={sampler}", "sweep=s"]
+    command = [
+        "lr=interval(0.01,1)",
+        "sweep.n_trials=6",
+        f"sweep.sampler={sampler}",
+        "sweep.name=s",
+    ]
     command += ["direction=[minimize,maximize]"]
     code, text = sweep(tmp_path, *command, "two=true")
     assert code == 0, text
@@ -440,7 +553,7 @@ def test_several_objectives(tmp_path, sampler):
 
 
 def test_too_few_objectives_are_a_failure(tmp_path):
-    code, _ = sweep(tmp_path, "seed=0,1", "direction=[minimize,maximize]", "sweep=s")
+    code, _ = sweep(tmp_path, "seed=0,1", "direction=[minimize,maximize]", "sweep.name=s")
     assert code == 1
     assert "not 2 numbers" in rows(tmp_path)[0]["error"]
 
@@ -448,7 +561,11 @@ def test_too_few_objectives_are_a_failure(tmp_path):
 @pytest.mark.slow
 def test_a_repeated_suggestion_reuses_the_result(tmp_path):
     code, text = sweep(
-        tmp_path, "seed=int(interval(0,2))", "sampler=random", "n_trials=9", "sweep=s"
+        tmp_path,
+        "seed=int(interval(0,2))",
+        "sweep.sampler=random",
+        "sweep.n_trials=9",
+        "sweep.name=s",
     )
     assert code == 0, text
     assert states(tmp_path) == {"finished": 9}
@@ -459,7 +576,9 @@ def test_a_repeated_suggestion_reuses_the_result(tmp_path):
 
 @pytest.mark.slow
 def test_spawn_where_a_warm_fork_cannot_be_had(tmp_path):
-    code, text = sweep(tmp_path, "seed=0,1", "sweep=s", "hydra.launcher.start=spawn", "jobs=2")
+    code, text = sweep(
+        tmp_path, "seed=0,1", "sweep.name=s", "hydra.launcher.start=spawn", "sweep.n_jobs=2"
+    )
     assert code == 0, text
     assert states(tmp_path) == {"finished": 2}
 
@@ -468,7 +587,13 @@ def test_spawn_where_a_warm_fork_cannot_be_had(tmp_path):
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_hydras_other_launchers(tmp_path, launcher):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
-    command = ["seed=0,1,2", "sweep=s", "jobs=2", f"hydra/launcher={launcher}", "prune=median"]
+    command = [
+        "seed=0,1,2",
+        "sweep.name=s",
+        "sweep.n_jobs=2",
+        f"hydra/launcher={launcher}",
+        "sweep.pruner=median",
+    ]
     code, text = sweep(tmp_path, *command, timeout=280)
     assert code == 0, text
     assert states(tmp_path) == {"finished": 3}
@@ -478,7 +603,7 @@ def test_hydras_other_launchers(tmp_path, launcher):
 @pytest.mark.slow
 def test_nothing_leaks_from_one_run_to_the_next(tmp_path):
     places = {"CUDA_VISIBLE_DEVICES": "5,7"}
-    process = start(tmp_path, "seed=range(0,4)", "sweep=s", "jobs=null", **places)
+    process = start(tmp_path, "seed=range(0,4)", "sweep.name=s", "sweep.n_jobs=null", **places)
     assert process.wait(60) == 0, said(tmp_path)
     found = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/s/*/metrics.json")]
     assert {one["env"] for one in found} == {""}
@@ -489,10 +614,10 @@ def test_nothing_leaks_from_one_run_to_the_next(tmp_path):
 def test_hydras_own_ways_still_work(tmp_path):
     for arguments in (
         ["seed=0,1", "hydra/sweeper=basic", "hydra/launcher=basic"],
-        ["seed=0,1", "sweep=s", "hydra/launcher=basic"],
+        ["seed=0,1", "sweep.name=s", "hydra/launcher=basic"],
     ):
         assert sweep(tmp_path, *arguments)[0] == 0
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": PATH}
     for arguments in (["--cfg", "job"], ["--info", "config"], ["seed=3"]):
         app = [sys.executable, "-m", "tests.sweeper.toy_app", *arguments]
         subprocess.run(app, cwd=tmp_path, env=env, check=True, capture_output=True)

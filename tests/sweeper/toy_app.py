@@ -18,6 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
+
 STOP = []
 
 
@@ -63,7 +65,7 @@ def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
     saved = json.loads(last.read_text()) if last.exists() else {"epoch": -1}
     start, metrics["objective"] = saved["epoch"] + 1, saved.get("objective")
     metrics["started_at_epoch"], metrics["first_step"] = start, time.time()
-    report = reporter(cfg)
+    reporter = TrialReporter.from_hydra()
     for epoch in range(start, cfg.epochs):
         if cfg.fault_seed in (None, cfg.seed):
             misbehave(cfg.fault, epoch)
@@ -77,18 +79,12 @@ def train(cfg: DictConfig, folder: Path, metrics: dict) -> None:
         write(last, json.dumps({"epoch": epoch, "objective": value}))
         if STOP:
             raise KeyboardInterrupt
-        if report is not None and report.report(value, epoch):
-            metrics["status"] = "pruned"
-            return
+        if reporter is not None:
+            reporter.report(value, epoch)
+            if reporter.should_prune():
+                metrics["status"] = "pruned"
+                return
     metrics["status"] = "finished"
-
-
-def reporter(cfg: DictConfig):
-    if cfg.trial is None:
-        return None
-    from hydra_plugins.hydra_study_sweeper.pruning import TrialReport
-
-    return TrialReport(**cfg.trial)
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parent / "conf"), config_name="toy")

@@ -183,7 +183,7 @@ def test_a_run_stopped_in_its_first_epoch_has_no_best_one(config, tmp_path, caps
 
 def test_tensorboard_is_not_told_where_the_sweep_is_kept(config, tmp_path):
     cfg = config()
-    cfg.trial = {"storage": "postgresql://me:secret@host/db", "study": "s", "number": 0}
+    cfg.sweep.storage = "postgresql://me:secret@host/db"
     assert "secret" not in TrainingRun(cfg, tmp_path, {}, trial=True).board.config
 
 

@@ -7,7 +7,6 @@ clean  deletes what no reader needs: last.ckpt of ended runs, .old/; with --chec
 """
 
 import argparse
-import csv
 import re
 import shlex
 import shutil
@@ -22,26 +21,26 @@ from rich.table import Table
 from alexlab.errors import user_errors
 from alexlab.runs.folder import is_locked
 from hydra_plugins.hydra_study_sweeper._display import duration, wide_console
-from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, read_plain_yaml, size
+from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, size
+from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
 
 ENDED = ("finished", "pruned", "failed")
 PROGRAM = "src.train"  # what `rerun` starts
-STORAGE, PLACE, NAME = "hydra.sweeper.storage", "hydra.sweep.dir", "sweep"
+STORAGE, PLACE, NAME = "sweep.storage", "hydra.sweep.dir", "sweep.name"
 HYDRAS = {  # Hydra's settings that a command from a file may have, and what they may be
     "hydra/launcher": r"\w+",
     "hydra.launcher.n_jobs": r"-?\d+",
     "hydra.launcher.timeout_min": r"\d+",
     "hydra.launcher.cpus_per_task": r"\d+",
     "hydra.launcher.gpus_per_node": r"\d+",
-    STORAGE: r".*",
+    STORAGE: r".*",  # replaced by --storage
     PLACE: r".*",
 }
 
 
 def rows(sweep: Path) -> list[dict[str, str]]:
     """The rows of trials.csv; a run whose sweeper died reads `interrupted`."""
-    with (sweep / "trials.csv").open(newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
+    found = read_trials(sweep)
     for row in found:
         if row["state"] == "running" and not is_locked(sweep / row["folder"]):
             row["state"] = "interrupted"
@@ -113,7 +112,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     from hydra_plugins.hydra_study_sweeper._trials import Ledger
 
     path = sweep / "sweep.yaml"
-    about = read_plain_yaml(path, interpolations=True)
+    about = read_sweep(sweep)
     words = safe_words(path, about.get("command"))
     stored = [word for word in words if _key(word) == STORAGE]
     if (kept := about.get("storage") or stored) and not storage:
@@ -123,7 +122,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     words = [word for word in words if _key(word) not in (NAME, PLACE, STORAGE)]
     words += [f"{key}={quoted(value)}" for key, value in place.items()]
     if not numbers:
-        words.append("rerun_failed=true")
+        words.append("sweep.rerun_failed=true")
     command = ["python", "-m", PROGRAM, *words]
     print(shlex.join(map(without_password, command)))
     if dry_run:
@@ -180,7 +179,7 @@ def _is_safe(word: str) -> bool:
         return True
     if (name := key.lstrip("+")) in HYDRAS:
         return re.fullmatch(HYDRAS[name], value) is not None
-    is_pickle = name == "sampler" and "cmaes" in value  # its state in the study is one
+    is_pickle = name == "sweep.sampler" and "cmaes" in value  # its state in the study is one
     return is_inert(word) and not is_pickle
 
 

@@ -5,6 +5,8 @@ at once.
 """
 
 import os
+import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alexlab.errors import TRACES, user_errors
+from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
 
@@ -36,12 +38,21 @@ def task(cfg: DictConfig) -> float | None:
     os.environ[RANK_0_FOLDER] = str(folder.absolute())
     with nullcontext() if is_trial else user_errors():
         try:
+            if not is_trial:
+                _refuse_sweep_settings(own.overrides.task)
             if cfg.resume:
                 cfg = run_config.read_to_resume(folder, own.overrides.task)
             return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
         finally:
             if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
                 folder.rmdir()
+
+
+def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
+    """Raise ValueError if a run that belongs to no sweep has a setting of one."""
+    for override in overrides:
+        if override.lstrip("+~").startswith("sweep."):
+            raise ValueError(f"{override}: has no effect on a single run; add -m for a sweep")
 
 
 def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> float | None:
@@ -69,6 +80,7 @@ def main() -> None:
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
     with user_errors(_keys):
+        refuse_old_settings(sys.argv[1:])
         try:
             task()
         except Stopped:

@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alexlab.runs.folder import CONFIG, write_atomically
+from alexlab.errors import refuse_old_settings
+from alexlab.runs.folder import CONFIG, METRICS, write_atomically
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
 PACKAGE = Path(__file__).parents[1]
@@ -32,15 +33,24 @@ Place = tuple[str, ...]  # keys from the config's root
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
-    """The config that the command line would give."""
+    """Compose the config that the command line would give.
+
+    Raises:
+        ValueError: An override uses a setting's old name.
+    """
+    overrides = list(overrides)
+    refuse_old_settings(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose("train", overrides)
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """The config in plain containers, resolved; without the sweep's storage, maybe a secret."""
+    """Return a run's config in plain containers, resolved, without the settings of its sweep.
+
+    They do not change the run, and `sweep.storage` may hold a password.
+    """
     config: Any = OmegaConf.to_container(cfg, resolve=True)
-    return {**config, "trial": None}
+    return {key: value for key, value in config.items() if key != "sweep"}
 
 
 def write(cfg: DictConfig, folder: Path) -> None:
@@ -53,12 +63,18 @@ def read(folder: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: There is no config.yaml: not a run folder.
-        ValueError: It is not plain data, or calls what conf/ does not call at that place.
+        ValueError: It is not plain data, calls what conf/ does not call at that place, or is of
+            version 0.1, whose settings had other names.
     """
     path = folder / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
     content = read_plain_yaml(path)
+    if "trial" in content:  # a key of every run until the settings of a sweep got a node
+        raise ValueError(
+            f"{path}: made by version 0.1, which this version cannot read; train the run again, or"
+            f" use the commit that {folder / METRICS} names"
+        )
     refuse_foreign_calls(content, path)
     cfg = OmegaConf.create(content)
     OmegaConf.set_struct(cfg, True)
@@ -89,7 +105,7 @@ def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
     """Check a config in plain containers, from the file `path`, before anything is instantiated.
 
     Raises:
-        ValueError: It calls what no config folder calls at that place, or opens a storage.
+        ValueError: It calls what no config folder calls at that place.
     """
     shipped = shipped_calls(config_folders())
     for place, value in calls(config):
@@ -98,10 +114,6 @@ def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
                 f"{path}: {'.'.join(place)!r:.100} must not be {value!r:.100}: no file of conf/ has"
                 " that there; use only a run folder that this project wrote"
             )
-    if config.get("trial") is not None:  # a storage can hold pickles
-        raise ValueError(
-            f"{path}: trial must be null; use only a run folder that this project wrote"
-        )
 
 
 def calls(config: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:

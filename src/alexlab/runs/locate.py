@@ -1,11 +1,10 @@
 """From what a user names to a finished run's folder, without a second's wait for torch."""
 
-import csv
 import sys
 from pathlib import Path
 
 from alexlab.runs.folder import BEST, CONFIG, is_locked, read_metrics
-from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
+from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
 
 BEST_OF = "best:"
 
@@ -24,17 +23,16 @@ def resolve_run_dir(run: str | Path) -> Path:
     if str(run).startswith(BEST_OF):
         if not table.is_file():
             raise FileNotFoundError(f"{folder} is no sweep: it has no trials.csv")
-        return _best(folder, table)
+        return _best(folder)
     if table.is_file():
         raise ValueError(f"{folder} is a sweep, not a run; {BEST_OF}{folder} is its best run")
     _check(folder)
     return folder
 
 
-def _best(sweep: Path, table: Path) -> Path:
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["state"] == "finished"]
-    about = read_plain_yaml(sweep / "sweep.yaml", interpolations=True)
+def _best(sweep: Path) -> Path:
+    rows = [row for row in read_trials(sweep) if row["state"] == "finished"]
+    about = read_sweep(sweep)
     maximize = next(iter(about["directions"])) == "maximize"
     for row in sorted(rows, key=lambda row: float(row["objective"]), reverse=maximize):
         folder = sweep / row["folder"]
@@ -57,5 +55,5 @@ def _check(folder: Path) -> None:
     if not (folder / BEST).is_file():
         raise FileNotFoundError(
             f"{folder} has no {BEST}: its sweep kept only that of its best run, {BEST_OF}SWEEP_DIR;"
-            " with keep_best=null a sweep keeps all"
+            " with sweep.keep_best=null a sweep keeps all"
         )

@@ -62,7 +62,7 @@ def command() -> str:
     """The command line, without what may be secret: where a sweep's storage is."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec else [Path(sys.argv[0]).name]
-    secret = ("trial=", "hydra.sweeper.storage=")
+    secret = ("sweep.storage=", "hydra.sweeper.storage=", "hydra.sweeper.trial=")
     shown = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(secret)]
     return shlex.join([*program, *shown])
 

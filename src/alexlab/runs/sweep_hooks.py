@@ -50,4 +50,4 @@ def estimate(config: dict[str, Any]) -> tuple[int, int]:
     name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
     moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
     under_way = 3 * weights * (1 + moments) + 3 * weights
-    return under_way, LOGS + (weights if config["keep_best"] is None else 0)
+    return under_way, LOGS + (weights if config["sweep"]["keep_best"] is None else 0)

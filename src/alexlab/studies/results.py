@@ -1,6 +1,5 @@
 """Read a sweep from its folder: the question, the axes, the runs; check that they compare."""
 
-import csv
 import math
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 from alexlab.runs.config import hparams
 from alexlab.runs.folder import CONFIG, read_history, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
+from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
 
 
 def plain(value: Any) -> str:
@@ -152,9 +152,7 @@ def load(folder: Path) -> Sweep:
     for name in ("sweep.yaml", "trials.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: not a sweep folder; it has no {name}")
-    facts = read_plain_yaml(folder / "sweep.yaml", interpolations=True)
-    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    facts, rows = read_sweep(folder), read_trials(folder)
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
     axes = [key for key in keys if key != SEED]
     runs = [read_run(folder, row, keys) for row in rows]

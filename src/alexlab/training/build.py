@@ -18,6 +18,7 @@ from alexlab.training.callbacks.diagnostics import Diagnostics
 from alexlab.training.callbacks.pruning import Pruning
 from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
 from alexlab.training.module import Learner
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
 # arguments of Lightning's Trainer that a run sets itself
 RESERVED = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
@@ -95,8 +96,8 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
         callbacks += [Diagnostics(board.history), ImageLogger(board)]
     if cfg.trainer.auto_batch:
         callbacks.append(AutoBatch())
-    if cfg.trial is not None:  # of a sweep that prunes
-        callbacks.append(Pruning(cfg.objective, dict(cfg.trial)))
+    if (reporter := TrialReporter.from_hydra()) is not None:
+        callbacks.append(Pruning(cfg.objective, reporter))
     return callbacks
 
 

@@ -24,7 +24,8 @@ class Composer:
     def __init__(
         self, loader: ConfigLoader, config: DictConfig, space: Space, ignore: Sequence[str]
     ) -> None:
-        self.loader, self.config, self.space, self.ignore = loader, config, space, ignore
+        self.loader, self.config, self.space = loader, config, space
+        self.ignore = [*ignore, *([RECIPE] if space.recipes else [])]  # it is only a name
         self.axes = [*space.choices, *space.intervals]
         self.groups = [
             key

@@ -42,7 +42,8 @@ class Judge:
         """The end that counts; one that the run did not write itself is written to its folder."""
         end = self.outcome(record, result)
         if late:
-            told = f"ran past timeout_s={self.settings.timeout_s:g} and was ended"
+            limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
+            told = f"ran longer than {limit}, and was ended"
             end = {**end, "status": "failed", "error": told}
         elif end["status"] == "finished" and (wrong := self._wrong_data(record, end)):
             self.other_data = wrong
@@ -159,16 +160,16 @@ class Ends:
         else:
             self._release(record, end)
         if end["status"] == "failed" and self.settings.on_error == "stop":
-            self.stop("a trial failed, and on_error=stop")
+            self.stop(f"a trial failed, and {self.settings.key('on_error')}=stop")
         return False
 
     def _retries(self, record: Record, end: dict[str, Any]) -> bool:
         """Whether it is tried again, from the last checkpoint; that is said, and counted."""
         failures = record.trial.user_attrs.get("failures", 0) + 1
-        over = failures > self.settings.retries or self.flights.stopping
+        over = failures > self.settings.max_retries or self.flights.stopping
         if over or end["status"] not in ("failed", "interrupted"):
             return False
-        turn = f"{failures}/{self.settings.retries}"
+        turn = f"{failures}/{self.settings.max_retries}"
         self.board.say(f"again ({turn}): {record.folder}: {end['error']}")
         self.ledger.note_failure(record, failures)
         return True

@@ -17,7 +17,13 @@ from hydra_plugins.hydra_study_sweeper._space import Cell, Space, digest
 from hydra_plugins.hydra_study_sweeper._storage import without_password
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Ledger, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
-from hydra_plugins.hydra_study_sweeper.run_folder import outcome, read_plain_yaml
+from hydra_plugins.hydra_study_sweeper.run_folder import outcome
+from hydra_plugins.hydra_study_sweeper.sweep_folder import (
+    SWEEP,
+    VERSION,
+    check_version,
+    read_sweep,
+)
 
 
 def signature(
@@ -41,6 +47,7 @@ def signature(
     if OmegaConf.is_config(about):
         about = OmegaConf.to_container(about, resolve=False)
     return {
+        "version": VERSION,
         "command": command_line(),
         "storage": settings.storage and without_password(settings.storage),
         "directions": directions(settings.direction),
@@ -61,7 +68,7 @@ def command_line() -> str:
 
 
 def refuse_what_differs(
-    folder: Path, new: Mapping[str, Any], old: Mapping[str, Any] | None
+    folder: Path, new: Mapping[str, Any], old: Mapping[str, Any] | None, settings: StudySweeperConf
 ) -> None:
     """Refuse to add to a sweep whose runs were made with another config, data or version.
 
@@ -69,9 +76,12 @@ def refuse_what_differs(
         ValueError: With what differs between the sweep's signature and the `new` one. (That of the
             study is `old`; sweep.yaml counts more.)
     """
-    if (path := folder / "sweep.yaml").exists():
-        old = read_plain_yaml(path, interpolations=True)
-    if not old:
+    other = f"use {settings.key('name')}=NAME for a new sweep"
+    if (folder / SWEEP).exists():
+        old = read_sweep(folder, otherwise=other)
+    elif old:
+        check_version(folder, old, otherwise=other)
+    else:
         return
     axes = [*old["axes"], *new["axes"]]
     before, now = (without(copy.deepcopy(one["config"]), axes) for one in (old, new))
@@ -82,8 +92,7 @@ def refuse_what_differs(
         lines += [f"the axis {line}" for line in differences(old["axes"], new["axes"])]
     if lines:
         raise ValueError(
-            f"{folder} was made otherwise, so results would not be comparable (sweep=NAME starts "
-            f"another sweep). What differs: {'; '.join(lines[:8])}"
+            f"cannot resume {folder}: its configuration differs: {'; '.join(lines[:8])}; {other}"
         )
 
 

@@ -46,7 +46,7 @@ def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
         raise ValueError(f"{key}=interval({low}, {high}): {error}") from error
 
 
-def sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+def sampler(name: str, seed: int, number: int, key: str = "sampler") -> optuna.samplers.BaseSampler:
     """The sampler for trial `number`. Seeded by it, since a sampler that restarts repeats itself.
 
     Raises:
@@ -68,8 +68,22 @@ def sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     try:
         made: optuna.samplers.BaseSampler = make[name]()
     except ImportError as error:
-        raise ValueError(f"sampler={name} needs a package: {error}") from error
+        raise ValueError(f"{key}={name}: needs a package that is not installed: {error}") from error
     return made
+
+
+def make_pruner(name: str) -> optuna.pruners.BasePruner:
+    """Return Optuna's pruner of that name, with Optuna's defaults."""
+    pruners: dict[str, Any] = {
+        "none": optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "percentile": lambda: optuna.pruners.PercentilePruner(25.0),
+        "hyperband": optuna.pruners.HyperbandPruner,
+        "halving": optuna.pruners.SuccessiveHalvingPruner,
+        "wilcoxon": optuna.pruners.WilcoxonPruner,
+    }
+    pruner: optuna.pruners.BasePruner = pruners[name]()
+    return pruner
 
 
 def as_override(value: Any) -> str:

@@ -23,7 +23,6 @@ from hydra_plugins.hydra_study_sweeper._resume import rebuild, refuse_what_diffe
 from hydra_plugins.hydra_study_sweeper._space import Cell, quoted
 from hydra_plugins.hydra_study_sweeper._trials import Entries, Ledger, Queue, Record
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
-from hydra_plugins.hydra_study_sweeper.pruning import make_pruner
 from hydra_plugins.hydra_study_sweeper.run_folder import size
 
 
@@ -90,7 +89,9 @@ class Starts:
         assert self.search is not None
         settings = self.settings
         number = len(self.ledger.records)
-        sampler = _samplers.sampler(settings.sampler, settings.sampler_seed, number)
+        sampler = _samplers.sampler(
+            settings.sampler, settings.sampler_seed, number, settings.key("sampler")
+        )
         trial = self.ledger.ask(sampler, self.search)
         values = {key: _samplers.as_override(value) for key, value in trial.params.items()}
         return self.ledger.name_asked(trial, self.composer.cell(values))
@@ -118,11 +119,13 @@ class Starts:
             f"hydra.sweep.dir={quoted(str(self.folder))}",
             f"hydra.sweep.subdir={quoted(record.folder)}",
         ]
-        if self.settings.prune != "none":
-            told = f"storage:{quoted(self.url)},study:{quoted(self.folder.name)}"
-            told += f",number:{record.trial.number},prune:{self.settings.prune}"
-            place.append(f"++{self.settings.trial_key}={{{told}}}")
-        return [*self.composer.space.overrides(record.values), *place]
+        if self.settings.pruner != "none":
+            trial = f"storage:{quoted(self.url)},study:{quoted(self.folder.name)}"
+            trial += f",number:{record.trial.number},pruner:{self.settings.pruner}"
+            place.append(f"hydra.sweeper.trial={{{trial}}}")
+        node = f"{self.settings.settings_from}."  # of no use to a run, and may hold a password
+        overrides = self.composer.space.overrides(record.values)
+        return [*(one for one in overrides if not one.lstrip("+~").startswith(node)), *place]
 
 
 TICK_S = 0.5
@@ -158,7 +161,6 @@ class Run:
         self.settings, self.folder, self.composer = settings, folder, composer
         self.launcher, self.space = launcher, composer.space
         self.search = _samplers.distributions(self.space) if self.space.intervals else None
-        make_pruner(settings.prune)  # or says that there is none of that name
         self.flights = Flights(launcher, folder, settings.timeout_s, settings.grace_s)
         self.signals, self._ticked = 0, 0.0
         try:
@@ -174,7 +176,8 @@ class Run:
         self.ledger = Ledger(url, self.folder.name, to, self.folder)
         self.judge = Judge(settings, self.composer.groups, self.ledger)
         self.board = Board(self.folder, self.space.keys, to)
-        refuse_what_differs(self.folder, signature, self.ledger.study.user_attrs.get("signature"))
+        kept = self.ledger.study.user_attrs.get("signature")
+        refuse_what_differs(self.folder, signature, kept, settings)
         if not self.ledger.records:
             for line in rebuild(self.ledger, cells, self.composer, self.search):
                 self.board.say(line)
@@ -191,12 +194,12 @@ class Run:
 
     def go(self) -> int:
         """Run what is missing; the exit code."""
-        self.queue.again(self.settings.retries, failed=self.settings.rerun_failed)
+        self.queue.again(self.settings.max_retries, failed=self.settings.rerun_failed)
         self.ends.see()
         self.queue.sort()
         self.ends.take_over_the_dead()
         if to_run := self.queue.to_run():
-            self.board.jobs = prepare(self.launcher, self.settings.jobs)
+            self.board.jobs = prepare(self.launcher, self.settings.n_jobs)
         disk = needed(self.settings, self.ledger, self.composer, self.board.jobs, to_run)
         self.board.say(self.board.plan(to_run, disk))
         if self.settings.dry_run:
@@ -282,7 +285,9 @@ class Run:
                 f"{len(self.queue.left)} interrupted: the same command goes on with them"
             )
         if failed := self.board.counts().get("failed", 0):
-            self.board.say(f"{failed} failed: rerun_failed=true runs them again")
+            self.board.say(
+                f"{failed} failed: {self.settings.key('rerun_failed')}=true runs them again"
+            )
         return 1 if failed or self.queue.left or stopped else 0
 
 

@@ -59,7 +59,7 @@ class Space:
             if value not in self.choices.get(key, ()) and not is_inert(f"{key}={value}"):
                 raise ValueError(
                     f"the sweep's storage holds {f'{key}={value}'!r:.80}, which could run any code;"
-                    " take another sweep=NAME"
+                    " start a sweep with another name"
                 )
 
     def grid(self) -> Iterator[dict[str, str]]:

@@ -23,7 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 from hydra_plugins.hydra_study_sweeper._samplers import from_override
 from hydra_plugins.hydra_study_sweeper._space import Cell, folder_name
 from hydra_plugins.hydra_study_sweeper._storage import FlockLock, get_lock_file, open_storage
-from hydra_plugins.hydra_study_sweeper.run_folder import as_floats, write_atomically
+from hydra_plugins.hydra_study_sweeper.run_folder import (
+    as_floats,
+    is_plain_name,
+    write_atomically,
+)
 
 ENDED = {  # statuses of runs of which nothing is left to do, and what the study calls them
     "finished": TrialState.COMPLETE,
@@ -175,6 +179,11 @@ class Entries:
         number = attrs.get("number", trial.number)
         values = attrs["cell"]["values"]
         folder = attrs.get("folder") or folder_name(number, values)
+        if not is_plain_name(folder):
+            raise ValueError(
+                f"the storage of {self.folder}: {folder!r:.100} is not the name of a folder in this"
+                " sweep"
+            )
         first = self.by_identity.get(attrs["cell"]["identity"], number)
         if first < number and attrs.get("grid"):
             return None  # two machines entered the cell at the same moment: the first entry counts

@@ -1,52 +1,128 @@
-"""What the sweeper can be told, and how it is read."""
+"""Settings of the sweeper: their names, defaults and bounds, and where an app may keep them."""
 
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any, Dict, List, Optional  # noqa: UP035
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ValidationError
 
 
 @dataclass
 class StudySweeperConf:
-    """hydra.sweeper. Durations in seconds; `ignore` lists the keys that cannot change a result."""
+    """The node hydra.sweeper. Durations are in seconds.
+
+    An app that keeps settings in a node of its own config names it in `settings_from`; they have
+    the names below, and what else that node has is not the sweeper's.
+    """
 
     _target_: str = "hydra_plugins.hydra_study_sweeper.sweeper.StudySweeper"
-    params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
-    axes: Any = None  # axes of a study file
-    recipes: Any = None  # {name: overrides}, for its axis `recipe`
-    scaled: Any = None  # overrides of the study at this scale, before those of the command line
-    about: Any = None  # whatever sweep.yaml should say of the study
-    group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
+    settings_from: Optional[str] = None  # noqa: UP045
     name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
-    suffix: str = ""  # goes behind a study's name
-    storage: Optional[str] = None  # by default a journal in the sweep's folder  # noqa: UP045
-    jobs: Optional[int] = None  # runs in flight; by default what the launcher has places for  # noqa: UP045
-    direction: Any = "minimize"  # or a list, for several objectives
+    n_jobs: Optional[int] = None  # trials at a time; default: the launcher's slots  # noqa: UP045
     n_trials: int = 20  # of a search
     sampler: str = "tpe"
     sampler_seed: int = 0
-    prune: str = "none"
-    trial_key: str = "trial"  # where a run finds what it needs to report, when trials are pruned
+    pruner: str = "none"
+    max_retries: int = 0
     on_error: str = "continue"
-    retries: int = 0
     rerun_failed: bool = False
     timeout_s: Optional[float] = None  # noqa: UP045
     grace_s: float = 30.0  # between a timeout's SIGTERM and its SIGKILL
-    keep_best: Optional[int] = None  # best.ckpt is kept for so many runs, last.ckpt for none  # noqa: UP045
-    ignore: List[str] = field(default_factory=list)  # noqa: UP006
+    keep_best: Optional[int] = None  # trials that keep best.ckpt; no other checkpoint stays  # noqa: UP045
+    dry_run: bool = False
+    storage: Optional[str] = None  # default: a journal in the sweep's folder  # noqa: UP045
+    direction: Any = "minimize"  # or a list, one per objective
+    params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
+    axes: Any = None  # axes of a study file
+    recipes: Any = None  # {name: overrides}, for its axis `recipe`
+    scaled: Any = None  # overrides of the study at this scale, below those of the command line
+    about: Any = None  # what sweep.yaml keeps of the study
+    group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
+    suffix: str = ""  # appended to a study's name
+    ignore: List[str] = field(default_factory=list)  # keys that cannot change a result  # noqa: UP006
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
-    estimate: Optional[str] = None  # function(config) -> bytes of a run (under way, ended)  # noqa: UP045
+    estimate: Optional[str] = None  # function(config) -> bytes of a run (running, ended)  # noqa: UP045
     on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
-    dry_run: bool = False
+    trial: Any = None  # set in each trial, for its pruner
+
+    def key(self, name: str) -> str:
+        """Return the key under which a user sets `name`."""
+        return f"{self.settings_from or 'hydra.sweeper'}.{name}"
+
+
+MINIMUM = {"n_jobs": 1, "n_trials": 1, "max_retries": 0, "keep_best": 0, "grace_s": 0}
+CHOICES = {
+    "sampler": ("tpe", "gp", "random", "qmc", "cmaes", "nsgaii"),
+    "pruner": ("none", "median", "percentile", "hyperband", "halving", "wilcoxon"),
+    "on_error": ("continue", "stop"),
+}
+
+
+def take_settings(settings: StudySweeperConf, config: DictConfig) -> StudySweeperConf:
+    """Fill in what the node `settings_from` of the app's `config` has, and check all settings.
+
+    Raises:
+        ValueError: A setting has another type, is out of bounds, or stands in both places.
+    """
+    taken: list[str] = []
+    if settings.settings_from is not None:
+        node = OmegaConf.select(config, settings.settings_from)
+        if not OmegaConf.is_dict(node):
+            raise ValueError(
+                f"{settings.settings_from}={node}: must be a mapping; set one of its keys, as in"
+                f" {settings.key('name')}=NAME"
+            )
+        default, typed = StudySweeperConf(), OmegaConf.structured(StudySweeperConf)
+        taken = [one.name for one in fields(default) if one.name in node]
+        for name in taken:
+            if (value := getattr(settings, name)) != getattr(default, name):
+                new = settings.key(name)
+                raise ValueError(f"hydra.sweeper.{name}={value}: write {new}={value} in this app")
+            try:
+                typed[name] = node[name]
+            except ValidationError as error:
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"{settings.key(name)}={node[name]}: {reason}") from None
+            setattr(settings, name, typed[name])
+    _check(settings, lambda name: settings.key(name) if name in taken else f"hydra.sweeper.{name}")
+    return settings
+
+
+def _check(settings: StudySweeperConf, key: Callable[[str], str]) -> None:
+    """Raise ValueError for a setting that is out of its bounds or not among its choices."""
+    optional = {one.name for one in fields(settings) if one.default is None}
+    for name, least in MINIMUM.items():
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            hint = ", or null" if name in optional else ""
+            raise ValueError(f"{key(name)}={value}: must be at least {least}{hint}")
+    if settings.timeout_s is not None and not settings.timeout_s > 0:
+        raise ValueError(f"{key('timeout_s')}={settings.timeout_s:g}: must be more than 0, or null")
+    for name, choices in CHOICES.items():
+        if (value := getattr(settings, name)) not in choices:
+            known = ", ".join(choices)
+            raise ValueError(f"{key(name)}={value}: unknown; choose from {known}")
+    if len(directions(settings.direction)) > 1:
+        if settings.pruner != "none":
+            raise ValueError(
+                f"{key('pruner')}={settings.pruner}: needs one objective, since Optuna"
+                " cannot rank unfinished trials by several; use none"
+            )
+        if settings.sampler == "cmaes":
+            name = key("sampler")
+            raise ValueError(f"{name}=cmaes: takes one objective; use tpe, nsgaii, gp or random")
 
 
 def directions(direction: Any) -> list[str]:
-    """One direction for each objective."""
+    """Return one direction per objective."""
     return [direction] if isinstance(direction, str) else list(direction)
 
 
 def load(path: str | None) -> Any:
-    """The function that `package.module.function` names, or None."""
+    """Return the function that `package.module.function` names, or None."""
     if path is None:
         return None
     module, _, name = path.rpartition(".")

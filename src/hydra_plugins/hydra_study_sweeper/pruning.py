@@ -1,53 +1,54 @@
-"""A running trial's line to its study, and the pruners that listen at the other end."""
+"""Report intermediate values of a running trial to its sweep, and ask whether to stop it early.
 
-from typing import Any
+Hydra imports this file in every process: Optuna is imported when a trial first reports.
+"""
 
-import optuna
+from functools import cached_property
+from typing import Any, Self
 
-from hydra_plugins.hydra_study_sweeper._storage import open_storage
-
-
-def make_pruner(spec: str) -> optuna.pruners.BasePruner:
-    """`median`, `hyperband`, `percentile`, ... with Optuna's defaults, or `none`.
-
-    Raises:
-        ValueError: There is no such pruner.
-    """
-    known: dict[str, Any] = {
-        "none": optuna.pruners.NopPruner,
-        "median": optuna.pruners.MedianPruner,
-        "percentile": lambda: optuna.pruners.PercentilePruner(25.0),
-        "hyperband": optuna.pruners.HyperbandPruner,
-        "halving": optuna.pruners.SuccessiveHalvingPruner,
-        "wilcoxon": optuna.pruners.WilcoxonPruner,
-    }
-    if spec not in known:
-        raise ValueError(f"prune={spec} is unknown; known: {', '.join(known)}")
-    pruner: optuna.pruners.BasePruner = known[spec]()
-    return pruner
+from hydra.core.hydra_config import HydraConfig
 
 
-class TrialReport:
-    """A running trial's line to its study: it reports the objective, and hears whether to stop.
+class TrialReporter:
+    """Reports the objective of one trial to the Optuna study of its sweep.
 
     Args:
-        storage: As `open_storage` takes it.
-        study: The study's name.
+        storage: As `_storage.open_storage` takes it.
+        study: The Optuna study's name.
         number: The trial's number in it.
-        prune: As `make_pruner` takes it.
+        pruner: As `_samplers.make_pruner` takes it.
     """
 
-    def __init__(self, *, storage: str, study: str, number: int, prune: str) -> None:
-        loaded = optuna.load_study(
-            study_name=study,
-            storage=open_storage(storage),
-            sampler=optuna.samplers.RandomSampler(),  # samples nothing here, and starts at once
-            pruner=make_pruner(prune),
-        )
-        storage_id = loaded._storage.get_trial_id_from_study_id_trial_number
-        self.trial = optuna.Trial(loaded, storage_id(loaded._study_id, number))
+    def __init__(self, *, storage: str, study: str, number: int, pruner: str) -> None:
+        self.storage, self.study, self.number, self.pruner = storage, study, number, pruner
 
-    def report(self, objective: float, step: int) -> bool:
-        """Report `objective` after epoch `step`; True when the trial should stop here."""
-        self.trial.report(objective, step)
-        return self.trial.should_prune()
+    @classmethod
+    def from_hydra(cls) -> Self | None:
+        """Make the reporter of the trial that Hydra runs; None if its sweep prunes nothing."""
+        trial = HydraConfig.get().sweeper.get("trial") if HydraConfig.initialized() else None
+        return None if trial is None else cls(**trial)
+
+    @cached_property
+    def _trial(self) -> Any:
+        """The trial in its storage, which is opened with the first report."""
+        import optuna
+
+        from hydra_plugins.hydra_study_sweeper._samplers import make_pruner
+        from hydra_plugins.hydra_study_sweeper._storage import open_storage
+
+        study = optuna.load_study(
+            study_name=self.study,
+            storage=open_storage(self.storage),
+            sampler=optuna.samplers.RandomSampler(),  # samples nothing here, and starts at once
+            pruner=make_pruner(self.pruner),
+        )
+        id_of = study._storage.get_trial_id_from_study_id_trial_number
+        return optuna.Trial(study, id_of(study._study_id, self.number))
+
+    def report(self, objective: float, step: int) -> None:
+        """Report `objective` after epoch `step`, counted from 0."""
+        self._trial.report(objective, step)
+
+    def should_prune(self) -> bool:
+        """Return whether the pruner would stop the trial after what it has reported."""
+        return bool(self._trial.should_prune())

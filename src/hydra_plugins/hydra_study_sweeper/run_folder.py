@@ -164,6 +164,11 @@ def _check_types(content: Any) -> None:
         raise ValueError(f"a value of type {type(content).__name__}")
 
 
+def is_plain_name(name: object) -> bool:
+    """Return whether `name` names something in a folder, and nothing outside of it."""
+    return isinstance(name, str) and re.fullmatch(r"(?!\.\.?$)[^/\\\0]+", name) is not None
+
+
 def is_locked(folder: Path) -> bool:
     """Whether a living process runs in `folder`."""
     try:

@@ -31,7 +31,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import _composer, _space
-from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, take_settings
+from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name
 
 ConfigStore.instance().store(
     group="hydra/sweeper", name="study", node=StudySweeperConf, provider="study_sweeper"
@@ -48,6 +49,7 @@ class StudySweeper(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """See Sweeper."""
+        self.settings = take_settings(self.settings, config)
         self.composed, self.loader = config, hydra_context.config_loader
         self.through = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -67,8 +69,7 @@ class StudySweeper(Sweeper):
             axes, arguments, self.loader, scaled=settings.scaled, recipes=settings.recipes
         )
         self._check(space)
-        ignore = [*settings.ignore, settings.trial_key]
-        composer = _composer.Composer(self.loader, self.composed, space, ignore)
+        composer = _composer.Composer(self.loader, self.composed, space, settings.ignore)
         shared = composer.unresolved()
         name = self._name(space, shared)
         folder = Path(str(self.composed.hydra.sweep.dir)).absolute() / name
@@ -92,35 +93,25 @@ class StudySweeper(Sweeper):
             raise SystemExit(code)
 
     def _check(self, space: _space.Space) -> None:
-        """Refuse what cannot be an axis, and settings that do not go together."""
+        """Raise ValueError for an axis that cannot be one."""
         settings = self.settings
         for key in space.keys:
             if key == settings.group:
                 raise ValueError(
                     f"one {key} a command, each with its own axes: {key}=a, and then {key}=b"
                 )
-            if key in settings.ignore or key.startswith(("hydra.", "hydra/")):
-                raise ValueError(f"{key} is a setting of the sweep and cannot be an axis of it")
-        several = len(directions(settings.direction)) > 1
-        if several and settings.prune != "none":
-            raise ValueError(
-                f"prune={settings.prune} needs one objective: Optuna cannot rank unfinished trials "
-                "by several (use prune=none)"
-            )
-        if several and space.intervals and settings.sampler == "cmaes":
-            raise ValueError("sampler=cmaes knows one objective only; take tpe, nsgaii, gp, random")
-        for key, value, known in (
-            ("on_error", settings.on_error, ("continue", "stop")),
-            ("sampler", settings.sampler, ("tpe", "gp", "random", "qmc", "cmaes", "nsgaii")),
-        ):
-            if value not in known:
-                raise ValueError(f"{key}={value} is unknown; known: {', '.join(known)}")
+            fixed = any(key == other or key.startswith(f"{other}.") for other in settings.ignore)
+            if fixed or key.startswith(("hydra.", "hydra/")):
+                raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _name(self, space: _space.Space, shared: dict[str, Any]) -> str:
         """The sweep's name: as given, or its study's, or its axes and a digest of the rest."""
         settings = self.settings
-        if settings.name:
-            return str(settings.name)
+        if settings.name is not None:
+            if not is_plain_name(settings.name):
+                key = settings.key("name")
+                raise ValueError(f"{key}={settings.name}: must be a plain name, without folders")
+            return settings.name
         if settings.group and settings.axes:
             choice = str(OmegaConf.select(self.composed.hydra.runtime.choices, settings.group))
             return choice.replace("/", "-") + settings.suffix

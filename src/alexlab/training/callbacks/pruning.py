@@ -1,13 +1,10 @@
 """Report the objective of a trial after each epoch, and stop the trial when it is pruned."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from alexlab.runs.folder import Pruned
-from hydra_plugins.hydra_study_sweeper.pruning import TrialReport
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
 
 class Pruning(Checkpoint):
@@ -17,19 +14,18 @@ class Pruning(Checkpoint):
 
     Args:
         objective: Name of the metric.
-        trial: Arguments of the sweeper's `TrialReport`: storage, study, number and pruner.
+        reporter: The trial's connection to its sweep.
     """
 
-    def __init__(self, objective: str, trial: Mapping[str, Any]) -> None:
-        self.objective, self.trial = objective, trial
-        self._report: TrialReport | None = None
+    def __init__(self, objective: str, reporter: TrialReporter) -> None:
+        self.objective, self.reporter = objective, reporter
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Report the value, and stop if the trial is pruned; of several ranks the first asks."""
+        """Report on rank 0, and stop all ranks if the trial is pruned."""
         stop = False
         if trainer.is_global_zero:
-            self._report = self._report or TrialReport(**self.trial)
             value = float(trainer.callback_metrics[self.objective])
-            stop = self._report.report(value, trainer.current_epoch)
+            self.reporter.report(value, trainer.current_epoch)
+            stop = self.reporter.should_prune()
         if trainer.strategy.broadcast(stop):
             raise Pruned

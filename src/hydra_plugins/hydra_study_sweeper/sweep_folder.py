@@ -1,0 +1,58 @@
+"""A sweep's folder: sweep.yaml, which says what the sweep is, and trials.csv, one row per trial."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, read_plain_yaml
+
+SWEEP, TRIALS = "sweep.yaml", "trials.csv"
+VERSION = 1  # of sweep.yaml and of what the storage keeps; there was none before
+
+
+def read_sweep(folder: Path, *, otherwise: str = "run the sweep again") -> dict[str, Any]:
+    """Read sweep.yaml. Interpolations in it stay text: do not give it to OmegaConf.
+
+    Args:
+        folder: The sweep's folder.
+        otherwise: What the user can do if another version made it.
+
+    Raises:
+        ValueError: It is not plain data, or another version made it.
+        OSError: It cannot be read.
+    """
+    content = read_plain_yaml(folder / SWEEP, interpolations=True)
+    check_version(folder, content, otherwise=otherwise)
+    return content
+
+
+def check_version(
+    folder: Path, content: Mapping[str, Any], *, otherwise: str = "run the sweep again"
+) -> None:
+    """Raise ValueError if another version has written `content` about the sweep in `folder`."""
+    version = content.get("version")
+    if version != VERSION:
+        which = "an older version" if version is None else f"a version whose format is {version!r}"
+        raise ValueError(
+            f"{folder} was made by {which} of the sweeper, and this one reads format {VERSION};"
+            f" {otherwise}"
+        )
+
+
+def read_trials(folder: Path) -> list[dict[str, str]]:
+    """Read the rows of trials.csv.
+
+    Raises:
+        ValueError: A row names a folder that is not in the sweep's folder.
+        OSError: There is no such file.
+    """
+    path = folder / TRIALS
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if not is_plain_name(row.get("folder")):
+            raise ValueError(
+                f"{path}: {row.get('folder')!r:.100} is not the name of a folder in this sweep"
+            )
+    return rows
