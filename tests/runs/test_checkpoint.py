@@ -16,6 +16,7 @@ import torch
 
 from alexlab.runs.checkpoint import (
     CorruptedCheckpointError,
+    check_fits,
     iter_valid_checkpoints,
     load,
     previous,
@@ -205,7 +206,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(stopped, tmp_path, name, 
     assert mark.exists()  # it is as bad as it looks
     mark.unlink()
     FORMS[form](Evil(mark), folder / name)
-    with pytest.raises(ValueError, match=rf"{folder / name} is no checkpoint of ours") as caught:
+    with pytest.raises(ValueError, match=rf"{folder / name}: not a checkpoint of alexlab") as caught:
         train(cfg, folder)
     assert len(str(caught.value).splitlines()) == 1
     assert not mark.exists()
@@ -217,10 +218,29 @@ def test_another_architecture_is_said(stopped, config):
     other = config("trainer.max_epochs=3", "model.width=0.2", "sched=constant")
     with pytest.raises(
         ValueError,
-        match=r"of another network: net\.features\.\w+\.weight is \[8, 3, \d+, \d+\] there and"
-        r" \[16, 3, \d+, \d+\] here, and \d+ more differ",
+        match=r"of another network: net\.features\.\w+\.weight is \[8, 3, \d+, \d+\] in it and"
+        r" \[16, 3, \d+, \d+\] in this network, and \d+ more differ",
     ):
         train(other, folder)
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected", "message"),
+    [
+        ({"a": 2}, {"a": 2, "b": 3}, r"b is missing in it and \[3\] in this network$"),
+        ({"a": 2, "b": 3}, {"a": 2}, r"b is \[3\] in it and missing in this network$"),
+        ({"a": 2}, {"a": 4}, r"a is \[2\] in it and \[4\] in this network$"),
+        ({}, {"a": 2, "b": 3}, r"a is missing in it and \[2\] in this network, and 1 more differ"),
+    ],
+)
+def test_the_first_parameter_that_differs_is_named(saved, expected, message):
+    state, own = ({k: torch.zeros(n) for k, n in sizes.items()} for sizes in (saved, expected))
+    with pytest.raises(ValueError, match=message):
+        check_fits(state, own, Path("x.ckpt"))
+
+
+def test_weights_that_fit_are_accepted():
+    check_fits({"a": torch.zeros(2)}, {"a": torch.ones(2)}, Path("x.ckpt"))
 
 
 def test_a_newer_format_is_said(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from alexlab.runs.config import flatten, read, read_to_resume, write
+from alexlab.runs.config import flatten, hparams, read, read_to_resume, write
 from alexlab.runs.folder import CONFIG
 
 
@@ -66,3 +66,26 @@ def test_a_run_of_version_0_1_is_refused_as_one(run):
         ValueError, match=r"config\.yaml: made by version 0\.1, .*train the run again"
     ):
         read(run)
+
+
+def test_hparams_are_the_settings_that_can_change_a_result():
+    config = {
+        "act": "relu",
+        "seed": 3,
+        "model": {"_target_": "alexlab.models.alexnet.AlexNet", "act": "relu", "norm": "lrn"},
+        "data": {"_target_": "x.Data", "name": "tiny", "root": "/r", "cache_dir": "/c", "seed": 3},
+        "task": {"_target_": "x.Classification", "mixup": 0.2},
+        "optim": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
+        "sched": {},
+        "augment": {"_target_": "x.Augment", "flip": 0.5, "crop": True},
+        "trainer": {"max_epochs": 2, "precision": "auto", "devices": 1},
+        "ema_decay": None,
+        "test_crops": [1],
+    }
+    assert hparams(config) == {
+        **{"model": "AlexNet", "task": "Classification", "optim": "SGD"},
+        **{"act": "relu", "seed": 3, "ema_decay": "None"},
+        **{"model.act": "relu", "model.norm": "lrn", "data.name": "tiny", "task.mixup": 0.2},
+        **{"optim.lr": 0.1, "augment.flip": 0.5, "augment.crop": True},
+        **{"trainer.max_epochs": 2, "trainer.precision": "auto"},
+    }

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside, synced, then renamed."""
+"""Write files that appear complete or not at all: write beside, sync, then rename."""
 
 import os
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: Path, *, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file that gets the name `path` when all of it is on the disk, and not before.
+    """Open a temporary file that is renamed to `path` once all of it is on the disk.
 
     Args:
-        path: Its name; a file that has it is replaced.
-        keep: A name for that older file, which then stays.
+        path: The final name; an older file of that name is replaced.
+        keep: A new name for that older file, which is then kept.
 
     Raises:
         OSError: The disk is full, read-only, or broken; the error names `path`.
@@ -27,7 +27,7 @@ def atomic_write(path: Path, *, keep: Path | None = None) -> Iterator[IO[bytes]]
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        if os.name == "posix":  # the rename, too, has to survive a power cut
+        if os.name == "posix":  # the rename, too, must be on the disk after a power cut
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)

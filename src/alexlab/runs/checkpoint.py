@@ -1,7 +1,7 @@
-"""Checkpoints on disk: written whole, with a checksum; read without running any code in them.
+"""Write checkpoints atomically with a checksum; read them without executing any code in them.
 
-The checkpoint before stays beside the newest, as `last.previous.ckpt`, and is used when that is
-damaged.
+The checkpoint before the newest stays beside it as `last.previous.ckpt`, and is used when the
+newest is damaged.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ COMMENT_SIZE, END = 71, b"PK\x05\x06"  # a zip archive ends with 22 bytes, and i
 
 
 class CorruptedCheckpointError(ValueError):
-    """A checkpoint that is cut short or corrupted."""
+    """Raised for a checkpoint that is truncated or corrupted."""
 
 
 class HashingWriter:
-    """A binary file that hashes what is written to it.
+    """A binary file that hashes the bytes written to it.
 
-    torch's writer, in C++, does not survive an exception: an error waits here until it is done.
+    torch's writer, in C++, crashes on an exception: an error is stored here until it has finished.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -39,7 +39,7 @@ class HashingWriter:
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Take bytes, and put them into the file while it takes them."""
+        """Hash the bytes and write them to the file, unless an earlier write failed."""
         if self.error is None:
             self.sha256.update(data)
             try:
@@ -49,10 +49,14 @@ class HashingWriter:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: the file is flushed by who has opened it."""
+        """Do nothing: the file is flushed where it was opened."""
 
-    def seal(self) -> None:
-        """Write the checksum of all that comes before it, with the comment's length still at 0."""
+    def finalize(self) -> None:
+        """Append the checksum of all bytes before it, the comment's length counted as 0.
+
+        Raises:
+            OSError: A write failed.
+        """
         if self.error is not None:
             raise self.error
         self.file.seek(-2, 2)
@@ -61,7 +65,7 @@ class HashingWriter:
 
 
 def checksum(path: Path) -> str | None:
-    """The checksum that `path` carries; None if it has none, as when another tool wrote it."""
+    """Return the checksum stored in `path`; None if it has none, as when another tool wrote it."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - COMMENT_SIZE - 22))
@@ -73,10 +77,10 @@ def checksum(path: Path) -> str | None:
 
 
 def verify_checksum(path: Path) -> None:
-    """Compare a checkpoint with the checksum that it carries.
+    """Compare a checkpoint with the checksum stored in it.
 
     Raises:
-        Damaged: They differ.
+        CorruptedCheckpointError: They differ.
     """
     expected = checksum(path)
     if expected is None:
@@ -90,7 +94,7 @@ def verify_checksum(path: Path) -> None:
     sha256.update(bytes(2))
     if sha256.hexdigest() != expected:
         raise CorruptedCheckpointError(
-            f"{path} is damaged: its checksum is not that of its content"
+            f"{path} is damaged: its content does not match its checksum"
         )
 
 
@@ -98,21 +102,21 @@ FORMAT = 1
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the newest is kept."""
+    """Return the path of the checkpoint before the newest."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write `content`; what `path` was stays beside it (see `previous`).
+    """Write `content`; the older checkpoint is kept beside it (see `previous`).
 
     Raises:
-        OSError: It cannot be written; the checkpoint before is untouched.
+        OSError: It cannot be written; the older checkpoint is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, keep=previous(path)) as file:
         hashed = HashingWriter(file)
         torch.save({"format": FORMAT, **content}, hashed)  # type: ignore[arg-type]
-        hashed.seal()
+        hashed.finalize()
 
 
 def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, Any]:
@@ -121,25 +125,27 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
     With `mmap` a tensor is read from disk when it is used.
 
     Raises:
-        Damaged: The file is cut short or corrupted.
-        ValueError: It holds anything but plain data, or is of a newer format.
+        CorruptedCheckpointError: The file is truncated or corrupted.
+        ValueError: It contains anything but plain data, or is of a newer format.
     """
     verify_checksum(path)
     try:
-        mmap = mmap and zipfile.is_zipfile(path)  # of another form, torch has to read it
+        mmap = mmap and zipfile.is_zipfile(path)  # torch cannot map its older format
         content = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         named = f" ({found[1]})" if found else ""
         raise ValueError(
-            f"{path} is no checkpoint of ours: it holds other things than plain data{named}, and"
-            " reading them could run any code"
+            f"{path}: not a checkpoint of alexlab: it contains more than tensors and plain data"
+            f"{named}; it was not unpickled, since that can execute any code"
         ) from None
     except Exception as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise CorruptedCheckpointError(f"{path} is damaged or no checkpoint: {why}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CorruptedCheckpointError(f"{path} is damaged or no checkpoint: {reason}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no checkpoint of ours: it holds a {type(content).__name__}")
+        raise ValueError(
+            f"{path}: not a checkpoint of alexlab: it contains a {type(content).__name__}"
+        )
     if content.get("format", FORMAT) != FORMAT:
         raise ValueError(
             f"{path} is a checkpoint of format {content['format']}, this version reads"
@@ -149,13 +155,13 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
 
 
 def iter_valid_checkpoints(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The newest checkpoint at `path`, then the one before it, without those that are damaged.
+    """Yield the newest checkpoint at `path`, then the one before it; skip damaged ones.
 
-    Each is memory-mapped. What is damaged is said.
+    Each is memory-mapped. A warning is printed for each damaged one.
     """
-    for one in (path, previous(path)):
+    for candidate in (path, previous(path)):
         try:
-            yield one, load(one, mmap=True)
+            yield candidate, load(candidate, mmap=True)
         except FileNotFoundError:
             continue
         except CorruptedCheckpointError as error:
@@ -163,31 +169,35 @@ def iter_valid_checkpoints(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Compare the weights of a checkpoint with those of the net that shall take them.
+    """Compare the weights of a checkpoint with those of the net that will load them.
 
     Raises:
-        ValueError: They are of another architecture; says what differs.
+        ValueError: They are of another architecture; the message names the first difference.
     """
     shapes = {
-        name: [str(list(side[name].shape)) if name in side else "missing" for side in (state, own)]
+        name: [
+            str(list(weights[name].shape)) if name in weights else "missing"
+            for weights in (state, own)
+        ]
         for name in {**own, **state}
     }
     differ = {name: pair for name, pair in shapes.items() if pair[0] != pair[1]}
     if differ:
-        name, (there, here) = next(iter(differ.items()))
+        name, (saved, expected) = next(iter(differ.items()))
         more = f", and {len(differ) - 1} more differ" if len(differ) > 1 else ""
         raise ValueError(
-            f"{path} is of another network: {name} is {there} there and {here} here{more}"
+            f"{path} is of another network: {name} is {saved} in it and {expected} in this"
+            f" network{more}"
         )
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, through `save` and `load`."""
+    """Lightning's checkpoint reader and writer, through `save` and `load`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
-        """See `save`."""
+        """Write a checkpoint with `save`."""
         save(checkpoint, Path(path))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, *_: Any, **__: Any) -> Any:
-        """See `load`."""
+        """Read a checkpoint with `load`."""
         return load(Path(path), map_location or "cpu")
