@@ -206,7 +206,9 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(stopped, tmp_path, name, 
     assert mark.exists()  # it is as bad as it looks
     mark.unlink()
     FORMS[form](Evil(mark), folder / name)
-    with pytest.raises(ValueError, match=rf"{folder / name}: not a checkpoint of alexlab") as caught:
+    with pytest.raises(
+        ValueError, match=rf"{folder / name}: not a checkpoint of alexlab"
+    ) as caught:
         train(cfg, folder)
     assert len(str(caught.value).splitlines()) == 1
     assert not mark.exists()

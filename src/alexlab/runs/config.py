@@ -1,7 +1,7 @@
-"""A run's config.yaml, written plain and read back with suspicion.
+"""Write config.yaml resolved; check every `_target_` when reading it.
 
-A folder from somebody else may name any function as a `_target_`; at each place of the config only
-what the files of conf/ call at that place is ever called.
+A folder from a stranger may name any function as a `_target_`; at each place of the config only
+the functions that the files of conf/ call at that place are allowed.
 """
 
 import re
@@ -28,7 +28,7 @@ COMPARED = (
 )
 PARTS = ("model", "task", "optim", "sched")
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
-CALL = re.compile(r"_\w+_")  # _target_, _partial_ and what else hydra.utils.instantiate obeys
+CALL = re.compile(r"_\w+_")  # _target_, _partial_ and the other keys of hydra.utils.instantiate
 Place = tuple[str, ...]  # keys from the config's root
 
 
@@ -59,12 +59,12 @@ def write(cfg: DictConfig, folder: Path) -> None:
 
 
 def read(folder: Path) -> DictConfig:
-    """The config of the run in `folder`.
+    """Read the config of the run in `folder`.
 
     Raises:
         FileNotFoundError: There is no config.yaml: not a run folder.
-        ValueError: It is not plain data, calls what conf/ does not call at that place, or is of
-            version 0.1, whose settings had other names.
+        ValueError: It is not plain data, has a call that no file of conf/ has at that place, or is
+            of version 0.1, whose settings had other names.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -82,7 +82,7 @@ def read(folder: Path) -> DictConfig:
 
 
 def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
-    """The config of the run in `folder`, with those overrides that may change when it goes on.
+    """Read the config of the run in `folder`, changed by those overrides that a resume allows.
 
     Raises:
         ValueError: An override would make it another run.
@@ -92,7 +92,7 @@ def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
         key, _, value = override.partition("=")
         if key.lstrip("+~") not in EXTENDS_OR_LOOKS:
             raise ValueError(
-                f"resume={folder} goes on with the run as it was: {key} cannot change."
+                f"resume={folder} continues a run with its own settings: {key} cannot change."
                 f" Allowed beside it: {', '.join(EXTENDS_OR_LOOKS[:-1])}"
             )
         if key != "resume":
@@ -105,7 +105,7 @@ def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
     """Check a config in plain containers, from the file `path`, before anything is instantiated.
 
     Raises:
-        ValueError: It calls what no config folder calls at that place.
+        ValueError: It has a call that no config folder has at that place.
     """
     shipped = shipped_calls(config_folders())
     for place, value in calls(config):
@@ -151,7 +151,7 @@ def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"optim.lr": 0.01, ...}; lists and None as text."""
+    """Flatten nested settings to {"optim.lr": 0.01, ...}; lists and None become text."""
     out: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that can change a result, flat: what a table of runs compares.
+    """Select the settings that can change a result, flat, for tables of runs.
 
     Parts are named by their class: {"model": "AlexNet", "model.norm": "lrn", ...}.
     """
@@ -178,7 +178,7 @@ def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overridden_keys() -> set[str]:
-    """The keys that this run's command line sets, a sweep's axes included."""
+    """Return the keys that this run's command line sets, a sweep's axes included."""
     if not HydraConfig.initialized():
         return set()
     return {text.lstrip("+").split("=")[0] for text in HydraConfig.get().overrides.task}

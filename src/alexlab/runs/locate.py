@@ -1,4 +1,4 @@
-"""From what a user names to a finished run's folder, without a second's wait for torch."""
+"""Resolve RUN_DIR or best:SWEEP_DIR to a finished run's folder, without importing torch."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ BEST_OF = "best:"
 
 
 def resolve_run_dir(run: str | Path) -> Path:
-    """The folder of the finished run `run`, or of the best run of a sweep, as in `best:SWEEP_DIR`.
+    """Return the folder of the finished run `run`, or of the best run, as in `best:SWEEP_DIR`.
 
     Raises:
         FileNotFoundError: No such folder, or no best.ckpt was kept in it.

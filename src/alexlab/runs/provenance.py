@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, the versions, the machine, and what it used of it."""
+"""Record where a result comes from: the commit, the versions, the machine, peak memory."""
 
 import os
 import platform
@@ -25,9 +25,10 @@ PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "optuna")
 
 @cache
 def code() -> tuple[str | None, str]:
-    """The checkout's commit, and how the code differs from it, as a patch with new files in it.
+    """Return the checkout's commit, and the difference of the code to it as a patch.
 
-    The commit ends in "-dirty" where there is a difference; it is None outside of a checkout.
+    New files are in the patch. The commit ends in "-dirty" if there is a difference; it is None
+    outside of a checkout.
     """
     status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", *CODE)
     head = re.search(r"^# branch.oid (\w{40,})$", status, re.MULTILINE)
@@ -42,7 +43,7 @@ def code() -> tuple[str | None, str]:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; nothing where there is no git, or no repository."""
+    """Run git and return its output; "" if there is no git, or no repository."""
     root = Path(__file__).parents[3]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
     command = ["git", "-C", str(root), *arguments]
@@ -54,7 +55,7 @@ def _git(*arguments: str) -> str:
 
 
 def git_commit() -> str | None:
-    """The checkout's commit, see `code`."""
+    """Return the checkout's commit, see `code`."""
     return code()[0]
 
 
@@ -68,12 +69,12 @@ def command() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result can depend on."""
+    """Return the versions of Python and of the packages that a result can depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def peaks() -> dict[str, float | None]:
-    """Peak memory of this process in MB: resident, mapped images included; tensors on the GPU."""
+    """Measure peak memory in MB: resident (with mapped images), and of tensors on the GPU."""
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
     rss = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1) if resource else None
     gpu = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)  # 0 without one
@@ -81,7 +82,7 @@ def peaks() -> dict[str, float | None]:
 
 
 def hardware(device: torch.device) -> str:
-    """The device in words, such as "cpu (AMD EPYC), 2 threads"."""
+    """Describe the device, such as "cpu (AMD EPYC), 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = f" ({model})" if device.type == "cpu" and (model := _processor()) else ""
@@ -90,7 +91,7 @@ def hardware(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells."""
+    """Return the processor's name, or "" if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -99,6 +100,6 @@ def _processor() -> str:
 
 
 def keep_patch(folder: Path) -> None:
-    """Write how the code differs from its commit into `folder`, if it does."""
+    """Write code.diff, the difference of the code to its commit, if there is one."""
     if patch := code()[1]:
         write_atomically(folder / "code.diff", patch)
