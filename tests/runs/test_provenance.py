@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import torch
 
+from alexlab import __version__
 from alexlab.runs import provenance
 from alexlab.runs.folder import read_metrics
 from tests.tiny import train
@@ -30,6 +31,7 @@ def checkout(tmp_path, monkeypatch):
         (root / name).mkdir()
     (root / "src/a.py").write_text("one\n")
     (root / "README.md").write_text("read\n")
+    (root / "pyproject.toml").write_text("[project]\n")
     git(root, "init")
     git(root, "add", ".")
     git(root, "commit", "-m", "first")
@@ -62,11 +64,18 @@ def test_changed_and_new_code_is_kept_as_a_patch_that_applies(checkout, tmp_path
     assert (checkout / "src/new.py").read_text() == "new\n"
 
 
-def test_outside_of_git_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src/alexlab/runs/provenance.py"))
+@pytest.fixture
+def installed(checkout, monkeypatch):
+    """The package in an environment that lies in somebody's repository."""
+    site = checkout / ".venv/lib/python3/site-packages"
+    monkeypatch.setattr(provenance, "__file__", str(site / "alexlab/runs/provenance.py"))
     provenance.code.cache_clear()
+
+
+def test_an_installation_is_its_version_whatever_repository_is_around_it(installed):
     assert provenance.code() == (None, "")
-    provenance.code.cache_clear()
+    assert provenance.git_commit() == f"alexlab {__version__}"
+    assert __version__[0].isdigit()
 
 
 def test_the_command_line_is_kept_without_the_storage(monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from alexlab import __version__
 from alexlab.runs.folder import write_atomically
 
 try:
@@ -43,8 +44,10 @@ def code() -> tuple[str | None, str]:
 
 
 def _git(*arguments: str) -> str:
-    """Run git and return its output; "" if there is no git, or no repository."""
+    """Run git and return its output; "" if there is no git, or the package is in no checkout."""
     root = Path(__file__).parents[3]
+    if not (root / "pyproject.toml").is_file():  # installed, maybe inside another repository
+        return ""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
     command = ["git", "-C", str(root), *arguments]
     try:
@@ -54,9 +57,9 @@ def _git(*arguments: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def git_commit() -> str | None:
-    """Return the checkout's commit, see `code`."""
-    return code()[0]
+def git_commit() -> str:
+    """Return the checkout's commit, see `code`; in an installation the package's version."""
+    return code()[0] or f"alexlab {__version__}"
 
 
 def command() -> str:
