@@ -4,42 +4,60 @@ BIN := .venv/bin
 
 SCALE ?= quick
 
-.PHONY: train test test-all check studies bench board optuna clean
+.DEFAULT_GOAL := help
+.PHONY: help train test test-all check studies bench board optuna clean
 
-train: .venv/done           ## trains on the built-in data, in under two minutes
+help:                       ## list these targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | \
+	  while IFS='|' read -r target text; do printf '%-16s %s\n' "$$target" "$$text"; done
+
+train: .venv/done           ## train a network on built-in images, in under two minutes
 	$(BIN)/python -m src.train
 
-test: .venv/done            ## the quick tests: no network, no data needed
+test: .venv/done            ## run the quick tests: no network, no data needed
 	$(BIN)/python -m pytest
 
-test-all: .venv/done        ## all tests; with DATA_DIR set, those on the real images too
+test-all: .venv/done        ## run all tests; with DATA_DIR set, those on the real images too
 	$(BIN)/python -m pytest -m ""
 
-check: .venv/done           ## format, lint, types
+check: .venv/done           ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-studies: .venv/done         ## every study, or what is missing of it (SCALE=full for a GPU), and their reports
+studies: .venv/done         ## run what is missing of all studies, and report; SCALE=full for a GPU
 	@failed=0; for file in $$(grep -l '^study:' conf/study/*.yaml); do \
-	  $(BIN)/python -m src.train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
+	  $(BIN)/alexlab train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
 	done; $(BIN)/alexlab report multirun && exit $$failed
 
-bench: .venv/done           ## speed against what one would write by hand; needs DATA_DIR
+bench: .venv/done           ## measure speed beside code written by hand; needs DATA_DIR
 	$(BIN)/python -m benchmarks.training
 
-board: .venv/done           ## TensorBoard on all runs, or on those of SWEEP=multirun/NAME
-	$(BIN)/tensorboard --logdir $(or $(SWEEP),multirun) --window_title alexlab
+board: .venv/done           ## open TensorBoard on all runs, or on those of SWEEP=multirun/NAME
+	$(BIN)/alexlab board $(SWEEP)
 
-optuna: .venv/done          ## optuna-dashboard on SWEEP=multirun/NAME
+optuna: .venv/done          ## open optuna-dashboard on SWEEP=multirun/NAME
 	@test -f "$(SWEEP)/study.journal" || { echo "which sweep? make optuna SWEEP=multirun/NAME"; exit 1; }
-	@test -x $(BIN)/optuna-dashboard || $(BIN)/python -m pip install --quiet --editable '.[plots]'
+	@test -x $(BIN)/optuna-dashboard || $(BIN)/python -m pip install --editable '.[plots]'
 	$(BIN)/optuna-dashboard $(SWEEP)/study.journal
 
+define NOTE
+The environment .venv gets PyTorch and what else is needed: about 3.2 GB to download, 6.1 GB on
+disk, most of it CUDA. A CPU-only PyTorch is much smaller. To get it, stop here (Ctrl-C), and
+    rm -rf .venv && uv venv --seed .venv
+    uv pip install --python .venv --torch-backend=cpu --editable '.[dev]'
+or install torch and torchvision for CPU into .venv as PyTorch's own install page shows. Then make
+again.
+endef
+export NOTE
+
 .venv/done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -c 'import torch' 2> /dev/null || echo "$$NOTE"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev]'
 	touch $@
 
-clean:                      ## removes the environment and the caches, never a run
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info
+clean:                      ## remove the environment and the caches, never a run
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache dist
