@@ -21,7 +21,7 @@ from rich.table import Table
 from alexlab.errors import user_errors
 from alexlab.runs.folder import is_locked
 from hydra_plugins.hydra_study_sweeper._display import duration, wide_console
-from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, size
+from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous, size
 from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
 
 ENDED = ("finished", "pruned", "failed")
@@ -94,9 +94,10 @@ def delete(paths: Iterable[Path], *, dry_run: bool) -> None:
 
 def unneeded(sweep: Path, *, weights: bool) -> list[Path]:
     """What `clean` deletes."""
-    names = [*LAST, *BEST] if weights else LAST
+    names = [LAST, BEST] if weights else [LAST]
     ended = [sweep / row["folder"] for row in rows(sweep) if row["state"] in ENDED]
-    found = [folder / name for folder in ended for name in names]
+    newest = [folder / name for folder in ended for name in names]
+    found = [path for one in newest for path in (one, previous(one))]
     return [path for path in [*found, sweep / ".old"] if path.exists()]
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from alexlab.data.decode import BrokenImage, Facts, read_image, to_rgb, to_square
 from alexlab.data.duplicates import find_duplicates
 from alexlab.data.files import ImageFiles
-from alexlab.runs.atomic import atomic_write
+from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write
 
 VERSION = 3  # raise it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once

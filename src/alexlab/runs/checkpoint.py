@@ -18,7 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from alexlab.runs.atomic import atomic_write
+from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write, previous
 
 COMMENT = re.compile(rb"sha256:([0-9a-f]{64})")
 COMMENT_SIZE, END = 71, b"PK\x05\x06"  # a zip archive ends with 22 bytes, and its comment
@@ -99,11 +99,6 @@ def verify_checksum(path: Path) -> None:
 
 
 FORMAT = 1
-
-
-def previous(path: Path) -> Path:
-    """Return the path of the checkpoint before the newest."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:

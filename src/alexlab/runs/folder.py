@@ -21,9 +21,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self, TextIO
 
-from alexlab.runs.atomic import atomic_write
-
-LOCK = ".lock"
+# the protocol that a run shares with its sweep
+from hydra_plugins.hydra_study_sweeper.run_folder import BEST as BEST
+from hydra_plugins.hydra_study_sweeper.run_folder import CONFIG as CONFIG
+from hydra_plugins.hydra_study_sweeper.run_folder import LAST as LAST
+from hydra_plugins.hydra_study_sweeper.run_folder import LOCK as LOCK
+from hydra_plugins.hydra_study_sweeper.run_folder import LOG as LOG
+from hydra_plugins.hydra_study_sweeper.run_folder import METRICS as METRICS
+from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write as atomic_write
+from hydra_plugins.hydra_study_sweeper.run_folder import is_locked as is_locked
+from hydra_plugins.hydra_study_sweeper.run_folder import read_metrics as read_metrics
+from hydra_plugins.hydra_study_sweeper.run_folder import write_atomically as write_atomically
 
 
 def lock(folder: Path) -> IO[str] | None:
@@ -37,16 +45,6 @@ def lock(folder: Path) -> IO[str] | None:
             return None
         os.register_at_fork(after_in_child=file.close)  # a flock would outlive us in our children
     return file
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a living process trains in `folder`."""
-    if not (folder / LOCK).exists():
-        return False
-    held = lock(folder)
-    if held is not None:
-        held.close()
-    return held is None
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -78,9 +76,7 @@ def writes_to(stream: TextIO, log: TextIO) -> bool:
 
 
 RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
-LOG = "train.log"
-CONFIG, METRICS, HISTORY = "config.yaml", "metrics.json", "history.csv"
-LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
+HISTORY = "history.csv"
 
 
 class Stopped(SystemExit):
@@ -94,23 +90,9 @@ class Pruned(BaseException):
     """The sweep's pruner ended this trial early; its numbers are kept."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
 def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as readable JSON, atomically."""
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """The run's metrics.json, or None when it has not ended."""
-    try:
-        return dict(json.loads((folder / METRICS).read_text("utf-8")))
-    except FileNotFoundError:
-        return None
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:

@@ -33,7 +33,7 @@ class Judge:
 
     def settled(self, record: Record) -> dict[str, Any] | None:
         """How a run ended, if it did without its sweeper: None when there is more to do."""
-        metrics = run_folder.read_metrics(self.folder / record.folder)
+        metrics = run_folder.read_result(self.folder / record.folder)
         if metrics is None or metrics["status"] not in ENDED:
             return None
         return self.outcome(record)
@@ -104,12 +104,12 @@ class Checkpoints:
         """Delete what is no longer needed now that `record` has ended."""
         if self.keep_best is None:
             return
-        run_folder.delete(self.folder / record.folder, run_folder.LAST)
+        run_folder.delete_checkpoint(self.folder / record.folder, run_folder.LAST)
         if self.ranking is not None:
             rivals = {r.number: r for r in (*self._kept, record)}
             self._kept = self.ranking(rivals.values())[: self.keep_best]
             for dropped in rivals.keys() - {r.number for r in self._kept}:
-                run_folder.delete(self.folder / rivals[dropped].folder, run_folder.BEST)
+                run_folder.delete_checkpoint(self.folder / rivals[dropped].folder, run_folder.BEST)
 
 
 class Ends:

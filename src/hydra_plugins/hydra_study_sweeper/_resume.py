@@ -106,7 +106,7 @@ def rebuild(
     by_identity = {cell.identity: cell for cell in cells}
     rows = read_csv(ledger.folder / "trials.csv")
     said = []
-    for path in sorted(ledger.folder.glob("*/config.yaml"), key=_order):
+    for path in sorted(ledger.folder.glob(f"*/{run_folder.CONFIG}"), key=_order):
         folder = path.parent
         content = run_folder.read_plain_yaml(path)
         identity = digest(without(content, composer.ignore))
@@ -116,7 +116,7 @@ def rebuild(
         if not cell.values:
             continue
         result: dict[str, Any] = {"status": "interrupted"}
-        if run_folder.read_metrics(folder) is not None:
+        if run_folder.read_result(folder) is not None:
             result = outcome(folder, None, len(ledger.study.directions))
         state = ENDED.get(result["status"], TrialState.WAITING)
         ledger.adopt(cell, folder.name, state, result, search)

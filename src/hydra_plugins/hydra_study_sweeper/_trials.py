@@ -405,7 +405,8 @@ class TrialsCsv:
         several = [f"objective_{index}" for index in range(self.objectives)]
         names = ["objective"] if self.objectives == 1 else several
         head = _line(["number", "state", *self.keys, *names, "wall_s", "folder", "error"])
-        write_atomically(self.path, head + "".join(self._rows[n] for n in sorted(self._rows)))
+        rows = [self._rows[number] for number in sorted(self._rows)]
+        write_atomically(self.path, head + "".join(rows), sync=False)  # the storage has it, too
 
     def _row(self, record: Record) -> str:
         result = record.result

@@ -1,17 +1,22 @@
-"""A run's folder as the sweeper sees it: is it alive, has it ended, what may be deleted.
+"""The protocol of a run's folder: its files, how they are written, and how a run's state is read.
 
-`metrics.json` is written last and atomically; `.lock` holds a `flock` while the run is under way.
-Read the YAML files of a run or a sweep with `read_plain_yaml` only: a stranger may have written
-them.
+`metrics.json` is written last and atomically, so a run that has one has ended. `.lock` holds a
+`flock` while the run is under way, and the system drops it when the process exits. No metrics.json
+and no lock: the run was interrupted.
+
+The YAML files of a run or a sweep are read with `read_plain_yaml` only, since a stranger may have
+written them.
 """
 
 import json
 import os
 import re
+import signal
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from omegaconf._utils import get_yaml_loader
@@ -20,11 +25,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-import signal
 
-METRICS, LOCK = "metrics.json", ".lock"
-LAST = ("checkpoints/last.ckpt", "checkpoints/last.previous.ckpt")
-BEST = ("checkpoints/best.ckpt", "checkpoints/best.previous.ckpt")
+CONFIG, METRICS, LOG, LOCK = "config.yaml", "metrics.json", "train.log", ".lock"
+LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 YAML_BYTES = 1 << 20
 YAML_DEPTH = 32  # lists and mappings inside each other
@@ -33,23 +36,77 @@ YAML_SCALAR = 1 << 15  # characters: the time to read a number grows with the sq
 YAML_INT_BITS = 64
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one."""
+def previous(path: Path) -> Path:
+    """Return the path of the checkpoint before the newest, which is at `path`."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+@contextmanager
+def atomic_write(path: Path, *, keep: Path | None = None, sync: bool = True) -> Iterator[IO[bytes]]:
+    """Open a temporary file that is renamed to `path` once all of it is written.
+
+    Args:
+        path: The final name; an older file of that name is replaced.
+        keep: A new name for that older file, which is then kept.
+        sync: Wait until it is on the disk, where a power cut cannot lose it.
+
+    Raises:
+        OSError: The disk is full, read-only, or broken; the error names `path`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
+        if sync and os.name == "posix":  # the rename, too, must be on the disk after a power cut
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
+    with atomic_write(path, sync=sync) as file:
+        file.write(text.encode())
+
+
 def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """What the run says of itself; None when it has not ended, or wrote what is no record."""
+    """Read a run's metrics.json; None if there is none, since the run has not ended.
+
+    Raises:
+        ValueError: It is damaged: no JSON object with a status.
+    """
+    path = folder / METRICS
     try:
-        content = json.loads((folder / METRICS).read_text("utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text("utf-8"))
+    except OSError:
         return None
-    return content if isinstance(content, dict) and "status" in content else None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+    if not isinstance(content, dict) or "status" not in content:
+        raise ValueError(f"{path}: damaged: it has no status")
+    return content
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read a run's metrics.json; None if there is none or it is damaged: the run did not end."""
+    try:
+        return read_metrics(folder)
+    except ValueError:
+        return None
 
 
 class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
@@ -196,14 +253,14 @@ def holder(folder: Path) -> int | None:
 
 def record_failure(folder: Path, error: str) -> None:
     """Write the metrics.json that a run died too early to write, or ended wrongly with."""
-    content = {**(read_metrics(folder) or {}), "status": "failed", "error": error}
+    content = {**(read_result(folder) or {}), "status": "failed", "error": error}
     write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
 
 
-def delete(folder: Path, names: Iterable[str]) -> None:
-    """Delete those of its files that there are."""
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+def delete_checkpoint(folder: Path, name: Path) -> None:
+    """Delete the checkpoint LAST or BEST of a run, and the one kept beside it."""
+    for path in (folder / name, previous(folder / name)):
+        path.unlink(missing_ok=True)
 
 
 def make_ready(folder: Path, *, anew: bool) -> None:
@@ -212,8 +269,8 @@ def make_ready(folder: Path, *, anew: bool) -> None:
     With `anew` it starts from the beginning.
     """
     if anew:
-        delete(folder, LAST)
-    metrics = read_metrics(folder)
+        delete_checkpoint(folder, LAST)
+    metrics = read_result(folder)
     if metrics is None or metrics["status"] == "stopped":
         (folder / METRICS).unlink(missing_ok=True)
         return
@@ -245,7 +302,7 @@ ASKED_TO_DIE = {
 
 def outcome(folder: Path, result: Any, objectives: int = 1) -> dict[str, Any]:
     """How a run ended: what its metrics.json says, else what its launcher knows (`result`)."""
-    metrics = read_metrics(folder)
+    metrics = read_result(folder)
     if metrics is not None:
         return checked({key: metrics.get(key) for key in KEPT}, objectives)
     if isinstance(result, BaseException):  # the launcher broke, which is not the run's failure
@@ -270,7 +327,7 @@ def in_short(error: BaseException) -> str:
 def last_line(folder: Path) -> list[str]:
     """What the run printed last, if that was an error."""
     try:
-        lines = (folder / "train.log").read_text("utf-8", "replace").strip().splitlines()
+        lines = (folder / LOG).read_text("utf-8", "replace").strip().splitlines()
     except OSError:
         return []
     return [line.strip()[:300] for line in lines[-1:] if "rror" in line]

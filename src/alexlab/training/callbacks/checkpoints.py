@@ -14,8 +14,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
 
-from alexlab.runs.checkpoint import iter_valid_checkpoints, previous, save
+from alexlab.runs.checkpoint import iter_valid_checkpoints, save
 from alexlab.runs.folder import BEST, LAST
+from hydra_plugins.hydra_study_sweeper.run_folder import previous
 
 
 class Checkpoints(Checkpoint):
