@@ -1,5 +1,6 @@
 """What a person reads when something is wrong: real messages of Hydra, Python and the system."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from alexlab.errors import RENAMED, RENAMED_LISTS, format_error, refuse_old_settings
+from alexlab import errors
+from alexlab.errors import (
+    RENAMED,
+    RENAMED_LISTS,
+    format_error,
+    missing_extra,
+    refuse_old_settings,
+)
 
 
 @pytest.fixture
@@ -79,3 +87,18 @@ def test_every_new_name_is_a_setting(compose):
     for new in (*RENAMED.values(), *RENAMED_LISTS.values()):
         assert any(OmegaConf.select(cfg, new, default="-") != "-" for cfg in configs), new
     refuse_old_settings([f"{new}=1" for new in RENAMED.values()])
+
+
+def test_in_a_checkout_the_extra_is_named():
+    told = missing_extra("onnx", "--format onnx")
+    assert told.startswith("--format onnx needs an extra: pip install -e '.[onnx]'")
+
+
+@pytest.mark.parametrize("extra", ["onnx", "gradcam"])
+def test_in_an_installation_the_packages_of_the_extra_are_named(monkeypatch, extra):
+    monkeypatch.setattr(errors, "CHECKOUT", None)
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    packages = [f"'{package}'" for package in project["optional-dependencies"][extra]]
+    told = missing_extra(extra, "this")
+    assert told == f"this needs more packages: pip install {' '.join(packages)}"
+    assert "alexlab" not in told

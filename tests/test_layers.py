@@ -89,6 +89,22 @@ def test_reporting_needs_nothing_but_errors():
     assert {t for t in needed if not t.startswith("alexlab.reporting.")} <= {"alexlab.errors"}
 
 
+# where a config becomes keyword arguments, as CONTRIBUTING says
+CONFIG = {
+    *("commands.train", "factory", "training.build", "training.run", "training.lr_find"),
+    *("evaluation.loading", "runs.config"),
+}
+
+
+def test_few_modules_know_a_config():
+    know = {
+        module.removeprefix(ALEXLAB)
+        for module, path in MODULES.items()
+        if module.startswith(ALEXLAB) and "DictConfig" in path.read_text("utf-8")
+    }
+    assert know <= CONFIG
+
+
 def test_the_plugins_import_nothing_of_alexlab():
     wrong = [(m, t) for m, t in ARROWS if m.startswith(PLUGINS) and t.startswith(ALEXLAB)]
     assert wrong == []

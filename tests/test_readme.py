@@ -1,6 +1,7 @@
-"""The README's own commands: all of them compose, the first ones run on the real images."""
+"""What documents promise: commands and paths that exist; the first commands are run for real."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from alexlab.__main__ import VERBS
 from alexlab.runs.folder import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +39,65 @@ def test_the_commands_that_newcomers_are_promised_are_there():
         "python -m src.train -m optim.lr=0.01,0.005 data.batch_size=8,16,32",
     ]
     assert set(promised) <= set(COMMANDS)
+
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "conf/train.yaml"]
+TEXT = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
+USES = sorted(
+    {
+        (found[1], found[2])
+        for text in TEXT.values()
+        for found in re.finditer(
+            r"(?:^ +|`|bin/)alexlab ([a-z][a-z-]+)([^`#\n]*)", text, re.MULTILINE
+        )
+    }
+)
+
+
+def test_documents_use_most_verbs():
+    assert len({verb for verb, _ in USES}) >= 10
+
+
+@pytest.mark.parametrize(("verb", "rest"), USES)
+def test_a_command_of_a_document_exists_with_its_options(alexlab, capsys, verb, rest):
+    assert verb in VERBS
+    if verb == "train":
+        return  # its settings are composed above, and its options are Hydra's
+    words = rest.split()
+    below = words[:1] if verb == "data" else []
+    if "|" in "".join(below):
+        below = []
+    with pytest.raises(SystemExit, match="0"):
+        alexlab(verb, *below, "--help")
+    usage = capsys.readouterr().out
+    for option in re.findall(r"--[a-z-]+", rest):
+        assert option in usage, f"alexlab {verb}{rest}"
+    if verb == "sweeps":
+        assert words[0] in ("list", "rm", "rerun", "clean")
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_a_path_of_a_document_is_there(name):
+    named = re.findall(r"(?<![\w/.-])((?:src|conf|tests|docs|benchmarks)/[\w/.-]*)", TEXT[name])
+    assert len(named) > 5
+    missing = [path for path in named if not (ROOT / path.rstrip(".")).exists()]
+    assert missing == []
+
+
+def test_no_one_is_told_to_install_what_cannot_be_installed():
+    """The name is on no package index yet, and an extra of a checkout wants an editable install."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    wrong = []
+    for name in tracked.stdout.decode().split("\0"):
+        path = ROOT / name
+        if path.suffix not in (".py", ".md", ".yaml", ".toml", "") or not path.is_file():
+            continue
+        for line in path.read_text("utf-8").splitlines():
+            _, found, told = line.partition("pip " + "install ")
+            told = re.sub(r"(-e|--editable) '?\.(\[\S+)?", "", told)
+            if found and re.search(r"(^| )['\"]?(alexlab\b|\.(\[|['\" ]|$))", told):
+                wrong.append(f"{name}: {line.strip()}")
+    assert wrong == []
 
 
 def run(tmp_path, overrides):

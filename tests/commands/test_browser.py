@@ -14,7 +14,7 @@ import pytest
 
 from alexlab.runs.folder import read_metrics
 
-selenium = pytest.importorskip("selenium", reason="needs pip install '.[browser]'")
+selenium = pytest.importorskip("selenium", reason="the extra [browser] is not installed")
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 

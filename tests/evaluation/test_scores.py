@@ -17,7 +17,7 @@ def sure(preds, targets, classes, confidence=1.0):
 
 
 def alone(number):
-    """No image has a twin."""
+    """No image has a duplicate."""
     return scores.GroupBootstrap(np.arange(number))
 
 
