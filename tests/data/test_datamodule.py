@@ -11,6 +11,8 @@ from PIL import Image
 import alexlab.data.cache
 from alexlab.data.augment import Augment
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.loader import copy_used_images
+from tests.waits import GPU, Waits
 
 SETTINGS = {"name": "tiny", "resolution": 16, "batch_size": 4}
 
@@ -263,3 +265,32 @@ def test_a_wrong_setting_leaves_nothing_behind(make, tmp_path):
     with pytest.raises(ValueError, match="batch_size"):
         make(batch_size=0)
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_gpu_gets_the_images_in_use_if_a_quarter_of_its_memory_is_enough(make, monkeypatch, fits):
+    data = make(fraction=0.5)  # 6 + 3 + 3 of 18 images, 16 x 16 pixels in three colours
+    free = 4 * 12 * 3 * 16 * 16 + fits
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    strategy = SimpleNamespace(root_device=GPU)
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1)
+    sizes = []
+    monkeypatch.setattr(
+        "alexlab.data.datamodule.copy_used_images",
+        lambda *to: sizes.append(len(to[2])) or copy_used_images(*to),
+    )
+    with Waits() as waits:
+        train, val = data.train_dataloader(), data.val_dataloader()
+        assert sizes == [12] * fits
+        assert train.prefetch is val.prefetch is not fits
+        assert train.device == val.device == (GPU if fits else torch.device("cpu"))
+        if fits:
+            waits.found.clear()
+            batches = [*train, *val]
+            assert [len(images) for images, _ in batches] == [4, 2, 3]
+            assert all(tensor.device == GPU for batch in batches for tensor in batch)
+            assert waits.found == []
+
+
+def test_on_a_cpu_no_thread_fetches_in_advance(make):
+    assert not make().train_dataloader().prefetch

@@ -1,16 +1,19 @@
+import threading
+
 import lightning as L
 import numpy as np
 import pytest
 import torch
 
-from alexlab.data.loader import ArrayLoader, index_select_batch
+from alexlab.data import loader as loader_module
+from alexlab.data.loader import AHEAD, ArrayLoader, copy_used_images, index_select_batch
 
 INDICES = np.arange(100, 123)
 
 
 def loader(indices=INDICES, batch_size=5, shuffle=True, **options):
     def fetch(wanted):
-        return torch.from_numpy(wanted), torch.from_numpy(wanted % 3)
+        return wanted, wanted % 3
 
     return ArrayLoader(fetch, indices, batch_size=batch_size, shuffle=shuffle, **options)
 
@@ -174,7 +177,77 @@ def test_lightning_reshuffles_each_epoch_and_resumes_at_the_next_batch(tmp_path)
 def test_fetch_returns_the_images_of_the_indices():
     images = torch.arange(24, dtype=torch.uint8).view(6, 1, 2, 2)
     fetch = index_select_batch(images, torch.arange(6) * 10)
-    some, targets = fetch(np.array([4, 0, 4]))
+    some, targets = fetch(torch.tensor([4, 0, 4]))
     assert some[:, 0, 0, 0].tolist() == [16, 0, 16]
     assert some.dtype == torch.uint8
     assert targets.tolist() == [40, 0, 40]
+
+
+def test_only_the_images_in_use_are_copied_to_a_device(monkeypatch):
+    monkeypatch.setattr(loader_module, "CHUNK", 2)
+    images = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
+    copied = []
+
+    def spy(*tensors):
+        copied.append(tensors)
+        return index_select_batch(*tensors)
+
+    monkeypatch.setattr(loader_module, "index_select_batch", spy)
+    fetch = copy_used_images(images, torch.arange(10) * 10, np.array([1, 3, 4, 7, 9]), "cpu")
+    some, targets = fetch(torch.tensor([9, 1, 4, 3, 9]))
+    assert some[:, 0, 0, 0].tolist() == [36, 4, 16, 12, 36]
+    assert targets.tolist() == [90, 10, 40, 30, 90]
+    ((held, held_targets),) = copied
+    assert held[:, 0, 0, 0].tolist() == [4, 12, 16, 28, 36]
+    assert held_targets.tolist() == [10, 30, 40, 70, 90]
+
+
+def test_indices_are_copied_to_the_device_once_per_epoch(monkeypatch):
+    copies = []
+    to_device = loader_module.to_device
+    monkeypatch.setattr(loader_module, "to_device", lambda *to: copies.append(to) or to_device(*to))
+    some = loader(device="cpu")
+    for epoch in range(3):
+        some.set_epoch(epoch)
+        seen(some)
+    assert [len(indices) for indices, _ in copies] == [23, 23, 23]
+
+
+def prefetching(fetch, **options):
+    return ArrayLoader(fetch, INDICES, batch_size=5, prefetch=True, **options)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_thread_fetches_the_same_batches_in_advance(shuffle):
+    assert seen(loader(shuffle=shuffle, prefetch=True)) == seen(loader(shuffle=shuffle))
+    fetched = [threading.Event() for _ in range(5)]
+
+    def fetch(indices):
+        assert threading.current_thread() is not threading.main_thread()
+        next(event for event in fetched if not event.is_set()).set()
+        return indices, indices
+
+    batches = iter(prefetching(fetch, shuffle=shuffle))
+    next(batches)
+    assert all(event.wait(10) for event in fetched[: 1 + AHEAD])  # and no batch was asked for
+
+
+def test_the_position_counts_the_batches_that_were_used():
+    some = loader(prefetch=True)
+    batches = iter(some)
+    used = [next(batches)[0].tolist() for _ in range(2)]
+    state = some.state_dict()
+    assert state == {"epoch": 0, "position": 2}
+    batches.close()
+    resumed = loader(prefetch=True)
+    resumed.load_state_dict(state)
+    assert used + seen(resumed) == seen(loader())
+
+
+def test_an_error_of_the_thread_is_raised():
+    def fetch(indices):
+        raise ValueError("broken image")
+
+    with pytest.raises(ValueError, match="broken image"):
+        next(iter(prefetching(fetch, shuffle=True)))
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as tv
 
 from alexlab.data import transforms
-from alexlab.data.augment import rand_augment
+from alexlab.data.augment import RandAugment
 
 INNER = (..., slice(18, -18), slice(18, -18))  # edges are filled otherwise
 
@@ -39,6 +40,12 @@ def test_colours_are_torchvisions(ours, theirs, images):
     expected = each(theirs, images, factors)
     # torchvision rounds the luma's weights to 0.2989, 0.587, 0.114
     torch.testing.assert_close(ours(images, torch.tensor(factors)), expected, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (5, 3), (2, 9), (1, 1)])
+def test_the_blur_is_torchvisions_to_the_bit(size, images):
+    cut = images[..., : size[0], : size[1]]
+    assert torch.equal(transforms.blur(cut), tv.adjust_sharpness(cut, 0.0))
 
 
 def affine(image, angle=0.0, shift=(0, 0), shear=(0.0, 0.0)):
@@ -113,12 +120,16 @@ def test_crop_and_mirror_by_index():
 def test_pca_colour_by_hand():
     # alpha times eigenvalue along the first and the last axis, to every pixel alike
     images = torch.rand(2, 3, 5, 5) * 0.6 + 0.2
-    shifted = transforms.pca_colour(images, torch.tensor([[1.0, 0, 0], [0, 0, -2.0]]))
+    shifted = transforms.pca_colour(
+        images, torch.tensor([[1.0, 0, 0], [0, 0, -2.0]]), transforms.pca_axes()
+    )
     first = 0.2175 * torch.tensor([-0.5675, -0.5808, -0.5836])
     last = -2 * 0.0045 * torch.tensor([0.4009, -0.8140, 0.4203])
     for image, moved, shift in zip(images, shifted, (first, last), strict=True):
         torch.testing.assert_close(moved - image, shift.view(3, 1, 1).expand(3, 5, 5))
-    black = transforms.pca_colour(torch.zeros(1, 3, 1, 1), torch.tensor([[1.0, 0, 0]]))
+    black = transforms.pca_colour(
+        torch.zeros(1, 3, 1, 1), torch.tensor([[1.0, 0, 0]]), transforms.pca_axes()
+    )
     assert black.sum() == 0
 
 
@@ -150,7 +161,7 @@ def test_randaugment_is_torchvisions(kind, name, sign, level, images):
         expected = apply(images, name, magnitude, bilinear, {torch.Tensor: None})
     if name == "Rotate":  # torchvision turns the other way round; the sign is a coin's throw
         sign = -sign
-    ours = rand_augment(images, torch.full((1, 4), kind), torch.full((1, 4), sign), magnitude=level)
+    ours = RandAugment(1, level).operate(images, np.full((1, 4), kind), torch.full((1, 4), sign))
     torch.testing.assert_close(ours[INNER], expected[INNER], atol=2e-4, rtol=0)
     if name != "Identity":
         assert not torch.allclose(ours, images, atol=1e-3)
@@ -158,11 +169,11 @@ def test_randaugment_is_torchvisions(kind, name, sign, level, images):
 
 def test_each_image_has_its_own_operations_one_after_the_other(images):
     names = {name: kind for kind, name in enumerate(NAMES)}
-    kinds = torch.zeros(2, 4, dtype=torch.long)
+    kinds = np.zeros((2, 4), np.int64)
     kinds[0, 1], kinds[1, 1] = names["Brightness"], names["Solarize"]
     kinds[1, 2] = names["Brightness"]
     signs = torch.tensor([[1.0] * 4, [1.0, 1.0, -1.0, 1.0]])
-    ours = rand_augment(images, kinds, signs, magnitude=10.0)
+    ours = RandAugment(2, 10).operate(images, kinds, signs)
     torch.testing.assert_close(ours[[0, 3]], images[[0, 3]])
     expected = tv.solarize(tv.adjust_brightness(images[1], 1.3), 1 - 10 / 30)
     torch.testing.assert_close(ours[1], expected)

@@ -7,11 +7,14 @@ articles use shifts, rotations, stretches and warps (001) and random crops (004)
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
 from alexlab.data import transforms
+from alexlab.data.loader import to_device
 from alexlab.data.transforms import brightness, contrast, saturation, sharpness, warp
 
 
@@ -34,6 +37,8 @@ class Augment(nn.Module):
         ValueError: a setting is out of its range.
     """
 
+    pca_axes: Tensor
+
     def __init__(
         self,
         *,
@@ -54,12 +59,14 @@ class Augment(nn.Module):
         self.crop, self.flip = crop, flip
         self.warp = {"shift": shift, "rotate": rotate, "stretch": stretch, "shear": shear}
         self.colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
-        self.pca, self.randaugment, self.magnitude = pca, randaugment, magnitude
+        self.pca = pca
         most = {"rotate": 180, "stretch": 0.9, "pca": math.inf, "randaugment": 14, "magnitude": 30}
         others = {"flip": flip, "pca": pca, "randaugment": randaugment, "magnitude": magnitude}
         for name, value in (self.warp | self.colour | others).items():
             if not 0 <= value <= most.get(name, 1):
                 raise ValueError(f"augment.{name}={value} must be in [0, {most.get(name, 1)}]")
+        self.rand_augment = RandAugment(randaugment, magnitude) if randaugment else None
+        self.register_buffer("pca_axes", transforms.pca_axes(), persistent=False)
 
     def forward(self, images: Tensor, resolution: int) -> Tensor:
         """Warp, crop and flip, then change the colours."""
@@ -74,8 +81,8 @@ class Augment(nn.Module):
                 images = getattr(transforms, name)(images, factor)
         if self.pca:
             alpha = self.pca * torch.randn(len(images), 3, device=images.device)
-            images = transforms.pca_colour(images, alpha)
-        return self._rand_augment(images) if self.randaugment else images
+            images = transforms.pca_colour(images, alpha, self.pca_axes)
+        return images if self.rand_augment is None else self.rand_augment(images)
 
     @staticmethod
     def _draw(images: Tensor, *shape: int) -> Tensor:
@@ -102,12 +109,6 @@ class Augment(nn.Module):
         mirror = torch.rand(count, device=device) < self.flip
         return transforms.crop_flip(images, resolution, corner, mirror)
 
-    def _rand_augment(self, images: Tensor) -> Tensor:
-        shape = (self.randaugment, len(images))
-        kinds = torch.randint(OPERATIONS, shape)  # on the CPU: they choose the kernels
-        signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
-        return rand_augment(images, kinds, signs, self.magnitude)
-
 
 # At full magnitude: angle, shift and shear along x and y. The first is to do nothing.
 MOVES = [
@@ -132,27 +133,44 @@ CHANGES: list[Callable[[Tensor, Tensor, float], Tensor]] = [
 OPERATIONS = len(MOVES) + len(CHANGES)
 
 
-def rand_augment(images: Tensor, kinds: Tensor, signs: Tensor, magnitude: float) -> Tensor:
-    """Do to each of [N, 3, R, R] in [0, 1] the operations `kinds` [K, N], one after the other.
+class RandAugment(nn.Module):
+    """Do `number` random operations to each image, one after the other (Cubuk et al. 2020).
 
-    `kinds` are int64 below OPERATIONS, on the CPU, since they choose what is called; `signs` [K, N]
-    of 1 and -1 say which way, `magnitude` of 30 how far.
+    float32 [N, 3, R, R] in [0, 1] -> the same. `magnitude` of 30 sets the strength.
     """
-    level, moves = magnitude / 30, images.new_tensor(MOVES)
-    for kind, sign in zip(kinds, signs, strict=True):
-        amount, changed = level * sign, images.clone()
-        rows = _where((kind > 0) & (kind < len(MOVES)), images)
-        if len(rows):
-            move = moves[kind.to(images.device)[rows]] * amount[rows, None]
-            angle, shift, shear = move[:, 0], move[:, 1:3], move[:, 3:]
-            changed[rows] = warp(images[rows], angle=angle, shift=shift, shear=shear)
-        for number, change in enumerate(CHANGES, start=len(MOVES)):
-            rows = _where(kind == number, images)
-            if len(rows):
-                changed[rows] = change(images[rows], 1 + 0.9 * amount[rows], level)
-        images = changed
-    return images
 
+    moves: Tensor
 
-def _where(mask: Tensor, images: Tensor) -> Tensor:
-    return mask.nonzero()[:, 0].to(images.device)
+    def __init__(self, number: int, magnitude: float) -> None:
+        super().__init__()
+        self.number, self.level = number, magnitude / 30
+        self.register_buffer("moves", torch.tensor(MOVES), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Draw the operations and their signs, and do them."""
+        shape = (self.number, len(images))
+        kinds = torch.randint(OPERATIONS, shape).numpy()  # on the CPU: they choose the kernels
+        signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
+        return self.operate(images, kinds, signs)
+
+    def operate(self, images: Tensor, kinds: NDArray[np.int64], signs: Tensor) -> Tensor:
+        """Do the operations `kinds` [K, N], below OPERATIONS, in the directions `signs` [K, N].
+
+        `signs` are 1 and -1, on the images' device.
+        """
+        # one copy to the device, so that no step waits for it: images in the order of their kinds
+        orders = np.argsort(kinds, 1, kind="stable")
+        on_device = to_device(np.stack([orders, kinds]), images.device)
+        for kind, order, kind_of, sign in zip(kinds, *on_device, signs, strict=True):
+            amount, changed = self.level * sign, images.clone()
+            groups = torch.split(order, np.bincount(kind, minlength=OPERATIONS).tolist())
+            moved = order[len(groups[0]) : sum(map(len, groups[: len(MOVES)]))]
+            if len(moved):
+                move = self.moves[kind_of[moved]] * amount[moved, None]
+                angle, shift, shear = move[:, 0], move[:, 1:3], move[:, 3:]
+                changed[moved] = warp(images[moved], angle=angle, shift=shift, shear=shear)
+            for group, change in zip(groups[len(MOVES) :], CHANGES, strict=True):
+                if len(group):
+                    changed[group] = change(images[group], 1 + 0.9 * amount[group], self.level)
+            images = changed
+        return images

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
 from alexlab.data.augment import Augment
 from alexlab.data.cache import ImageCache
 from alexlab.data.files import ImageFiles, find_class_images, select_classes
-from alexlab.data.loader import ArrayLoader, FetchFn, index_select_batch
+from alexlab.data.loader import ArrayLoader, FetchFn, copy_used_images, index_select_batch
 from alexlab.data.preprocess import Preprocess
 from alexlab.data.split import (
     check_broken,
@@ -106,6 +107,7 @@ class ImageFolderData(L.LightningDataModule):
         self._check_numbers()
         self.preprocess = Preprocess(resolution, augment=augment, representation=representation)
         self.in_channels = self.preprocess.num_channels
+        self._on_device: FetchFn | None = None  # of the images that a GPU has got
 
     def _check_numbers(self) -> None:
         for key in ("batch_size", "resolution", "load_size"):
@@ -177,28 +179,37 @@ class ImageFolderData(L.LightningDataModule):
     def _loader(self, split: str) -> ArrayLoader:
         trainer, train = self.trainer, split == "train"
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
+        fetch = self._fetch_on_device(device)
         return ArrayLoader(
-            self._fetch(device),
+            fetch or self._fetch_on_host(pin=device.type == "cuda"),
             self.indices[split],
             batch_size=self.batch_size if train else max(self.batch_size, EVAL_BATCH),
             shuffle=train,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            device=device if fetch else "cpu",
+            prefetch=device.type == "cuda" and fetch is None,
         )
 
-    def _fetch(self, device: torch.device) -> FetchFn:
-        if self.images is None:
-            return lambda indices: (
-                torch.from_numpy(self.cache.read(indices, self.load_size)),
-                self.targets[indices],
-            )
-        if device.type == "cuda" and not self.images.is_cuda:
+    def _fetch_on_device(self, device: torch.device) -> FetchFn | None:
+        """Copy the images in use to a GPU if they fit; return None where they stay here."""
+        if self.images is None or device.type != "cuda":
+            return None
+        if self._on_device is None:
+            used = np.sort(np.concatenate(list(self.indices.values())))
             free, _ = torch.cuda.mem_get_info(device)
-            if self.images.nbytes < GPU_SHARE * free:
-                self.images, self.targets = self.images.to(device), self.targets.to(device)
-        return index_select_batch(
-            self.images, self.targets, pin=device.type == "cuda" and self.images.is_cpu
+            if self.images[0].nbytes * len(used) >= GPU_SHARE * free:
+                return None
+            self._on_device = copy_used_images(self.images, self.targets, used, device)
+        return self._on_device
+
+    def _fetch_on_host(self, *, pin: bool) -> FetchFn:
+        if self.images is not None:
+            return index_select_batch(self.images, self.targets, pin=pin)
+        return lambda indices: (
+            torch.from_numpy(self.cache.read(indices.numpy(), self.load_size)),
+            self.targets[indices],
         )
 
     def train_dataloader(self) -> ArrayLoader:

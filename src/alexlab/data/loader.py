@@ -6,7 +6,9 @@ a resume in the middle of an epoch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -14,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FetchFn = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
+FetchFn = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Indices [N] int64 -> their images [N, 3, S, S] uint8 and targets [N]."""
+
+AHEAD = 2  # batches that a thread fetches in advance
+CHUNK = 1024  # images copied to a device at a time
 
 
 class ArrayLoader:
@@ -27,13 +32,15 @@ class ArrayLoader:
     single image is left out, since BatchNorm cannot take it.
 
     Args:
-        fetch: Returns the images and targets of given indices.
+        fetch: Returns the images and targets of given indices, which are on `device`.
         indices: The images of this split.
         batch_size: Images per batch, on each rank.
         shuffle: Whether this is training.
         seed: Of the order of a training epoch.
         rank: Of this process.
         world_size: The number of processes.
+        device: Where `fetch` needs its indices; those of an epoch are copied there once.
+        prefetch: Whether a thread fetches the next batches while the current one is used.
     """
 
     def __init__(
@@ -46,12 +53,15 @@ class ArrayLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | str = "cpu",
+        prefetch: bool = False,
     ) -> None:
         if len(indices) < world_size:
             raise ValueError(f"{len(indices)} images cannot be shared by {world_size} devices")
         self.fetch, self.indices, self.shuffle = fetch, indices, shuffle
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world_size = rank, world_size
+        self.device, self.prefetch = torch.device(device), prefetch
         self.epoch = self.position = 0  # `position`: batches yielded in this epoch
         self._resume = False
 
@@ -79,10 +89,15 @@ class ArrayLoader:
         # a generator: this code runs when the first batch is requested, and the epoch is set then
         first = self.position if self._resume else 0
         self._resume = False
-        for i, indices in enumerate(self.batches()):
-            if i >= first:
-                self.position = i + 1
-                yield self.fetch(indices)
+        batches = self.batches()[first:]
+        if not batches:
+            return
+        epoch = to_device(np.concatenate(batches), self.device)
+        indices = torch.split(epoch, [len(batch) for batch in batches])  # views: no copy per step
+        fetched = _prefetch(self.fetch, indices) if self.prefetch else map(self.fetch, indices)
+        for position, batch in enumerate(fetched, first + 1):
+            self.position = position
+            yield batch
 
     def batches(self) -> list[NDArray[np.int64]]:
         """Return the indices of each batch of this epoch on this rank."""
@@ -104,12 +119,61 @@ class ArrayLoader:
         self._resume = self.position < len(self)
 
 
+def _prefetch(fetch: FetchFn, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Fetch the batches in order in a thread, `AHEAD` of them in advance."""
+    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
+    pool = ThreadPoolExecutor(1)
+    try:
+        for indices in batches:
+            waiting.append(pool.submit(fetch, indices))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Copy an array to `device`; the copy to a GPU is asynchronous, from pinned memory."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def index_select_batch(images: Tensor, targets: Tensor, pin: bool = False) -> FetchFn:
     """Make a fetch function over images [M, 3, S, S] and targets [M] on one device."""
 
-    def fetch(indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(indices).to(images.device)
+    def fetch(indices: Tensor) -> tuple[Tensor, Tensor]:
         batch = images.new_empty(len(indices), *images.shape[1:], pin_memory=pin)
-        return torch.index_select(images, 0, index, out=batch), targets[index]
+        return torch.index_select(images, 0, indices, out=batch), targets[indices]
 
     return fetch
+
+
+def copy_used_images(
+    images: Tensor, targets: Tensor, used: NDArray[np.int64], device: torch.device
+) -> FetchFn:
+    """Copy the images in use and their targets to `device`; fetch batches from there.
+
+    Args:
+        images: All images of the data set, [M, 3, S, S].
+        targets: Their targets [M].
+        used: The indices of those in use; the others are not copied.
+        device: The images' new device, usually a GPU.
+
+    Returns:
+        A fetch function; its indices count all M images, and are on `device`.
+    """
+    if len(used) == len(images):
+        return index_select_batch(images.to(device), targets.to(device))
+    copies = images.new_empty(len(used), *images.shape[1:], device=device)
+    for start in range(0, len(used), CHUNK):
+        chunk = torch.from_numpy(used[start : start + CHUNK])
+        copies[start : start + CHUNK].copy_(images[chunk])
+    place = np.zeros(len(images), np.int64)  # of each image among the copies
+    place[used] = np.arange(len(used))
+    places = torch.from_numpy(place).to(device)
+    fetch = index_select_batch(copies, targets[torch.from_numpy(used)].to(device))
+    return lambda indices: fetch(places[indices])

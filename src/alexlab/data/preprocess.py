@@ -51,6 +51,7 @@ class Preprocess(nn.Module):
 
     def forward(self, images: Tensor, *, training: bool) -> Tensor:
         """Augment or crop, transform and standardise a batch."""
-        self.to(images.device)
+        if self.representation.mean.device != images.device:
+            self.to(images.device)
         inputs: Tensor = self.representation(self.pixels(images, training=training))
         return inputs

@@ -16,7 +16,6 @@ others measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -58,25 +57,28 @@ def hsv(images: Tensor) -> Tensor:
     return torch.cat([hue, spread / value.clamp(min=1e-8), value], 1)
 
 
-@cache
-def dct_filters(device: torch.device) -> Tensor:
-    """Return the 16 lowest cosines of the orthonormal DCT-II of 8x8 YCbCr blocks: [16, 3, 8, 8]."""
-    turn = (torch.arange(8) + 0.5) * math.pi / 8
-    wave = [torch.cos(k * turn) * (0.5 if k else math.sqrt(1 / 8)) for k in range(8)]
-    filters = torch.zeros(len(FREQUENCIES), 3, 8, 8)
-    for channel, (plane, u, v) in enumerate(FREQUENCIES):
-        filters[channel, plane] = torch.outer(wave[u], wave[v])
-    return filters.to(device)
-
-
-def dct(images: Tensor) -> Tensor:
+class DCT(nn.Module):
     """Compute the lowest 8x8 DCT coefficients around every pixel: [N, 16, R, R].
 
     10 are of Y, 3 of Cb and 3 of Cr. The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4],
     mirrored at the edges.
     """
-    padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
-    return F.conv2d(padded, dct_filters(images.device))
+
+    filters: Tensor  # of the orthonormal DCT-II, [16, 3, 8, 8]
+
+    def __init__(self) -> None:
+        super().__init__()
+        turn = (torch.arange(8) + 0.5) * math.pi / 8
+        wave = [torch.cos(k * turn) * (0.5 if k else math.sqrt(1 / 8)) for k in range(8)]
+        filters = torch.zeros(len(FREQUENCIES), 3, 8, 8)
+        for channel, (plane, u, v) in enumerate(FREQUENCIES):
+            filters[channel, plane] = torch.outer(wave[u], wave[v])
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Filter the YCbCr planes."""
+        padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
+        return F.conv2d(padded, self.filters)
 
 
 def fft(images: Tensor) -> Tensor:
@@ -102,12 +104,13 @@ def _dct_constants() -> tuple[list[float], list[float]]:
 
 
 Constants = tuple[list[float], list[float]]
-REPRESENTATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Constants]] = {
+Transform = Callable[[Tensor], Tensor]
+REPRESENTATIONS: dict[str, tuple[Transform | type[DCT], Constants]] = {
     "rgb": (lambda images: images, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
     "gray": (gray, ([0.46], [0.25])),
     "ycbcr": (ycbcr, ([0.46, 0.47, 0.52], [0.25, 0.08, 0.07])),
     "hsv": (hsv, ([0.33, 0.4, 0.49], [0.28, 0.28, 0.28])),
-    "dct": (dct, _dct_constants()),
+    "dct": (DCT, _dct_constants()),
     "fft": (fft, ([-3.25] * 3, [1.12] * 3)),
 }
 
@@ -124,7 +127,8 @@ class Representation(nn.Module):
 
     def __init__(self, name: str = "rgb") -> None:
         super().__init__()
-        self.transform, (mean, std) = lookup("data.representation", name, REPRESENTATIONS)
+        transform, (mean, std) = lookup("data.representation", name, REPRESENTATIONS)
+        self.transform: Transform = transform() if isinstance(transform, type) else transform
         self.num_channels = len(mean)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)

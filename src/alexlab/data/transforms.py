@@ -2,14 +2,14 @@
 
 Own tensor code: torchvision draws once per batch, and takes 1.6 to 4 times as long image by image;
 kornia takes 1.2 to 5 times as long, and would be one more dependency (benchmarks/augment.py). The
-tests compare it with torchvision, image by image.
+tests compare it with torchvision, image by image. Nothing here is copied from or to a GPU, since a
+copy would make each step wait.
 Unless stated otherwise, images are float [N, 3, S, S] in [0, 1], and so are the results.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from alexlab.data.representation import gray
 
@@ -88,13 +88,32 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """Spread each pixel about its blurred neighbourhood by `factor` [N]."""
-    return blend(images, tv.adjust_sharpness(images, 0.0), factor)
+    return blend(images, blur(images), factor)
 
 
-def pca_colour(images: Tensor, alpha: Tensor) -> Tensor:
-    """Add ImageNet's colour axes, each by `alpha` [N, 3] times its eigenvalue, to every pixel.
+def blur(images: Tensor) -> Tensor:
+    """Weight each pixel by 5/13 and its eight neighbours by 1/13; the outermost stay as they are.
+
+    This is torchvision's `adjust_sharpness(images, 0)`, which copies its kernel to the device.
+    """
+    if min(images.shape[-2:]) < 3:
+        return images
+    kernel = images.new_full((images.shape[1], 1, 3, 3), 1 / 13)
+    kernel[:, :, 1, 1] = 5 / 13
+    blurred = images.clone()
+    inner = blurred[..., 1:-1, 1:-1]
+    inner.add_(F.conv2d(images, kernel, groups=images.shape[1]).sub_(inner))  # rounded as theirs
+    return blurred.clamp_(0, 1)
+
+
+def pca_axes() -> Tensor:
+    """Return the eigenvectors as columns, each times its eigenvalue: [3, 3]."""
+    return torch.tensor(PCA_VECTORS) * torch.tensor(PCA_VALUES)
+
+
+def pca_colour(images: Tensor, alpha: Tensor, axes: Tensor) -> Tensor:
+    """Add ImageNet's colour axes (`pca_axes`), each times `alpha` [N, 3], to every pixel.
 
     Krizhevsky et al. 2012, section 4.1, with alpha ~ N(0, 0.1); here clipped to [0, 1].
     """
-    axes = images.new_tensor(PCA_VECTORS) * images.new_tensor(PCA_VALUES)
     return (images + (alpha @ axes.T)[:, :, None, None]).clamp_(0, 1)

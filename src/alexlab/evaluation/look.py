@@ -29,10 +29,11 @@ def look(run: LoadedRun, places: list[int]) -> list[Path]:
         ValueError: There is no such place.
     """
     loader = run.data().test_dataloader()
-    places = places or _one_of_each(loader.fetch(loader.indices)[1])
+    indices = torch.from_numpy(loader.indices)
+    places = places or _one_of_each(loader.fetch(indices)[1])
     if not all(0 <= place < len(loader.indices) for place in places):
         raise ValueError(f"--test: the test set has the images 0 to {len(loader.indices) - 1}")
-    stored, targets = loader.fetch(loader.indices[places])
+    stored, targets = loader.fetch(indices[places])
     images = run.view(stored.to(run.device), training=False)
     pixels = run.view.pixels(stored, training=False)
     folder = run.folder / "look"
