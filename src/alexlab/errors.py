@@ -1,4 +1,4 @@
-"""Errors for people: what was wrong, where, what is allowed; in one or two lines."""
+"""Errors that a user reads: one or two lines, `key=value: problem; what to do`."""
 
 import os
 import re
@@ -14,22 +14,28 @@ from hydra.errors import HydraException, InstantiationException
 T = TypeVar("T")
 _ROOT = Path(__file__).parents[2]
 CHECKOUT = _ROOT if (_ROOT / "pyproject.toml").is_file() else None  # None in an installation
-FEW = 20  # choices are listed up to here
+MAX_LISTED = 20  # longer lists of choices are left out
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: near matches, and choices if few."""
+    """Return the end of an error about the unknown `name`: near matches, and choices if few."""
     options = list(choices)
     matches = get_close_matches(name, options, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
-    return hint + (f" (choices: {', '.join(options)})" if 0 < len(options) <= FEW else "")
+    if 0 < len(options) <= MAX_LISTED:
+        hint += f"{'' if matches else ';'} choose from {', '.join(options)}"
+    return hint
 
 
 def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
-    """Return ``table[value]``; ValueError names the argument, near matches and all choices."""
+    """Return ``table[value]``.
+
+    Raises:
+        ValueError: There is none; the message has the argument, near matches and choices.
+    """
     if isinstance(value, str) and value in table:
         return table[value]
-    raise ValueError(f"{argument}={value!r} is unknown{suggest(str(value), table)}")
+    raise ValueError(f"{argument}={value}: unknown{suggest(str(value), table)}")
 
 
 # settings of version 0.1 -> their names since
@@ -64,13 +70,13 @@ def refuse_old_settings(overrides: Iterable[str]) -> None:
             raise ValueError(f"{override}: this setting is now {new}; write {new}={value}")
 
 
-TRACES = "ALEXLAB_TRACES"  # what the user said of HYDRA_FULL_ERROR, before src.train sets it
-# said as they are; the name of any other type is part of what it says
+TRACES = "ALEXLAB_TRACES"  # the user's value of HYDRA_FULL_ERROR, before alexlab train sets it
+# their texts are for users; of other types the name is printed too
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
 
 
 def format_error(error: BaseException, keys: Iterable[str] = ()) -> str:
-    """One or two lines for `error`. `keys` are the config's keys, for near matches."""
+    """Return one or two lines for `error`; `keys` are the config's keys, for near matches."""
     where = ""  # the part of the config
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         if found := re.search(r"full_key: (\S+)", str(error)):
@@ -78,10 +84,10 @@ def format_error(error: BaseException, keys: Iterable[str] = ()) -> str:
         error = error.__cause__
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
-        return f"there is no setting '{found[1]}'{suggest(found[1], keys)}"
+        return f"{found[1]}: no such setting{suggest(found[1], keys)}"
     if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
-        return f"{found[1]}={found[2]} is unknown{suggest(found[2], options)}"
+        return f"{found[1]}={found[2]}: unknown{suggest(found[2], options)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
@@ -91,9 +97,10 @@ def format_error(error: BaseException, keys: Iterable[str] = ()) -> str:
 
 @contextmanager
 def user_errors(keys: Callable[[], Iterable[str]] = list) -> Iterator[None]:
-    """For command lines: an error is printed in short, exit code 1; with a traceback if asked for.
+    """Print an error of the block in one or two lines and exit with 1, or with 130 after Ctrl-C.
 
-    (HYDRA_FULL_ERROR=1 asks for it.) `keys` gives the config's keys, for near matches.
+    HYDRA_FULL_ERROR=1 asks for the traceback instead. `keys` gives the config's keys, for near
+    matches.
     """
     try:
         yield

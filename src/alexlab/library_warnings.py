@@ -1,11 +1,11 @@
-"""Keeps what libraries hint at out of the way of what a run says."""
+"""Filter warnings of libraries that need no answer, and print the others in one line."""
 
 import logging
 import os
 import warnings
 from typing import Any
 
-# each is answered by how we do it: no worker processes, sums over ranks, frozen layers in eval mode
+# answered by design: no worker processes, sums over ranks, frozen layers in eval mode
 IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*LeafSpec.*",
@@ -15,7 +15,7 @@ IGNORED_WARNINGS = (
 
 
 def filter_warnings() -> None:
-    """Leave out hints that need no answer; show the other warnings in one line."""
+    """Ignore `IGNORED_WARNINGS`, and print every other warning in one line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

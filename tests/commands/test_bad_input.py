@@ -27,12 +27,12 @@ def command(monkeypatch, tmp_path, image_folder):
 
 
 BAD = {
-    "model=alexnt": r"model=alexnt is unknown; did you mean alexnet",
-    "data=pokmon": r"data=pokmon is unknown; did you mean pokemon",
-    "optim=sdg": r"optim=sdg is unknown; did you mean sgd",
-    "act=rleu": r"act='rleu' is unknown; did you mean relu",
-    "optim.lrr=3": r"no setting 'optim.lrr'; did you mean optim.lr",
-    "modl=alexnet": r"no setting 'modl'; did you mean model",
+    "model=alexnt": r"model=alexnt: unknown; did you mean alexnet",
+    "data=pokmon": r"data=pokmon: unknown; did you mean pokemon",
+    "optim=sdg": r"optim=sdg: unknown; did you mean sgd",
+    "act=rleu": r"act=rleu: unknown; did you mean relu",
+    "optim.lrr=3": r"optim.lrr: no such setting; did you mean optim.lr",
+    "modl=alexnet": r"modl: no such setting; did you mean model",
     "data.root=nowhere": r"no folder nowhere",
     "data=pokemon data.root=null": r"data=pokemon needs data.root",
     "data=pokemon data.root=data/pokemon": r"no folder data/pokemon.*DATA_DIR.*alexlab data fetch",
@@ -51,7 +51,7 @@ BAD = {
     "trainer.accelerator=gpuu": r"gpuu",
     "data.classes=[red]": r"only one class, 'red'",
     "data.classes=[red,blu]": r"blu.*did you mean blue",
-    "data.split=foo": r"data.split='foo' is unknown",
+    "data.split=foo": r"data.split=foo: unknown",
     "task=regression": r"needs one score per image, the data has 3 classes",
     "resume=nowhere": r"nowhere is no run folder",
     "sched=piecewise sched.milestones=[3]": r"1 epochs but sched.lrs has 2 rates",

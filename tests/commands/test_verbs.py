@@ -113,7 +113,7 @@ def test_a_setting_that_does_not_exist_has_near_matches():
     for words in (["explain", "optim.lrr=3"], ["data", "check", "optim.lrr=3"]):
         done = run(*words)
         assert done.returncode == 1
-        assert "there is no setting 'optim.lrr'; did you mean optim.lr" in done.stderr
+        assert "optim.lrr: no such setting; did you mean optim.lr" in done.stderr
 
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="needs an installed alexlab")

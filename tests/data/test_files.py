@@ -79,7 +79,7 @@ def test_split_folders_are_not_taken_for_classes(tmp_path, names):
 
 
 def test_wrong_class_gets_near_matches():
-    with pytest.raises(ValueError, match=r"data.classes='pikachoo' .*did you mean pikachu\?"):
+    with pytest.raises(ValueError, match=r"data.classes=pikachoo: .*did you mean pikachu\?"):
         select_classes(["bulbasaur", "pikachu"], ["pikachoo"])
     assert select_classes(["a", "b", "c"], ["c", "a", "c"]) == [0, 2]
     assert select_classes(["a", "b"], None) == [0, 1]

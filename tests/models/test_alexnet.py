@@ -275,12 +275,12 @@ def test_a_gradient_reaches_every_parameter(arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"act": "rleu"}, "act='rleu' is unknown; did you mean relu"),
-        ({"pool": "man"}, "pool='man' .* max"),
-        ({"norm": "bach"}, "norm='bach' .* batch"),
-        ({"stem": "imagnet"}, "stem='imagnet' .* imagenet"),
-        ({"dropout_at": "head"}, "choices: none, fc, features, both"),
-        ({"dropout_kind": "pixel"}, "choices: element, channel"),
+        ({"act": "rleu"}, "act=rleu: unknown; did you mean relu"),
+        ({"pool": "man"}, "pool=man: .* max"),
+        ({"norm": "bach"}, "norm=bach: .* batch"),
+        ({"stem": "imagnet"}, "stem=imagnet: .* imagenet"),
+        ({"dropout_at": "head"}, "choose from none, fc, features, both"),
+        ({"dropout_kind": "pixel"}, "choose from element, channel"),
         ({"pool_before_head": "adaptiv"}, "did you mean adaptive"),
         ({"init": "papper"}, "did you mean paper"),
     ],

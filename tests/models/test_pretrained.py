@@ -200,14 +200,14 @@ def test_weights_none_with_nothing_frozen_warns_of_nothing(recwarn):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet81"}, r"name='resnet81' is unknown; did you mean resnet18"),
+        ({"name": "resnet81"}, r"name=resnet81: unknown; did you mean resnet18"),
         ({"name": "inception_v3", "resolution": 74}, r"resolution=74 .* that works is 75$"),
         ({"name": "vgg16", "resolution": 31}, r"resolution=31 .* that works is 32$"),
-        ({"freeze": "al"}, r"freeze='al' is unknown; did you mean all"),
+        ({"freeze": "al"}, r"freeze=al: unknown; did you mean all"),
         ({"freeze": "all_but_last_k", "k": 0}, r"k=0 must be 1 to 25"),
         ({"freeze": "all_but_last_k", "k": 26}, r"k=26 must be 1 to 25"),
-        ({"head": "gap"}, r"head='gap' .* gap_linear"),
-        ({"inputs": "bgr"}, r"choices: auto, imagenet, half, unit"),
+        ({"head": "gap"}, r"head=gap: .* gap_linear"),
+        ({"inputs": "bgr"}, r"choose from auto, imagenet, half, unit"),
     ],
 )
 def test_unknown_values_are_named(arguments, message):
@@ -224,7 +224,7 @@ def test_a_net_of_timms():
 
 def test_without_timm_an_unknown_name_says_what_adds_more(monkeypatch):
     monkeypatch.setattr("alexlab.models.backbones.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"'resnet10t' is unknown.*installing timm adds its nets"):
+    with pytest.raises(ValueError, match=r"name=resnet10t: unknown.*installing timm adds its nets"):
         build("resnet10t")
 
 

@@ -9,13 +9,12 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from alexlab.commands.arguments import setting_names
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
@@ -76,10 +75,10 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
 
 
 def main() -> None:
-    """The command line: errors in one or two lines, exit code 1, or 128 + signal when stopped."""
+    """Run `alexlab train`; the exit code is 1 after an error, 128 + signal after a stop."""
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
-    with user_errors(_keys):
+    with user_errors(setting_names):
         refuse_old_settings(sys.argv[1:])
         try:
             task()
@@ -87,14 +86,6 @@ def main() -> None:
             folder = os.path.relpath(os.environ[RANK_0_FOLDER])
             print(f"stopped; to go on: python -m src.train resume={folder}")
             raise
-
-
-def _keys() -> list[str]:
-    """Every group and setting of the default config, for near matches."""
-    GlobalHydra.instance().clear()
-    config: Any = OmegaConf.to_container(run_config.compose_config(), resolve=False)
-    settings = run_config.flatten(config)
-    return sorted({*settings, *(key.split(".")[0] for key in settings)})
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def _torchvision(name: str, *, random: bool) -> Backbone:
         timm = (
             "no such net in timm either" if find_spec("timm") else "installing timm adds its nets"
         )
-        raise ValueError(f"name={name!r} is unknown{suggest(name, TORCHVISION)}; {timm}")
+        raise ValueError(f"name={name}: unknown{suggest(name, TORCHVISION)}; {timm}")
     options: dict[str, Any] = {"init_weights": random} if name == "inception_v3" else {}
     whole = torchvision.models.get_model(name, weights=None, **options)
     parts = [(part, layer) for part, layer in whole.named_children() if part not in BEHIND]

@@ -96,7 +96,7 @@ def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
-    """The rows of history.csv, one an epoch; empty when there is none yet."""
+    """Return the rows of history.csv, one per epoch; empty when there is none yet."""
     try:
         with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))

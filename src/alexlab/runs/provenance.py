@@ -63,7 +63,7 @@ def git_commit() -> str:
 
 
 def command() -> str:
-    """The command line, without what may be secret: where a sweep's storage is."""
+    """Return the command line, without the address of a sweep's storage, maybe a secret."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec else [Path(sys.argv[0]).name]
     secret = ("sweep.storage=", "hydra.sweeper.storage=", "hydra.sweeper.trial=")

@@ -10,7 +10,7 @@ LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 
 
 def fingerprint(config: dict[str, Any]) -> dict[str, str]:
-    """What makes results incomparable when it differs: torch's major version, the data's files.
+    """Return what results depend on beside the config: torch's major version, the data's files.
 
     Args:
         config: A cell's composed, resolved config.
