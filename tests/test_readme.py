@@ -41,7 +41,13 @@ def test_the_commands_that_newcomers_are_promised_are_there():
     assert set(promised) <= set(COMMANDS)
 
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "conf/train.yaml"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "src/alexlab/commands/train_help.py",
+]
 TEXT = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
 USES = sorted(
     {

@@ -125,6 +125,19 @@ def test_the_console_script_is_the_same():
     assert re.fullmatch(r"alexlab \d+\.\d+\.\d+\n", run("--version").stdout)
 
 
+def test_help_of_train_has_every_group_and_option_and_those_of_a_folder_of_yours(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/mine.yaml").touch()
+    printed = run("train", "--config-dir", str(tmp_path), "--help").stdout
+    groups = dict(re.findall(r"^(\w+): (.+)$", printed, re.MULTILINE))
+    for folder in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
+        if folder.name != "hydra":
+            assert {path.stem for path in folder.glob("*.yaml")} <= set(
+                groups[folder.name].split(", ")
+            )
+    assert "mine" in groups["model"].split(", ")
+
+
 # -- completion
 
 

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from alexlab.commands.arguments import setting_names
+from alexlab.commands.train_help import extra_folders, help_text
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
@@ -76,6 +77,9 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
 
 def main() -> None:
     """Run `alexlab train`; the exit code is 1 after an error, 128 + signal after a stop."""
+    if {"-h", "--help"} & set(sys.argv):
+        print(help_text([run_config.CONF, *extra_folders(sys.argv)]), end="")
+        return
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
     with user_errors(setting_names):
