@@ -1,6 +1,7 @@
 """What tests share: a composed config, and a small folder of images that a net can learn."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,12 @@ from alexlab.runs.config import compose_config
 torch.set_num_threads(1)  # nets this small gain nothing from a second thread
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
+
+
+def pytest_configure(config):
+    """Hide GPUs, unless tests for them are asked for: bits differ there, and CUDA cannot fork."""
+    if not re.search(r"(?<!not )\bgpu\b", config.getoption("markexpr") or ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import traceback
 
 import torch
@@ -96,3 +97,10 @@ def forked(function):
 def waited(child):
     """The exit code of a forked process."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def free_port():
+    """A port for the ranks of DDP on this machine, as text."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import socket
 import warnings
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alexlab.runs.checkpoint import load
 from alexlab.runs.folder import BEST, LAST, Stopped, is_locked, read_metrics
+from alexlab.training.callbacks import graceful_stop
 from alexlab.training.run import TrainingRun
-from tests.tiny import BATCHES, forked, in_child, rows, same, train, waited, weights
+from tests.tiny import BATCHES, forked, free_port, in_child, rows, same, train, waited, weights
 
 EPOCHS = 3
 STEPS = EPOCHS * BATCHES
@@ -175,9 +175,7 @@ def test_the_settings_did_something(config, once):
 
 def on_two_ranks(cfg, folder, **options):
     """Train on two forked processes that Lightning joins over gloo; their exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
 
     def rank(number):
         os.environ.update(LOCAL_RANK=str(number), NODE_RANK="0", WORLD_SIZE="2")
@@ -192,9 +190,13 @@ def on_two_ranks(cfg, folder, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [2, 5, 6])
-def test_two_ranks_go_on_from_any_batch(config, runs, tmp_path, batch, hit):
-    """SIGTERM reaches the first rank only; 3 batches an epoch on each."""
+@pytest.mark.parametrize(("batch", "steps"), [(2, 1), (5, 1), (6, 1), (4, 2), (2, 16)])
+def test_two_ranks_resume_from_any_batch(config, runs, tmp_path, monkeypatch, batch, steps, hit):
+    """SIGTERM reaches the first rank only; 3 batches per epoch on each.
+
+    The ranks tell each other every `steps` steps, and at the end of an epoch.
+    """
+    monkeypatch.setattr(graceful_stop, "STEPS", steps)
     ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
     cfg = config(*ddp, "data.batch_size=2")
     if not (runs / "two").exists():
@@ -202,6 +204,8 @@ def test_two_ranks_go_on_from_any_batch(config, runs, tmp_path, batch, hit):
     folder = tmp_path / "run"
     assert on_two_ranks(cfg, folder, stop_after=batch) == [143, 143]
     assert read_metrics(folder)["status"] == "stopped"
+    stopped_at = load(folder / LAST)["global_step"]
+    assert stopped_at == {(4, 2): 4, (2, 16): 3}.get((batch, steps), batch)
     later(folder)
     assert on_two_ranks(cfg, folder) == [0, 0]
     assert_as_unbroken(folder, runs / "two")

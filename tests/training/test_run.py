@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from alexlab.runs.checkpoint import load
+from alexlab.runs.checkpoint import load, save
 from alexlab.runs.folder import BEST, LAST, Stopped, read_history, read_metrics
 from alexlab.training.run import TrainingRun
 from tests.tiny import BATCHES, EPOCHS, rows, same, train, weights
@@ -54,7 +54,7 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     metrics = read_metrics(tmp_path / "run")
     keys = "status error objective metrics best_epoch epochs wall_s images_per_s peak_rss_mb"
     keys += " peak_gpu_mb params neurons seed git data_fingerprint versions"
-    keys += " images hardware command best_sha256 micro_batch"
+    keys += " images hardware command best_sha256 micro_batch precision effective_batch_size"
     assert set(metrics) == set(keys.split())
     assert metrics["objective"] == metrics["metrics"]["val/acc"]
     with (tmp_path / "run/history.csv").open() as file:
@@ -65,6 +65,39 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     assert float(best["val/loss"]) == metrics["metrics"]["val/loss"]
     config = OmegaConf.load(tmp_path / "run/config.yaml")
     assert config.model.act == "relu"  # resolved
+    assert config.trainer.precision == metrics["precision"] == "32-true"
+    assert config.effective_batch_size == metrics["effective_batch_size"] == 3
+
+
+def test_the_effective_batch_size_counts_accumulated_batches(config, tmp_path):
+    train(config("trainer.accumulate_grad_batches=2"), tmp_path / "run")
+    assert read_metrics(tmp_path / "run")["effective_batch_size"] == 6
+    with pytest.raises(ValueError, match="effective_batch_size=5: the other settings give 3"):
+        train(config("effective_batch_size=5"), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.precision=bf16-mixed", "trained with precision 32-true, this run has bf16-mixed"),
+        ("data.batch_size=4", "trained with effective batch size 3, this run has 4"),
+        ("trainer.accumulate_grad_batches=2", "effective batch size 3, this run has 6"),
+    ],
+)
+def test_a_resume_under_other_conditions_is_refused(config, tmp_path, override, message):
+    """A sweep composes a trial's config anew, maybe on another machine."""
+    train(config("sched=constant"), tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        train(config("sched=constant", "trainer.max_epochs=3", override), tmp_path / "run")
+
+
+def test_a_resume_on_another_kind_of_device_is_told(config, tmp_path, capsys):
+    train(config("sched=constant"), tmp_path / "run")
+    path = tmp_path / "run" / LAST
+    content = {k: v for k, v in load(path).items() if k != "format"}
+    save(content | {"conditions": content["conditions"] | {"device": "cuda"}}, path)
+    train(config("sched=constant", "trainer.max_epochs=3"), tmp_path / "run")
+    assert "warning: resuming on cpu what was trained on cuda" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,14 @@ def test_off_nothing_is_mixed():
         assert same is targets
 
 
+def test_the_second_class_begins_at_a_logit_of_zero():
+    """A probability of 1/2; of 0.25 and -0.25 each class has one."""
+    for logit, target in ((0.25, 1), (-0.25, 0)):
+        metrics = ClassificationMetrics(2)
+        metrics.update(torch.tensor([[logit]]), torch.tensor([target]))
+        assert metrics.compute()["acc"] == 1.0
+
+
 def test_metrics_of_soft_targets_count_the_largest():
     metrics = ClassificationMetrics(3)
     metrics.update(one_hot_outputs([0, 1], 3), torch.tensor([[0.6, 0.4, 0], [0.6, 0.4, 0]]))

@@ -5,12 +5,16 @@ from contextlib import contextmanager
 
 import torch
 
-MESSAGES = (  # by torch, oneDNN and the CUDA libraries, as a plain RuntimeError
+MESSAGES = (  # of torch and of the libraries that it calls, in a plain RuntimeError
     "can't allocate memory",
     "std::bad_alloc",
-    "could not create a ",  # memory, or a primitive
-    "backend out of memory",
-    "_STATUS_ALLOC_FAILED",
+    "could not create a ",  # memory, or a primitive: oneDNN
+    "backend out of memory",  # MPS
+    "error: out of memory",  # CUDA error, HIP error: a context, pinned memory, a full GPU
+    "'out of memory'",  # NCCL, RCCL
+    "_ALLOC_FAILED",  # CUBLAS_STATUS_, CUDNN_STATUS_, CUSOLVER_STATUS_, CUFFT_, HIPFFT_, ...
+    "_ALLOCATION_FAILED",  # CUDNN_STATUS_INTERNAL_ERROR_HOST_, ..._DEVICE_
+    "miopenStatusAllocFailed",
 )
 
 

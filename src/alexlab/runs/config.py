@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from alexlab.errors import refuse_old_settings
+from alexlab.performance.devices import effective_batch_size, resolve_precision
 from alexlab.runs.folder import CONFIG, METRICS, write_atomically
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
@@ -30,6 +31,10 @@ PARTS = ("model", "task", "optim", "sched")
 EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
 CALL = re.compile(r"_\w+_")  # _target_, _partial_ and the other keys of hydra.utils.instantiate
 Place = tuple[str, ...]  # keys from the config's root
+
+# used in conf/train.yaml
+OmegaConf.register_new_resolver("auto_precision", resolve_precision, replace=True)
+OmegaConf.register_new_resolver("effective_batch_size", effective_batch_size, replace=True)
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:

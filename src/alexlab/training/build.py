@@ -2,26 +2,115 @@
 
 from typing import Any
 
+import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from omegaconf import DictConfig
 from torch import nn
 
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.errors import lookup
-from alexlab.factory import network
+from alexlab.factory import network, untrained_network
+from alexlab.performance.devices import (
+    GPU_ACCELERATORS,
+    effective_batch_size,
+    resolve_precision,
+)
 from alexlab.performance.onednn_linear import use_onednn
 from alexlab.runs.checkpoint import DurableCheckpointIO
 from alexlab.training.callbacks.auto_batch import AutoBatch
 from alexlab.training.callbacks.diagnostics import Diagnostics
+from alexlab.training.callbacks.moving_average import MovingAverage
 from alexlab.training.callbacks.pruning import Pruning
 from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
+from alexlab.training.mixed_precision import clip_with_fused_optimizers
 from alexlab.training.module import Learner
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
 # arguments of Lightning's Trainer that a run sets itself
 RESERVED = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
+
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+# layers without a deterministic backward pass on CUDA (torch.use_deterministic_algorithms), if
+# their maps change size; of these only adaptive pooling to 1 x 1, a mean, is deterministic
+NONDETERMINISTIC = (
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.FractionalMaxPool2d,
+    nn.ReflectionPad2d,
+    nn.ReplicationPad2d,
+    nn.Upsample,
+)
+
+
+def with_resolved_devices(cfg: DictConfig) -> DictConfig:
+    """Return a copy of the config with the precision and effective batch size of this machine.
+
+    Raises:
+        ValueError: effective_batch_size is not what the other settings give here.
+    """
+    cfg = cfg.copy()
+    if cfg.trainer.precision == "auto":
+        cfg.trainer.precision = resolve_precision(cfg.trainer.accelerator)
+    effective = effective_batch_size(cfg.data.batch_size, cfg.trainer)
+    if cfg.effective_batch_size != effective:
+        raise ValueError(
+            f"effective_batch_size={cfg.effective_batch_size}: the other settings give {effective}"
+            " here; set trainer.devices, data.batch_size or trainer.accumulate_grad_batches"
+        )
+    return cfg
+
+
+def check_deterministic(cfg: DictConfig) -> None:
+    """Check that deterministic=true can work, before any data is loaded.
+
+    Raises:
+        ValueError: A GPU is used, and it has no deterministic algorithm for a layer of the net.
+    """
+    on_gpu = cfg.trainer.accelerator in GPU_ACCELERATORS and torch.cuda.is_available()
+    if not cfg.deterministic or not on_gpu:
+        return
+    net, shape = untrained_network(cfg, num_outputs=10)
+    if layers := nondeterministic_layers(net, shape["in_channels"], shape["resolution"]):
+        ways = ["model.pool_before_head=none"] * ("pool_before_head" in cfg.model)
+        ways += ["a data.resolution at which the sizes agree", "trainer.accelerator=cpu"]
+        raise ValueError(
+            f"deterministic=true: CUDA has no deterministic backward pass for {layers[0]};"
+            f" use {', '.join(ways[:-1])} or {ways[-1]}"
+        )
+
+
+def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -> list[str]:
+    """Describe the layers of a net on the meta device that CUDA cannot differentiate twice alike.
+
+    Returns:
+        One text for each, such as "avgpool (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)".
+    """
+    found = []
+
+    def note(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: tuple[torch.Tensor], outputs: torch.Tensor) -> None:
+            before, after = inputs[0].shape[-2:], outputs.shape[-2:]
+            is_mean = isinstance(layer, nn.AdaptiveAvgPool2d) and after == (1, 1)
+            if not is_mean:
+                sizes = " -> ".join(f"{height} x {width}" for height, width in (before, after))
+                found.append(f"{name} ({type(layer).__name__}, {sizes})")
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(note(name))
+        for name, layer in net.named_modules()
+        if isinstance(layer, NONDETERMINISTIC)
+    ]
+    net.eval()
+    with torch.no_grad():
+        net(torch.empty(2, in_channels, resolution, resolution, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
@@ -39,10 +128,31 @@ def optimize_for_device(cfg: DictConfig, net: nn.Module) -> None:
 
     Call it last: shape inference on the meta device fails on a compiled module.
     """
-    if cfg.compile:
-        net.compile()
+    if mode := compile_mode(cfg):
+        net.compile(mode=mode)
     else:
         use_onednn(net)
+
+
+def compile_mode(cfg: DictConfig) -> str | None:
+    """Return the mode of torch.compile, or None for compile=false.
+
+    Raises:
+        ValueError: An unknown mode.
+    """
+    modes = {"false": None, "true": "default"} | {mode: mode for mode in COMPILE_MODES}
+    return lookup("compile", str(cfg.compile).lower(), modes)
+
+
+def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
+    """Build Lightning's Trainer from the config and `others`, which take precedence.
+
+    Raises:
+        ValueError: A setting cannot work.
+    """
+    built = L.Trainer(**trainer_options(cfg) | others)
+    clip_with_fused_optimizers(built)
+    return built
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:
@@ -61,9 +171,7 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     if options["max_epochs"] < 1:
         raise ValueError(f"trainer.max_epochs={options['max_epochs']}: must be at least 1")
     if options["precision"] == "auto":
-        on_gpu = options["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        fast = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-        options["precision"] = "bf16-mixed" if fast else "32-true"
+        options["precision"] = resolve_precision(options["accelerator"])
     return options
 
 
@@ -81,7 +189,7 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
                 f" trainer.precision={cfg.trainer.precision} can hold;"
                 " use trainer.precision=bf16-mixed or 32-true"
             )
-        callbacks.append(EMAWeightAveraging(decay=cfg.ema_decay))
+        callbacks.append(MovingAverage(decay=cfg.ema_decay))
     if cfg.patience is not None:
         mode = "max" if maximizes(cfg) else "min"
         stopping = EarlyStopping(
@@ -89,9 +197,10 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
         )
         callbacks.append(stopping)
     if lookup("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
-        if cfg.compile:
+        if compile_mode(cfg):
             raise ValueError(
-                "diagnostics=on reads single layers, which compile=true fuses: choose one of them"
+                f"diagnostics=on: reads single layers, which compile={cfg.compile} fuses;"
+                " choose one of them"
             )
         callbacks += [Diagnostics(board.history), ImageLogger(board)]
     if cfg.trainer.auto_batch:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
@@ -89,10 +88,11 @@ def find(cfg: DictConfig, low: float, high: float, steps: int) -> Curve:
     data = factory.data_module(cfg)
     learner = build.learner(cfg, data)
     learner.sched = None
-    options = build.trainer_options(cfg) | {"max_epochs": -1, "devices": 1, "strategy": "auto"}
-    options |= {"limit_val_batches": 0, "enable_checkpointing": False}
+    options = {"max_epochs": -1, "devices": 1, "strategy": "auto", "limit_val_batches": 0}
     with tempfile.TemporaryDirectory() as scratch:  # Lightning saves the weights, and loads them
-        trainer = L.Trainer(**options, default_root_dir=scratch)
+        trainer = build.trainer(
+            cfg, **options, enable_checkpointing=False, default_root_dir=scratch
+        )
         bounds = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False}
         found: Any = Tuner(trainer).lr_find(learner, datamodule=data, **bounds)  # type: ignore[arg-type]
     shown = np.array(found.results["loss"])

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 
 class Task(Protocol):
@@ -19,6 +20,33 @@ class Task(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...  # noqa: D102
     def predict(self, outputs: Tensor) -> Tensor: ...  # noqa: D102
     def metrics(self) -> Metric: ...  # noqa: D102
+
+
+class MeanLoss(Metric):
+    """Mean loss per image over batches of any size, summed on the device without waiting for it.
+
+    torchmetrics' MeanMetric (1.9.0) drops the weights with nan_strategy="disable" (its issue 3434),
+    and waits for the device at each update with any other strategy. The states are saved, so that a
+    run resumed in mid-epoch reports what an uninterrupted one does.
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum", persistent=True)
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
+
+    def update(self, loss: Tensor, num_images: int) -> None:
+        """Add the mean loss [] of a batch, in float32 or wider: half precision cannot hold sums."""
+        self.total = self.total + loss * num_images
+        self.images = self.images + num_images
+
+    def compute(self) -> Tensor:
+        """Return the mean over all images, of all ranks []."""
+        return self.total / self.images
 
 
 class Learner(L.LightningModule):
@@ -49,10 +77,10 @@ class Learner(L.LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         for split in ("train", "val", "test"):
-            self.add_module(f"{split}_loss", _mean())
+            self.add_module(f"{split}_loss", MeanLoss())
             self.add_module(f"{split}_metrics", task.metrics())
 
-    def metrics(self, split: str) -> tuple[MeanMetric, Metric]:
+    def metrics(self, split: str) -> tuple[MeanLoss, Metric]:
         """Return the mean loss and the task's metrics of the split's epoch so far."""
         return getattr(self, f"{split}_loss"), getattr(self, f"{split}_metrics")
 
@@ -62,7 +90,7 @@ class Learner(L.LightningModule):
         outputs = self.net(images.to(self.dtype)).float()  # [N, num_outputs]; the loss in float32
         loss = self.task.loss(outputs, targets)
         mean_loss, metrics = self.metrics(split)
-        mean_loss.update(loss.detach(), weight=len(images))
+        mean_loss.update(loss.detach(), len(images))
         metrics.update(outputs.detach(), targets)
         return loss, outputs
 
@@ -81,8 +109,10 @@ class Learner(L.LightningModule):
     def _log_epoch(self, split: str) -> None:
         mean_loss, metrics = self.metrics(split)
         values = {"loss": mean_loss.compute(), **metrics.compute()}
+        on_cpu = torch.stack(list(values.values())).cpu()  # one wait; callbacks read them for free
+        named = {f"{split}/{name}": v for name, v in zip(values, on_cpu, strict=True)}
         # computed over all ranks and images already; sync_dist would only average equal numbers
-        self.log_dict({f"{split}/{name}": v for name, v in values.items()}, sync_dist=False)
+        self.log_dict(named, sync_dist=False)
         mean_loss.reset()
         metrics.reset()
 
@@ -107,11 +137,14 @@ class Learner(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the plateau schedule's state, and the running means and counts of each rank.
 
-        Lightning saves the other schedules, and the means and counts of the first rank.
+        Lightning saves the other schedules, and the means and counts of the first rank. Nothing is
+        gathered between epochs: after the training the net is on the CPU, and NCCL cannot gather
+        tensors of the CPU.
         """
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
-        if self.trainer.world_size > 1:
+        in_epoch = self.metrics("train")[0].update_called  # otherwise there is nothing to gather
+        if self.trainer.world_size > 1 and in_epoch:
             means = {k: v for k, v in self.state_dict().items() if k.startswith("train_")}
             checkpoint["means"] = self.all_gather(means)  # [ranks, ...] each
 
@@ -148,9 +181,3 @@ class Learner(L.LightningModule):
     def _parameter_groups(self) -> list[Any]:
         groups = getattr(self.net, "parameter_groups", None)
         return list(groups()) if groups else [p for p in self.parameters() if p.requires_grad]
-
-
-def _mean() -> MeanMetric:
-    metric = MeanMetric(nan_strategy="disable")  # its NaN check would wait for the GPU at each step
-    metric.persistent(True)  # a run resumed in mid-epoch reports what an uninterrupted one does
-    return metric

@@ -49,6 +49,8 @@ class TrainingRun:
         filter_warnings()
         set_malloc_thresholds()
         torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
+        cfg = build.with_resolved_devices(cfg)
+        build.check_deterministic(cfg)
         self.cfg, self.folder, self.record = cfg, folder, record
         self.data = factory.data_module(cfg)
         self.learner = build.learner(cfg, self.data)
@@ -67,6 +69,11 @@ class TrainingRun:
             metadata={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
         )
         self.trainer = self._trainer()
+        self.checkpoints.conditions = {
+            "precision": cfg.trainer.precision,
+            "effective_batch_size": cfg.effective_batch_size,
+            "device": self.trainer.strategy.root_device.type,
+        }
         self.resume_from = self._resume_from()
 
     def _trainer(self) -> L.Trainer:
@@ -90,8 +97,7 @@ class TrainingRun:
             StepSeeding(cfg.seed),
             MultiCropTest(cfg.test_crops, self.data),
         ]
-        options = build.trainer_options(cfg)
-        return L.Trainer(**options, callbacks=callbacks, default_root_dir=self.folder)
+        return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
 
     def run(self) -> float:
         """Train, test the weights of the best epoch, and return the objective at that epoch."""
@@ -135,7 +141,28 @@ class TrainingRun:
         path, content = checkpoint
         self.data.load_state_dict(content.get(type(self.data).__qualname__, {}))
         check_fits(content["state_dict"], self.learner.state_dict(), path)
+        self._check_conditions(content.get("conditions", {}), path)
         return path
+
+    def _check_conditions(self, saved: dict[str, Any], path: Path) -> None:
+        """Refuse another precision or effective batch size; print a note for another device.
+
+        Raises:
+            ValueError: The results would be neither those of the saved settings nor of these.
+        """
+        now = self.checkpoints.conditions
+        settings = {"precision": "trainer.precision", "effective_batch_size": "data.batch_size"}
+        for name, setting in settings.items():
+            if saved.get(name, now[name]) != now[name]:
+                raise ValueError(
+                    f"{path} was trained with {name.replace('_', ' ')} {saved[name]}, this run has"
+                    f" {now[name]}: set {setting} and trainer.devices as they were"
+                )
+        if saved.get("device", now["device"]) != now["device"] and self.trainer.is_global_zero:
+            print(
+                f"warning: resuming on {now['device']} what was trained on {saved['device']}:"
+                " the results are no longer exactly repeatable"
+            )
 
     def _print_header(self) -> None:
         cfg, trainer = self.cfg, self.trainer
@@ -162,6 +189,8 @@ class TrainingRun:
             "params": self.summary.params,
             "neurons": self.summary.neurons,
             "seed": self.cfg.seed,
+            "precision": self.cfg.trainer.precision,
+            "effective_batch_size": self.cfg.effective_batch_size,
             "images": {split: sum(n.values()) for split, n in self.data.counts.items()},
             "command": provenance.command(),
             "best_sha256": checksum(self.folder / BEST) if (self.folder / BEST).exists() else None,

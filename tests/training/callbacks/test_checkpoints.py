@@ -1,11 +1,15 @@
-"""When checkpoints are written."""
+"""When checkpoints are written, and from where."""
 
 import types
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from alexlab.runs.checkpoint import load
+from alexlab.runs.folder import BEST
 from alexlab.training.callbacks.checkpoints import Checkpoints
+from tests.tiny import train
 
 
 @pytest.mark.parametrize("due_elsewhere", [False, True])
@@ -23,3 +27,52 @@ def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_else
     clock = Checkpoints(tmp_path, **settings, every_s=1e9 if due_elsewhere else 0)
     clock.on_train_epoch_end(trainer, learner)
     assert len(saved) == due_elsewhere
+
+
+def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
+    """A copy to the CPU in each better epoch would wait for the device."""
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    trainer = types.SimpleNamespace(
+        **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
+        **{"callbacks": [], "world_size": 1, "is_global_zero": True},
+    )
+    learner = types.SimpleNamespace(net=torch.nn.Linear(2, 2, device="meta"))
+    checkpoints.on_train_epoch_end(trainer, learner)  # the numbers of meta cannot be copied
+    assert {tensor.device.type for tensor in checkpoints.best["net"].values()} == {"meta"}
+    net = torch.nn.Linear(2, 2)
+    checkpoints.best["net"] = net.state_dict()
+    checkpoints.save(trainer, last=False)
+    assert torch.equal(load(tmp_path / BEST)["net"]["weight"], net.weight)
+
+
+def test_the_best_weights_are_a_copy(tmp_path):
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    trainer = types.SimpleNamespace(
+        **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
+        **{"callbacks": [], "world_size": 1, "is_global_zero": True},
+    )
+    net = torch.nn.Linear(2, 2)
+    before = net.weight.detach().clone()
+    checkpoints.on_train_epoch_end(trainer, types.SimpleNamespace(net=net))
+    torch.nn.init.zeros_(net.weight)
+    assert torch.equal(checkpoints.best["net"]["weight"], before)
+
+
+def test_the_last_save_comes_before_the_trainer_leaves_its_device(config, tmp_path, monkeypatch):
+    """Afterwards nothing can be gathered: the net is on the CPU, and NCCL knows no CPU tensors."""
+    events = []
+    teardown, save = SingleDeviceStrategy.teardown, Checkpoints.save
+
+    def noted(name, function):
+        def call(self, *args, **kwargs):
+            events.append(name)
+            return function(self, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(SingleDeviceStrategy, "teardown", noted("teardown", teardown))
+    monkeypatch.setattr(Checkpoints, "save", noted("save", save))
+    train(config(), tmp_path / "run")
+    assert events == ["save", "teardown", "teardown"]  # after the training; after the test

@@ -29,6 +29,9 @@ class Checkpoints(Checkpoint):
         every_s: Minimum number of seconds between two saves.
         keep_last: Whether last.ckpt is kept once the run has finished, to train it further.
         metadata: Plain values stored in best.ckpt beside the weights.
+
+    Attributes:
+        conditions: Plain values stored in last.ckpt: what a resume must not change.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self.folder, self.objective, self.maximize = folder, objective, maximize
         self.every_s, self.keep_last, self.metadata = every_s, keep_last, metadata
-        self.best: dict[str, Any] = {}  # epoch, score, metrics, net: {name: Tensor on the CPU}
+        self.best: dict[str, Any] = {}  # epoch, score, metrics, net: {name: Tensor}
+        self.conditions: dict[str, Any] = {}
+        self._finished = False
         self._saved_at = time.monotonic()
         self._best_is_on_disk = False
         self._corrupted: list[Path] = []
@@ -79,7 +84,7 @@ class Checkpoints(Checkpoint):
         if best is None or (score > best if self.maximize else score < best):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
             net = _validated_net(trainer, pl_module).state_dict()
-            self.best["net"] = {k: v.detach().to("cpu", copy=True) for k, v in net.items()}
+            self.best["net"] = {k: v.detach().clone() for k, v in net.items()}  # on its device
             self._best_is_on_disk = False
         due = time.monotonic() - self._saved_at >= self.every_s
         if trainer.world_size > 1:  # the ranks' clocks differ, and all ranks must save together
@@ -94,15 +99,22 @@ class Checkpoints(Checkpoint):
                 path.unlink(missing_ok=True)
             self._corrupted = []
             if self.best and not self._best_is_on_disk:
-                save({**self.metadata, **self.best}, self.folder / BEST)
+                net = {name: tensor.cpu() for name, tensor in self.best["net"].items()}
+                save({**self.metadata, **self.best, "net": net}, self.folder / BEST)
                 self._best_is_on_disk = True
         if last:
             trainer.save_checkpoint(self.folder / LAST)
             self._saved_at = time.monotonic()
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the best weights, and last.ckpt if it is kept, while the ranks can still gather."""
+        self.finish(trainer)
+
     def finish(self, trainer: L.Trainer) -> None:
-        """Write the best weights, and last.ckpt if it is kept; call it after the training."""
-        self.save(trainer, last=self.keep_last)
+        """Do so once; a resumed run without an epoch left has no end of training."""
+        if not self._finished:
+            self.save(trainer, last=self.keep_last)
+            self._finished = True
 
     def tidy(self, trainer: L.Trainer) -> None:
         """Delete what only a resume would need; call it after the test."""
@@ -111,6 +123,12 @@ class Checkpoints(Checkpoint):
                 (self.folder / LAST).unlink(missing_ok=True)
             for name in (LAST, BEST):
                 previous(self.folder / name).unlink(missing_ok=True)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the conditions of the training."""
+        checkpoint["conditions"] = self.conditions
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best epoch without its weights, which are in best.ckpt."""

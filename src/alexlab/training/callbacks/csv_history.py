@@ -8,6 +8,7 @@ from statistics import harmonic_mean
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from alexlab.runs.folder import write_atomically
@@ -55,7 +56,9 @@ class History(Checkpoint):
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock: validation starts after an epoch's last batch."""
+        """Stop the clock once the device has finished the epoch's last batch."""
+        if pl_module.device.type != "cpu":
+            torch.accelerator.synchronize(pl_module.device)
         self._seconds = time.perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Stop a run on a signal: save within one batch and end with status `stopped`."""
+"""Stop a run on a signal: save within a few batches and end with status `stopped`."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from alexlab.runs.folder import Stopped
 from alexlab.training.callbacks.checkpoints import Checkpoints
 
+STEPS = 16  # between two exchanges of several ranks, each of which waits for their devices
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
@@ -19,8 +20,9 @@ SIGNALS = [
 class GracefulStop(Checkpoint):
     """Save and raise `Stopped` on SIGINT, SIGTERM or SIGUSR1 (SLURM's warning); exit on a second.
 
-    After the last batch of an epoch the save waits for the epoch's validation, since a state
-    between the two cannot be resumed exactly.
+    One process saves within one batch, several ranks within `STEPS` steps. After the last batch of
+    an epoch the save waits for the epoch's validation, since a state between the two cannot be
+    resumed exactly.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -61,7 +63,8 @@ class GracefulStop(Checkpoint):
     ) -> None:
         """Stop in mid-epoch, but not between batches whose gradients are accumulated."""
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if not trainer.is_last_batch and not accumulating:
+        due = trainer.world_size == 1 or trainer.global_step % STEPS == 0
+        if due and not trainer.is_last_batch and not accumulating:
             self._stop_if_requested(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -31,7 +31,7 @@ class TrainingHealthWarnings(Checkpoint):
     ) -> None:
         """Keep the outputs of the first batch."""
         if batch_idx == 0:
-            self._outputs = outputs
+            self._outputs = outputs.clone()  # CUDA graphs reuse the memory of outputs
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check both conditions."""

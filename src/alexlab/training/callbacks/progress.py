@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from torchmetrics import Metric
 
 from alexlab.reporting.formatting import format_metric
 from alexlab.training.callbacks.csv_history import History
@@ -56,7 +57,7 @@ class EpochProgress(Checkpoint):
         if self.bar.disable or not trainer.is_global_zero or now - self._updated_at < 0.1:
             return
         self._updated_at = now
-        metrics = pl_module.metrics("train")[1].compute()
+        metrics = _compute_locally(pl_module.metrics("train")[1])
         speed = (batch_idx + 1) * len(batch[1]) / (now - self._started)
         shown = f"loss {float(outputs['loss']):.3f}  {_format(self.metric, metrics)}"
         status = f"{shown}  {speed:.0f} images/s"
@@ -79,6 +80,15 @@ class EpochProgress(Checkpoint):
         """Remove the bar, after an exception too."""
         self.bar.stop()
         sys.stderr.flush()
+
+
+def _compute_locally(metric: Metric) -> Any:
+    """Compute without the other ranks: they show no bar, and a collective would wait for them.
+
+    (`metric.compute` is torchmetrics' wrapper, which synchronises ranks; the class has the method
+    itself.)
+    """
+    return type(metric).compute(metric)
 
 
 def _format(name: str, values: Any) -> str:

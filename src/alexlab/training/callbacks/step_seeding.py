@@ -22,9 +22,7 @@ class StepSeeding(L.Callback):
     def _seed(self, trainer: L.Trainer, batch: int) -> None:
         entropy = [self.seed, trainer.current_epoch, batch, trainer.global_rank]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
+        seed_generators(seed, trainer.strategy.root_device)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seed for the first batch, which after a resume may be in the middle of an epoch."""
@@ -39,3 +37,21 @@ class StepSeeding(L.Callback):
     ) -> None:
         """Seed for the next batch, which is augmented before the hooks of its step run."""
         self._seed(trainer, batch_idx + 1)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed python, numpy, and torch's generators of the CPU and of `device`.
+
+    `torch.manual_seed` draws the same numbers, but formats a stack trace for each kind of
+    accelerator that has not been started: 0.1 to 0.4 ms instead of 1 us.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    elif device.type == "cuda":  # ROCm too
+        torch.default_generator.manual_seed(seed)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

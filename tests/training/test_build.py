@@ -1,0 +1,93 @@
+"""What the settings of a device make of a training, before any data is loaded."""
+
+import pytest
+import torch
+from torch import nn
+
+from alexlab.training import build
+from alexlab.training.run import TrainingRun
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """As if there were a GPU, as far as these checks look."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def pools(before, after):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(after)).to("meta")
+    return build.nondeterministic_layers(net, 3, before)
+
+
+def test_pooling_that_changes_the_size_is_found():
+    assert pools(7, 6) == ["1 (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)"]
+    assert pools(7, 1) == []  # a mean
+
+
+def test_hooks_are_removed_and_nothing_is_drawn():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Dropout()).to("meta")
+    state = torch.get_rng_state()
+    build.nondeterministic_layers(net, 3, 8)
+    assert not any(module._forward_hooks for module in net.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=alexnet", "data.resolution=128"], r"model\.pool_before_head=none, a data\.res"),
+        (["model=alexnet_torchvision", "data.resolution=128"], r"\(AdaptiveAvgPool2d, 3 x 3 -> 6"),
+    ],
+)
+def test_deterministic_names_a_way_out_before_data_is_loaded(
+    compose, tmp_path, gpu, overrides, message
+):
+    cfg = compose(*overrides, "deterministic=true", "data=folder", "data.root=nowhere")
+    with pytest.raises(ValueError, match=message) as caught:
+        TrainingRun(cfg, tmp_path, {}, trial=False)
+    assert str(caught.value).startswith("deterministic=true: CUDA has no deterministic backward")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=alexnet", "data.resolution=64"],  # its last map has 1 x 1
+        ["model=alexnet", "data.resolution=128", "model.pool_before_head=none"],
+        ["model=small_cnn"],
+        ["model=alexnet", "data.resolution=128", "trainer.accelerator=cpu"],
+    ],
+)
+def test_deterministic_nets_pass(compose, gpu, overrides):
+    build.check_deterministic(compose(*overrides, "deterministic=true"))
+
+
+def test_it_is_not_checked_where_it_is_not_asked_for(compose, gpu):
+    build.check_deterministic(compose("model=alexnet", "data.resolution=128"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode"),
+    [
+        ("false", None),
+        ("true", "default"),
+        ("default", "default"),
+        ("reduce-overhead", "reduce-overhead"),
+        ("max-autotune", "max-autotune"),
+    ],
+)
+def test_compile_takes_torchs_modes(compose, monkeypatch, setting, mode):
+    modes = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, mode: modes.append(mode))
+    build.optimize_for_device(compose(f"compile={setting}"), nn.Linear(2, 2))
+    assert modes == ([] if mode is None else [mode])
+
+
+def test_an_unknown_mode_lists_the_known_ones(compose):
+    with pytest.raises(ValueError, match=r"compile='fast' is unknown.*reduce-overhead"):
+        build.compile_mode(compose("compile=fast"))
+
+
+def test_other_precisions_keep_lightnings_plugin(compose, tmp_path):
+    cfg = compose("trainer.precision=64-true", "trainer.accelerator=cpu")
+    plugin = build.trainer(cfg, default_root_dir=tmp_path).precision_plugin
+    assert type(plugin).__name__ == "DoublePrecision"

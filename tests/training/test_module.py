@@ -1,0 +1,223 @@
+"""Losses, learning rates and mixing, against numbers from outside the code."""
+
+import math
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alexlab import factory
+from alexlab.runs.checkpoint import load
+from alexlab.runs.folder import BEST, Stopped, read_history
+from alexlab.training import build
+from alexlab.training.module import Learner, MeanLoss
+from alexlab.training.tasks import Classification, Regression
+from tests.tiny import train
+
+PLAIN = ["augment=none", "data.load_size=32", "model.dropout=0"]
+
+
+def cross_entropy(cfg, split, weights=None):
+    """Of the whole split in one piece, in float64; of the initial weights by default."""
+    data = factory.data_module(cfg)
+    learner = build.learner(cfg, data)
+    if weights is not None:
+        learner.net.load_state_dict(weights)
+    net = learner.net.double().eval()
+    images, targets = zip(*getattr(data, f"{split}_dataloader")(), strict=True)
+    with torch.no_grad():
+        outputs = net(data.view(torch.cat(images), training=False).double())
+    return F.cross_entropy(outputs, torch.cat(targets)).item()
+
+
+def test_the_training_loss_is_the_mean_over_images(config, tmp_path):
+    """12 images in batches of 5, 5 and 2; the weights do not move."""
+    cfg = config(*PLAIN, "data.batch_size=5", "optim.lr=1e-12", "trainer.max_epochs=1")
+    train(cfg, tmp_path / "run")
+    (row,) = read_history(tmp_path / "run")
+    assert float(row["train/loss"]) == pytest.approx(cross_entropy(cfg, "train"), rel=1e-6)
+
+
+def test_the_loss_of_a_resumed_epoch_is_the_mean_over_images(config, tmp_path):
+    cfg = config(*PLAIN, "data.batch_size=5", "optim.lr=1e-12", "trainer.max_epochs=1")
+    with pytest.raises(Stopped):
+        train(cfg, tmp_path / "run", stop_after=1)
+    train(cfg, tmp_path / "run")
+    (row,) = read_history(tmp_path / "run")
+    assert float(row["train/loss"]) == pytest.approx(cross_entropy(cfg, "train"), rel=1e-6)
+
+
+def test_the_val_loss_is_that_of_its_own_epoch(config, tmp_path):
+    cfg = config(*PLAIN, "trainer.max_epochs=4", "objective=val/loss", "direction=minimize")
+    train(cfg, tmp_path / "run")
+    best = load(tmp_path / "run" / BEST)
+    rows = read_history(tmp_path / "run")
+    assert best["epoch"] > 1  # otherwise the mean of all epochs so far would do
+    reported = float(rows[best["epoch"] - 1]["val/loss"])
+    assert reported == pytest.approx(cross_entropy(cfg, "val", best["net"]), rel=1e-5)
+
+
+def test_mean_loss_by_hand():
+    mean = MeanLoss()
+    mean.update(torch.tensor(1.0), 16)
+    mean.update(torch.tensor(5.0), 2)
+    assert mean.compute().item() == pytest.approx(26 / 18)
+    mean.reset()
+    mean.update(torch.tensor(3.0), 7)
+    assert mean.compute().item() == 3.0
+
+
+def test_mean_loss_does_not_round_its_sums_to_the_nets_precision():
+    """In bfloat16 a sum stops growing at 256 times its terms."""
+    mean = MeanLoss().to(torch.bfloat16)  # as Lightning does for bf16-true
+    for _ in range(2000):
+        mean.update(torch.tensor(1.5), 16)
+    assert mean.compute().item() == 1.5
+
+
+def _mean_of_rank(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    mean = MeanLoss()
+    mean.update(torch.tensor([1.0, 4.0][rank]), [5, 1][rank])
+    torch.save(mean.compute(), folder / f"{rank}")
+    dist.destroy_process_group()
+
+
+def test_mean_loss_over_two_ranks_by_hand(tmp_path):
+    mp.start_processes(_mean_of_rank, (tmp_path,), nprocs=2, start_method="fork")
+    for rank in ("0", "1"):
+        assert torch.load(tmp_path / rank).item() == pytest.approx(9 / 6)
+
+
+class Flat(nn.Module):
+    """Two outputs without a bias: a black image gives 0 and 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3 * 4, 2, bias=False)
+
+    def forward(self, images):
+        return self.linear(images.flatten(1))
+
+
+class Blackened(Classification):
+    def mix(self, images, targets):
+        return torch.zeros_like(images), targets
+
+
+def test_the_task_mixes_training_batches_only():
+    learner = Learner(Flat(), Blackened(2), optim=partial(SGD, lr=0.1))
+    batch = torch.rand(6, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1, 1])
+    assert learner.training_step(batch, 0).item() == pytest.approx(math.log(2))
+    assert learner.validation_step(batch, 0).abs().min() > 0
+    assert learner.test_step(batch, 0).abs().min() > 0
+
+
+def test_groups_get_their_own_learning_rates():
+    class Grouped(Flat):
+        def parameter_groups(self):
+            head = nn.Parameter(torch.zeros(1))
+            return [
+                {"params": [head], "lr_scale": 1.0},
+                {"params": [self.linear.weight], "lr_scale": 0.1},
+            ]
+
+    learner = Learner(Grouped(), Classification(2), optim=partial(SGD, lr=0.5))
+    groups = learner.configure_optimizers().param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([0.5, 0.05])
+    assert not any("lr_scale" in group for group in groups)
+
+
+def test_a_plateau_schedule_follows_the_val_loss(monkeypatch):
+    """(val, train): val improves in epoch 2 and not in epoch 3; train the other way round."""
+    halve = partial(ReduceLROnPlateau, factor=0.5, patience=0)
+    learner = Learner(Flat(), Classification(2), optim=partial(SGD, lr=1.0), sched=halve)
+    optimizer = learner.configure_optimizers()
+    monkeypatch.setattr(Learner, "_log_epoch", lambda *_: None)
+    rates = []
+    for val, train_loss in ((1.0, 1.0), (0.5, 2.0), (0.7, 0.1)):
+        metrics = {"val/loss": torch.tensor(val), "train/loss": torch.tensor(train_loss)}
+        learner.trainer = SimpleNamespace(callback_metrics=metrics)
+        learner.on_train_epoch_end()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [1.0, 1.0, 0.5]
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations that make the CPU wait for the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        devices = {
+            str(x.device) for x in (*args, result) if isinstance(x, torch.Tensor) and x.dim() >= 0
+        }
+        crosses = len(devices) > 1 and func.overloadpacket in (
+            torch.ops.aten._to_copy,
+            torch.ops.aten.copy_,
+        )
+        reads = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero)
+        if crosses or func.overloadpacket in reads:
+            self.names.append(str(func))
+        return result
+
+
+def mixed_by_half():
+    """Mixup whose share, which is drawn on the CPU, cannot be drawn among fake tensors."""
+    task = Classification(7, mixup=1.0)
+    task._mixers[0]._dist = SimpleNamespace(sample=lambda _: 0.5)
+    return task
+
+
+@pytest.mark.parametrize(
+    "task",
+    [Classification(7), mixed_by_half(), Regression()],
+    ids=["classes", "mixed classes", "scores"],
+)
+def test_a_step_does_not_wait_for_the_gpu(task):
+    """On fake tensors of a GPU: loss, means and metrics of training, val and test."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, task.num_outputs))
+    learner = Learner(net, task, optim=partial(SGD, lr=0.1))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        learner.to("cuda")
+        images = torch.rand(6, 3, 2, 2, device="cuda")
+        targets = torch.zeros(6, dtype=torch.long, device="cuda")
+        if isinstance(task, Regression):
+            targets = targets.float()
+        with Waits() as waits:
+            learner.training_step((images, targets), 0)
+            learner.validation_step((images, targets), 0)
+            learner.test_step((images, targets), 0)
+        assert waits.names == []
+        with Waits() as waits:  # the count can fail
+            images.sum() + torch.as_tensor(6, device="cuda")
+            images.sum().cpu()
+        assert len(waits.names) == 2
+
+
+def test_two_ranks_keep_their_means_in_mid_epoch_only(monkeypatch):
+    """Between epochs there is nothing to gather, and after the training nothing to gather with."""
+    learner = Learner(Flat(), Classification(2), optim=partial(SGD, lr=0.1))
+    learner.trainer = SimpleNamespace(world_size=2)
+    gathered = []
+    monkeypatch.setattr(learner, "all_gather", lambda means: gathered.append(means) or means)
+    checkpoint = {}
+    learner.on_save_checkpoint(checkpoint)
+    assert gathered == []
+    learner.training_step((torch.rand(6, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1, 1])), 0)
+    learner.on_save_checkpoint(checkpoint)
+    assert {"train_loss.total", "train_loss.images"} <= set(checkpoint["means"])
+    assert checkpoint["means"]["train_loss.images"] == 6
