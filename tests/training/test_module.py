@@ -35,7 +35,7 @@ def cross_entropy(cfg, split, weights=None):
     net = learner.net.double().eval()
     images, targets = zip(*getattr(data, f"{split}_dataloader")(), strict=True)
     with torch.no_grad():
-        outputs = net(data.view(torch.cat(images), training=False).double())
+        outputs = net(data.preprocess(torch.cat(images), training=False).double())
     return F.cross_entropy(outputs, torch.cat(targets)).item()
 
 

@@ -199,7 +199,7 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
     if lookup("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
         if compile_mode(cfg):
             raise ValueError(
-                f"diagnostics=on: reads single layers, which compile={cfg.compile} fuses;"
+                f"diagnostics=on: reads single layers, which compile={str(cfg.compile).lower()} fuses;"
                 " choose one of them"
             )
         callbacks += [Diagnostics(board.history), ImageLogger(board)]

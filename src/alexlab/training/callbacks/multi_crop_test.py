@@ -49,15 +49,11 @@ class MultiCropTest(L.Callback):
 
         def predict(views: Tensor) -> Tensor:
             # outside autocast, as for ordinary batches: bfloat16 is too coarse for a DCT or FFT
-            images = self.data.view(views.to(learner.device), training=False).to(learner.dtype)
+            images = self.data.preprocess(views.to(learner.device), training=False).to(
+                learner.dtype
+            )
             with trainer.precision_plugin.forward_context():
-<<<<<<< HEAD
-                outputs = learner.net(
-                    self.data.preprocess(views.to(learner.device), training=False)
-                )
-=======
                 outputs = learner.net(images)
->>>>>>> 79d01c0 (Training: losses per image, mixed precision that clips, EMA on its device, resolved precision, no waits in a step)
             return learner.task.predict(outputs.float())
 
         preds = predict_all(self.data.cache.paths(rows), crops, predict).to(learner.device)
