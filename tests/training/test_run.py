@@ -187,7 +187,7 @@ def test_a_net_learns_twelve_images_by_heart(compose, image_folder, tmp_path):
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
         ("optim.lr=0", "optim.lr=0.*greater than 0"),
         ("objective=val/nonsense", "val/nonsense: no such metric; choose from .*val/acc"),
-        ("direction=up", "direction='up'.*maximize"),
+        ("direction=up", "direction=up: unknown.*maximize"),
         ("trainer.precision=8bit", "8bit"),
     ],
 )

@@ -199,8 +199,8 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
     if lookup("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
         if compile_mode(cfg):
             raise ValueError(
-                f"diagnostics=on: reads single layers, which compile={str(cfg.compile).lower()} fuses;"
-                " choose one of them"
+                "diagnostics=on: reads single layers, which torch.compile fuses; set compile=false,"
+                " or diagnostics=off"
             )
         callbacks += [Diagnostics(board.history), ImageLogger(board)]
     if cfg.trainer.auto_batch:
