@@ -2,8 +2,8 @@
 
 gap       seconds from the end of one trial to the first step of the next, for this launcher and
           for Hydra's joblib launcher in turn (`--runs`, the real entry point on generated images)
-own       the sweeper's own time a trivial cell, for grids of 100, 1,000 and 10,000
-finished  the whole command on a finished sweep of 1,000 cells
+own       the sweeper's own time a trivial trial, for grids of 100, 1,000 and 10,000
+finished  the whole command on a finished sweep of 1,000 trials
 tpe       the sampler's own time a trial, as trials grow
 """
 
@@ -77,15 +77,15 @@ def summary(values: Sequence[float]) -> str:
 
 
 def own(sizes: Sequence[int]) -> None:
-    """A grid of cells that cost nothing: all that is left is the sweeper's time."""
-    start = 0.0  # Python, Hydra and Optuna, which a sweep of one cell pays too
+    """Time a grid of trials that cost nothing: all that is left is the sweeper's time."""
+    start = 0.0  # Python, Hydra and Optuna, which a sweep of one trial pays too
     for size in (1, *sizes):
         with tempfile.TemporaryDirectory() as folder:
             arguments = [*TOY, f"seed=range(0,{size})", "sweep.name=s", "hydra/launcher=nothing"]
             seconds = command(arguments, Path(folder))
             start = start or seconds
             each = 1000 * (seconds - start) / size
-            print(f"{size:>6} cells: {seconds:.1f} s, {each:.1f} ms a cell beside the start")
+            print(f"{size:>6} trials: {seconds:.1f} s, {each:.1f} ms per trial beside the start")
 
 
 def finished(size: int) -> None:
@@ -94,7 +94,7 @@ def finished(size: int) -> None:
         arguments = [*TOY, f"seed=range(0,{size})", "sweep.name=s", "hydra/launcher=nothing"]
         command(arguments, Path(folder))
         times = [command(arguments, Path(folder)) for _ in range(3)]
-        print(f"{size} cells, nothing to do: {', '.join(f'{t:.2f}' for t in times)} s")
+        print(f"{size} trials, nothing to do: {', '.join(f'{t:.2f}' for t in times)} s")
 
 
 def tpe(sizes: Sequence[int]) -> None:
@@ -102,7 +102,7 @@ def tpe(sizes: Sequence[int]) -> None:
     import optuna
     from optuna.distributions import FloatDistribution
 
-    from hydra_plugins.hydra_study_sweeper._samplers import sampler
+    from hydra_plugins.hydra_study_sweeper._samplers import make_sampler
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
@@ -110,7 +110,7 @@ def tpe(sizes: Sequence[int]) -> None:
     times: list[float] = []
     for number in range(max(sizes)):
         begin = time.perf_counter()
-        study.sampler = sampler("tpe", 0, number)
+        study.sampler = make_sampler("tpe", 0, number)
         trial = study.ask(space)
         study.tell(trial, (trial.params["lr"] - 0.01) ** 2 + trial.params["momentum"])
         times.append(time.perf_counter() - begin)

@@ -16,7 +16,8 @@ from alexlab.commands import evaluate, export, look, predict, report, rerun, swe
 from alexlab.runs import config as run_config
 from alexlab.runs.config import CONF, compose_config, config_folders, shipped_calls, to_plain
 from alexlab.runs.locate import resolve_run_dir
-from hydra_plugins.hydra_study_sweeper._space import Space, is_inert
+from hydra_plugins.hydra_study_sweeper._space import Space
+from hydra_plugins.hydra_study_sweeper.overrides import is_inert
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from tests.tiny import in_child
 

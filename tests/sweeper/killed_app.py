@@ -1,7 +1,6 @@
-"""The toy app, whose sweeper kills itself at the point that TOY_KILL names, once."""
+"""The toy app with a sweeper that kills itself once, at the point that TOY_KILL names."""
 
 import os
-import signal
 
 from hydra_plugins.hydra_study_sweeper import _display, _scheduler, _storage, _trials
 from tests.sweeper.toy_app import kill_at, main
@@ -10,7 +9,7 @@ calls = {}
 
 
 def kill_before(owner, name, point):
-    """Die as `owner.name` is called for the nth time (TOY_KILL_AFTER calls were let through)."""
+    """Kill this process when `owner.name` is called, after TOY_KILL_AFTER other calls."""
     original = getattr(owner, name)
 
     def wrapped(*args, **kwargs):
@@ -22,8 +21,8 @@ def kill_before(owner, name, point):
     setattr(owner, name, wrapped)
 
 
-def half_a_line(point):
-    """Die in the middle of a journal's append, or with its lock held before a byte is written."""
+def kill_in_append(point):
+    """Kill this process in the middle of an append to the journal, or before its first byte."""
     original = os.fsync
 
     def fsync(descriptor):
@@ -38,20 +37,18 @@ def half_a_line(point):
     _storage.os = type("os", (), {**vars(os), "fsync": staticmethod(fsync)})
 
 
-for owner, name, point in [
-    (_trials.Ledger, "_create", "fill"),
-    (_scheduler.Starts, "begin", "claimed"),
-    (_scheduler.Run, "_wait", "launched"),
-    (_trials.Ledger, "finish", "tell"),
-    (_display.Board, "ended", "told"),
-    (_trials.Ledger, "again", "takeover"),
-]:
-    if os.environ.get("TOY_KILL") == point:
-        kill_before(owner, name, point)
-for point in ("append", "lock"):
-    if os.environ.get("TOY_KILL") == point:
-        half_a_line(point)
-assert signal
+POINTS = {
+    "add": (_trials.TrialStore, "_create"),
+    "claimed": (_scheduler.Scheduler, "start_trial"),
+    "launched": (_scheduler.Scheduler, "_wait"),
+    "finish": (_trials.TrialStore, "finish"),
+    "finished": (_display.ProgressReporter, "log_end"),
+    "reclaim": (_trials.TrialStore, "add_attempt"),
+}
+if (point := os.environ.get("TOY_KILL")) in POINTS:
+    kill_before(*POINTS[point], point)
+elif point in ("append", "lock"):
+    kill_in_append(point)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Starts sweeps of the toy app as a user would, kills them, and checks what they leave."""
+"""Start sweeps of the toy app as a user would, kill them, and check what they leave behind."""
 
 import contextlib
 import csv
@@ -24,7 +24,7 @@ GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "sweep.n_jobs=2",
 
 
 def start(folder, *arguments, app=APP, output=None, **environment):
-    """The sweep's process, in a session of its own; all that it starts has its `mark`."""
+    """Start a sweep in a session of its own; all processes that it starts carry its `mark`."""
     mark = uuid.uuid4().hex
     env = {**os.environ, "PYTHONPATH": PATH, "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
     with (output or folder / "output.txt").open("a") as file:
@@ -41,20 +41,20 @@ def start(folder, *arguments, app=APP, output=None, **environment):
 
 
 def sweep(folder, *arguments, timeout=120, output=None, **environment):
-    """Run a sweep to its end: exit code and what it printed."""
-    before = len(said(folder, output))
+    """Run a sweep to its end, and return its exit code and what it printed."""
+    before = len(printed(folder, output))
     process = start(folder, *arguments, output=output, **environment)
     code = process.wait(timeout)
-    return code, said(folder, output)[before:]
+    return code, printed(folder, output)[before:]
 
 
-def said(folder, path=None):
+def printed(folder, path=None):
     path = path or folder / "output.txt"
     return path.read_text() if path.exists() else ""
 
 
 def marked(mark):
-    """Every living process that a sweep has started, itself included."""
+    """Return the ids of the processes that a sweep has started and that run, its own included."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ def marked(mark):
 
 
 def kill(process, how):
-    """SIGKILL the sweeper alone, its process group, or everything that it has started."""
+    """Kill the sweeper alone, its process group, or everything that it has started."""
     if how == "all":
         for pid in [process.pid, *marked(process.mark)]:
             with contextlib.suppress(ProcessLookupError):
@@ -77,7 +77,7 @@ def kill(process, how):
 
 
 def wait_until(condition, timeout=60):
-    """Wait for something that another process does."""
+    """Wait for another process to do something."""
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:
@@ -95,31 +95,31 @@ def states(folder, name="s"):
 
 
 def metrics(folder, name="s"):
-    """The metrics.json of every run, by folder."""
+    """Return the metrics.json of every run, by folder."""
     paths = sorted((folder / "multirun" / name).glob("*/metrics.json"))
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
 
 
-def assert_done_once(folder, cells, kills=0, epochs=3, name="s"):
-    """Every cell finished exactly once, in one folder that no two runs wrote, journal readable."""
-    assert states(folder, name) == {"finished": cells}
+def assert_done_once(folder, trials, kills=0, epochs=3, name="s"):
+    """Assert that each trial finished once, in a folder of its own, and the journal is readable."""
+    assert states(folder, name) == {"finished": trials}
     home = folder / "multirun" / name
-    study = open_storage(str(home / "study.journal"))
-    trials = study.get_all_trials(study.get_study_id_from_name(name))
+    storage = open_storage(str(home / "study.journal"))
+    stored = storage.get_all_trials(storage.get_study_id_from_name(name))
     done = Counter(
-        t.user_attrs["cell"]["identity"] for t in trials if t.state is TrialState.COMPLETE
+        t.user_attrs["params"]["identity"] for t in stored if t.state is TrialState.COMPLETE
     )
-    assert len(done) == cells
+    assert len(done) == trials
     assert set(done.values()) == {1}
-    assert not any(t.state is TrialState.RUNNING for t in trials)
+    assert not any(t.state is TrialState.RUNNING for t in stored)
     folders = [path.parent for path in home.glob("*/metrics.json")]
-    assert len(folders) == cells
+    assert len(folders) == trials
     assert not list(home.glob("*/.*.tmp"))
     repeated = 0
     for run in folders:
         steps = [int(line) for line in (run / "steps.txt").read_text().split()]
         assert sorted(set(steps)) == list(range(epochs))
-        assert steps == sorted(steps), "a run went back behind its checkpoint"
+        assert steps == sorted(steps), "a run restarted before its checkpoint"
         repeated += len(steps) - epochs
     assert repeated <= 2 * kills, "an epoch ran again without a kill"
 

@@ -1,4 +1,4 @@
-"""What a sweep survives: real processes, killed for real; in the end every cell is done once."""
+"""Kill real sweeps and runs at many moments: in the end every trial has finished exactly once."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from tests.sweeper.sweeping import (
     kill,
     marked,
     metrics,
+    printed,
     rows,
-    said,
     seeded_moment,
     start,
     states,
@@ -44,7 +44,7 @@ def test_sweep_killed_at_any_moment(tmp_path, hit, how, seed):
     code, text = sweep(tmp_path, *GRID)
     assert code == 0, text
     assert_done_once(tmp_path, 6, kills=1)
-    wait_until(lambda: not marked(process.mark))  # nobody is left behind
+    wait_until(lambda: not marked(process.mark))  # no process is left
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -54,12 +54,12 @@ def test_run_killed(tmp_path, hit, seed):
     wait_until(lambda: steps_taken(tmp_path) >= wanted)
     taken = []
 
-    def killed():  # one that is under way: at this moment, or when the next one starts
+    def killed():  # a running one: now, or when the next one starts
         for path in tmp_path.glob("multirun/s/*/pids.txt"):
             pid = int(path.read_text().split()[-1])
             if not (path.parent / "metrics.json").exists() and pid in marked(process.mark):
                 taken[:] = [steps_taken(tmp_path)]
-                with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                with suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(pid, signal.SIGKILL)
                     return True
         return False
@@ -67,7 +67,7 @@ def test_run_killed(tmp_path, hit, seed):
     wait_until(killed)
     hit(f"SIGKILL of a run when {taken[0]} of 18 steps were taken")
     code = process.wait(60)
-    if code:  # the others went on; the same command goes on with this one
+    if code:  # the other runs ended; the same command continues this one
         assert states(tmp_path) == {"finished": 5, "interrupted": 1}
         code, _ = sweep(tmp_path, *GRID)
     assert code == 0
@@ -75,7 +75,7 @@ def test_run_killed(tmp_path, hit, seed):
 
 
 POINTS = [
-    "fill", "append", "lock", "claimed", "launched", "tell", "told", "takeover",
+    "add", "append", "lock", "claimed", "launched", "finish", "finished", "reclaim",
     "before-rename-last.ckpt", "before-rename-metrics.json",
 ]  # fmt: skip
 
@@ -87,9 +87,9 @@ def test_killed_at_a_named_point(tmp_path, hit, point, seed):
     env = {
         "TOY_KILL": point,
         "TOY_KILL_ONCE": str(once),
-        "TOY_KILL_AFTER": str(seed if point == "takeover" else seed * 3),
+        "TOY_KILL_AFTER": str(seed if point == "reclaim" else seed * 3),
     }
-    if point == "takeover":  # there must be something to take over
+    if point == "reclaim":  # there must be a stale trial
         process = start(tmp_path, *GRID)
         wait_until(lambda: steps_taken(tmp_path) > 0)
         kill(process, "all")
@@ -106,22 +106,22 @@ def test_killed_at_a_named_point(tmp_path, hit, point, seed):
         assert (tmp_path / "multirun/s/study.journal.cut").stat().st_size > 0
 
 
-def test_two_sweepers_share_and_one_is_killed(tmp_path):
+def test_two_sweepers_share_trials_and_one_is_killed(tmp_path):
     first, second = (start(tmp_path, *GRID) for _ in range(2))
     wait_until(lambda: steps_taken(tmp_path) > 3)
     kill(first, "all")
-    assert second.wait(60) == 0, said(tmp_path)
+    assert second.wait(60) == 0, printed(tmp_path)
     assert_done_once(tmp_path, 6, kills=1)
 
 
-def test_two_sweepers_share(tmp_path):
+def test_two_sweepers_share_trials(tmp_path):
     both = [start(tmp_path, "seed=range(0,40)", "sweep.name=s", "sweep.n_jobs=2") for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0], said(tmp_path)
+    assert [process.wait(120) for process in both] == [0, 0], printed(tmp_path)
     assert_done_once(tmp_path, 40)
     assert all(len(p.read_text().split()) == 1 for p in tmp_path.glob("multirun/s/*/pids.txt"))
 
 
-def test_a_run_whose_sweeper_died_saves_and_stops(tmp_path):
+def test_run_of_a_killed_sweeper_saves_and_stops(tmp_path):
     process = start(tmp_path, "seed=0", "sweep.name=s", "epochs=200", "epoch_s=0.05")
     wait_until(lambda: steps_taken(tmp_path) > 2)
     kill(process, "alone")
@@ -135,14 +135,14 @@ def test_a_run_whose_sweeper_died_saves_and_stops(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        ("raise", "the toy was told to fail"),
+        ("raise", "the toy is to fail"),
         ("segfault", "SIGSEGV"),
         ("exit0", "without metrics.json"),
         ("no_number", "not a number"),
         ("hang", "sweep.timeout_s=8"),
     ],
 )
-def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
+def test_failing_run_costs_one_trial(tmp_path, fault, error):
     more = ["sweep.timeout_s=8", "hydra.sweeper.grace_s=1"] if fault == "hang" else []
     command = [
         "seed=0,1,2",
@@ -165,7 +165,7 @@ def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
     assert code == 0, text
     assert states(tmp_path) == {"finished": 3}
     again = metrics(tmp_path)
-    assert again["1-seed-1"]["started_at_epoch"] == 0  # anew, not from what had gone wrong
+    assert again["1-seed-1"]["started_at_epoch"] == 0  # from scratch, not from the checkpoint
     assert [len(p.read_text().split()) for p in sorted(tmp_path.glob("multirun/s/*/pids.txt"))] == [
         1,
         2,
@@ -173,7 +173,7 @@ def test_a_failing_run_costs_one_trial(tmp_path, fault, error):
     ]
 
 
-def test_retries_go_on_from_the_checkpoint(tmp_path):
+def test_retry_continues_from_the_checkpoint(tmp_path):
     once = tmp_path / "hit"
     env = {"TOY_KILL": "before-rename-metrics.json", "TOY_KILL_ONCE": str(once)}
     code, _ = sweep(tmp_path, "seed=0,1", "sweep.name=s", "sweep.max_retries=1", **env)
@@ -184,7 +184,7 @@ def test_retries_go_on_from_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_on_error_stop(tmp_path, retries):
-    """One that is tried again has not failed yet."""
+    """A trial that is tried again has not failed yet."""
     command = [
         "seed=0,1,2",
         "sweep.name=s",
@@ -195,7 +195,7 @@ def test_on_error_stop(tmp_path, retries):
     code, text = sweep(tmp_path, *command)
     assert code == 1
     assert states(tmp_path) == {"failed": 1, "pending": 2}
-    assert text.count("again (1/1)") == retries
+    assert text.count("retry 1/1: ") == retries
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -205,7 +205,7 @@ def test_ctrl_c(tmp_path, times):
     wait_until(lambda: steps_taken(tmp_path) > 2)
     process.send_signal(signal.SIGINT)
     if times == 2:
-        wait_until(lambda: "stopping" in said(tmp_path))
+        wait_until(lambda: "stopping" in printed(tmp_path))
         process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     ended = states(tmp_path)
@@ -227,14 +227,14 @@ def test_truncated_journal(tmp_path):
     assert_done_once(tmp_path, 6)
 
 
-def test_lost_journal_is_rebuilt_from_the_runs(tmp_path):
+def test_lost_journal_is_restored_from_run_folders(tmp_path):
     sweep(tmp_path, *GRID)
     before = {row["folder"]: row["objective"] for row in rows(tmp_path)}
     (tmp_path / "multirun/s/study.journal").unlink()
     grown = [a.replace("seed=0,1,2", "seed=0,1,2,3") for a in GRID]
     code, text = sweep(tmp_path, *grown)
     assert code == 0, text
-    assert text.count("found again") == 6
+    assert text.count("restored: ") == 6
     assert_done_once(tmp_path, 8)
     after = {row["folder"]: row["objective"] for row in rows(tmp_path)}
     assert {name: after[name] for name in before} == before
@@ -248,7 +248,7 @@ def test_full_disk(small_disk):
     assert "No space left on device" in text
     small_disk("size=40m")
     code, text = sweep(place, *command)
-    if code:  # runs whose last words found no room have failed
+    if code:  # runs that could not write metrics.json have failed
         code, text = sweep(place, *command, "sweep.rerun_failed=true")
     assert code == 0, text
     assert states(place) == {"finished": 6}

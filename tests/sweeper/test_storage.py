@@ -1,4 +1,4 @@
-"""Trials shared through a database: sweepers in folders of their own, as on several machines."""
+"""Share trials through a database: sweepers in separate folders, as on several machines."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ import pytest
 from optuna.trial import TrialState
 
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
-from tests.sweeper.sweeping import kill, said, start, wait_until
+from tests.sweeper.sweeping import kill, printed, start, wait_until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def postgres():
-    """The URL of a PostgreSQL server of our own, where another user may look."""
+    """The URL of a PostgreSQL server of this test."""
     pytest.importorskip("psycopg2")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
@@ -42,7 +42,7 @@ def postgres():
     url = f"postgresql+psycopg2://sweep@/postgres?host={home}"
     wait_until(lambda: (home / ".s.PGSQL.5432").exists())
     yield url
-    server.send_signal(signal.SIGINT)  # at once, whoever is still connected
+    server.send_signal(signal.SIGINT)  # at once, although clients are connected
     server.wait(30)
     shutil.rmtree(home)
 
@@ -66,11 +66,11 @@ def completed(url):
     trials = study.get_all_trials(study.get_study_id_from_name("s"))
     assert not any(t.state is TrialState.RUNNING for t in trials)
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
-    return Counter(t.user_attrs["cell"]["values"]["seed"] for t in complete)
+    return Counter(t.user_attrs["params"]["values"]["seed"] for t in complete)
 
 
 @pytest.mark.parametrize("kind", ["postgres", "grpc"])
-def test_machines_share_a_sweep_and_one_dies(tmp_path, request, kind):
+def test_machines_share_a_sweep_and_one_is_killed(tmp_path, request, kind):
     url = request.getfixturevalue(kind)
     command = ["seed=range(0,12)", "sweep.name=s", "sweep.n_jobs=2", "epochs=3", "epoch_s=0.1"]
     command += [f"sweep.storage='{url}'", "sweep.pruner=none"]
@@ -80,7 +80,7 @@ def test_machines_share_a_sweep_and_one_dies(tmp_path, request, kind):
     first, second = (start(folder, *command) for folder in folders)
     wait_until(lambda: len(list(folders[0].glob("multirun/s/*/metrics.json"))) > 1)
     kill(first, "all")
-    assert second.wait(120) == 0, said(folders[1])
+    assert second.wait(120) == 0, printed(folders[1])
     assert completed(url) == {str(seed): 1 for seed in range(12)}
     shares = [len(list(folder.glob("multirun/s/*/metrics.json"))) for folder in folders]
     assert min(shares) > 1
@@ -96,7 +96,7 @@ def test_pruning_through_a_database(tmp_path, postgres):
         "epochs=4",
     ]
     process = start(tmp_path, *command, f"sweep.storage='{postgres}'")
-    assert process.wait(200) == 0, said(tmp_path)
+    assert process.wait(200) == 0, printed(tmp_path)
     study = open_storage(postgres)
     trials = study.get_all_trials(study.get_study_id_from_name("s"))
     states = Counter(t.state for t in trials)

@@ -1,4 +1,4 @@
-"""The sweeper's parts: grammar, identity, names, claims, the journal, pruning, searches."""
+"""Test the sweeper: grammar, identities, settings, trials, journal, pruning, searches."""
 
 import json
 import os
@@ -22,18 +22,19 @@ from optuna.trial import TrialState
 from hydra_plugins.hydra_process_launcher._devices import deal
 from hydra_plugins.hydra_study_sweeper import _trials
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences
-from hydra_plugins.hydra_study_sweeper._display import Board
-from hydra_plugins.hydra_study_sweeper._results import Checkpoints
-from hydra_plugins.hydra_study_sweeper._resume import refuse_what_differs
-from hydra_plugins.hydra_study_sweeper._samplers import distributions
-from hydra_plugins.hydra_study_sweeper._space import Cell, folder_name, quoted, read_space
+from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
+from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
+from hydra_plugins.hydra_study_sweeper._resume import check_compatible
+from hydra_plugins.hydra_study_sweeper._samplers import search_space
+from hydra_plugins.hydra_study_sweeper._space import TrialParams, folder_name, read_space
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
-from hydra_plugins.hydra_study_sweeper._trials import Ledger, read_csv
+from hydra_plugins.hydra_study_sweeper._trials import TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
+from hydra_plugins.hydra_study_sweeper.overrides import quote
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
 from tests.sweeper import toy_app
-from tests.sweeper.sweeping import PATH, ROOT, rows, said, start, states, sweep
+from tests.sweeper.sweeping import PATH, ROOT, printed, rows, start, states, sweep
 
 CONF = str(ROOT / "tests/sweeper/conf")
 
@@ -61,7 +62,7 @@ def composer():
         ["act='a,b',c", "lr=1e-3,1"],
     ],
 )
-def test_a_grid_is_hydras_own_in_its_order(composer, arguments):
+def test_grid_is_that_of_hydra_in_the_same_order(composer, arguments):
     space, made = composer(*arguments)
     parsed = OverridesParser.create(config_loader=made.loader).parse_overrides(arguments)
     (theirs,) = BasicSweeper.split_arguments(parsed, None)
@@ -70,35 +71,35 @@ def test_a_grid_is_hydras_own_in_its_order(composer, arguments):
     assert [space.overrides(values)[fixed:] for values in space.grid()] == swept
 
 
-def test_a_cell_is_composed_as_hydra_would(composer):
+def test_config_is_composed_as_hydra_does(composer):
     space, made = composer("model=small,wide", "lr=0.1,0.2", "act=relu,tanh", "+extra=[1,2],null")
     for values in space.grid():
         lines = [f"{key}={value}" for key, value in values.items()]
         theirs = made.loader.load_sweep_config(made.config, lines)
         with open_dict(theirs):
             del theirs["hydra"]
-        assert made.full(values) == OmegaConf.to_container(theirs, resolve=True)
+        assert made.compose(values) == OmegaConf.to_container(theirs, resolve=True)
 
 
-def test_identity_is_what_can_change_a_result(composer):
+def test_identity_depends_on_what_can_change_a_result(composer):
     def identity(*arguments, **values):
-        return composer(*arguments)[1].cell(values).identity
+        return composer(*arguments)[1].params(values).identity
 
-    assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.5")  # an axis or fixed, it is the same
+    assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.5")  # on an axis or fixed
     assert identity("sweep.n_jobs=4", "lr=0.5") == identity("lr=0.5")
     assert identity("lr=0.5,1", lr="0.5") == identity("lr=0.50,1", lr="0.50")
     assert identity("lr=0.5") != identity("lr=0.6")
     assert identity("model=wide") != identity("model=small")
 
 
-def test_the_command_line_narrows_and_adds_to_a_studys_axes(composer):
+def test_command_line_narrows_and_extends_the_axes_of_a_study(composer):
     axes = {"act": "relu,tanh", "seed": [0, 1]}
     space, _ = composer("act=elu", "lr=1,2", axes=axes)
     assert space.choices == {"act": ["elu"], "seed": ["0", "1"], "lr": ["1", "2"]}
     assert space.fixed == []
 
 
-def test_a_scale_changes_a_study_and_the_command_line_both(composer):
+def test_command_line_overrides_scale_which_overrides_study(composer):
     axes = {"act": "relu,tanh", "seed": [0, 1]}
     scaled = {"seed": 5, "epochs": 2, "lr": 0.3}
     space, _ = composer("lr=0.4", axes=axes, scaled=scaled)
@@ -106,15 +107,15 @@ def test_a_scale_changes_a_study_and_the_command_line_both(composer):
     assert sorted(space.fixed) == ["epochs=2", "lr=0.4"]
 
 
-def test_a_recipe_is_a_set_of_overrides_under_those_of_the_command_line(composer):
+def test_recipe_is_a_set_of_overrides_below_the_command_line(composer):
     recipes = {"slow": {"lr": 0.01, "model": "wide"}, "fast": {"lr": 1.0, "epochs": 7}}
     axes = {"recipe": "slow,fast"}
     space, made = composer("epochs=4", axes=axes, recipes=recipes)
-    slow, fast = (made.full(values) for values in space.grid())
+    slow, fast = (made.compose(values) for values in space.grid())
     assert [slow["recipe"], slow["lr"], slow["model"]["bias"]] == ["slow", 0.01, 0.5]
     assert [fast["recipe"], fast["lr"], fast["model"]["bias"]] == ["fast", 1.0, 0.0]
     assert slow["epochs"] == fast["epochs"] == 4
-    with pytest.raises(ValueError, match="recipe=quick is none of this study's; known: slow, fast"):
+    with pytest.raises(ValueError, match="recipe=quick: unknown; choose from slow, fast"):
         composer("recipe=quick", axes=axes, recipes=recipes)
 
 
@@ -128,16 +129,16 @@ def test_a_recipe_is_a_set_of_overrides_under_those_of_the_command_line(composer
         ("lr=interval(1,8)", FloatDistribution(1.0, 8.0)),
     ],
 )
-def test_an_interval_is_a_search(composer, sweep, one):
+def test_interval_gives_a_search_space(composer, sweep, one):
     space, _ = composer(sweep, "act=relu,tanh")
-    assert distributions(space) == {"act": CategoricalDistribution(["relu", "tanh"]), "lr": one}
+    assert search_space(space) == {"act": CategoricalDistribution(["relu", "tanh"]), "lr": one}
 
 
 @pytest.mark.parametrize("sweep", ["lr=interval(1,0.5)", "lr=tag(log,interval(-1,1))"])
-def test_an_impossible_interval_is_refused_by_its_key(composer, sweep):
+def test_impossible_interval_is_refused_by_its_key(composer, sweep):
     space, _ = composer(sweep)
     with pytest.raises(ValueError, match=r"^lr"):
-        distributions(space)
+        search_space(space)
 
 
 @pytest.mark.parametrize(
@@ -154,15 +155,15 @@ def test_folder_names_need_no_quoting(number, values, name):
     assert folder_name(number, values) == name
 
 
-def test_a_long_folder_name_is_short_and_still_its_own():
+def test_long_folder_names_are_shortened_and_stay_distinct():
     names = {folder_name(1, {"a": "x" * 200 + end}) for end in "ab"}
     assert len(names) == 2
     assert max(map(len, names)) < 90
 
 
 @pytest.mark.parametrize("value", ["/a b/c", "it's", "a=b,c", "\\'", "{x}", "${y}", "a\\"])
-def test_what_is_quoted_is_read_back(value):
-    assert OverridesParser.create().parse_override(f"key={quoted(value)}").value() == value
+def test_quoted_value_is_read_back(value):
+    assert OverridesParser.create().parse_override(f"key={quote(value)}").value() == value
 
 
 def test_differences_name_the_key():
@@ -170,7 +171,7 @@ def test_differences_name_the_key():
     assert differences(old, new) == ["a.c: 2 -> 4", "d: 3 -> absent", "e: absent -> 5"]
 
 
-def test_it_is_imported_where_signals_are_few():
+def test_import_without_posix_signals_and_locks():
     """As on Windows, which has no flock either."""
     code = """
 import signal, sys
@@ -191,41 +192,41 @@ def test_gpus_are_dealt():
         deal(["0"], 1, 2)
 
 
-CELLS = [Cell({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
+PARAMS = [TrialParams({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
 
 
 @pytest.fixture
-def ledger(tmp_path):
-    """ledger() -> another view of one study, as another sweeper has it."""
+def store(tmp_path):
+    """store() -> another view of one storage, as another worker has it."""
 
     def make(directions=("minimize",)):
-        return Ledger(str(tmp_path / "study.journal"), "s", list(directions), tmp_path)
+        return TrialStore(str(tmp_path / "study.journal"), "s", list(directions), tmp_path)
 
     first = make()
-    first.add(CELLS, {"seed": ["0", "1", "2"]})
+    first.add(PARAMS, {"seed": ["0", "1", "2"]})
     return make
 
 
-def test_a_cell_is_claimed_by_one(ledger):
-    one, two = ledger(), ledger()
-    assert one.claim(one.records[0])
-    assert not two.claim(two.records[0])
-    assert two.records[0].state == "running"
-    assert not one.claim(one.records[0])
+def test_one_worker_claims_a_trial(store):
+    one, two = store(), store()
+    assert one.claim(one.trials[0])
+    assert not two.claim(two.trials[0])
+    assert two.trials[0].status == "running"
+    assert not one.claim(one.trials[0])
 
 
-def test_the_same_cells_are_entered_once(ledger):
-    one, two = ledger(), ledger()
-    one.add(CELLS, {"seed": ["0", "1", "2"]})
-    two.add([*CELLS, Cell({"seed": "9"}, "identity-9")], {"seed": ["0", "1", "2", "9"]})
+def test_trials_with_equal_params_are_added_once(store):
+    one, two = store(), store()
+    one.add(PARAMS, {"seed": ["0", "1", "2"]})
+    two.add([*PARAMS, TrialParams({"seed": "9"}, "identity-9")], {"seed": ["0", "1", "2", "9"]})
     one.sync()
     assert list(one.by_identity) == ["identity-0", "identity-1", "identity-2", "identity-9"]
-    assert len(one.records) == 4
+    assert len(one.trials) == 4
 
 
-def test_two_machines_that_enter_a_cell_at_once_make_one_record(ledger, monkeypatch):
-    one, two = ledger(), ledger()
-    new = [Cell({"seed": "9"}, "identity-9")]
+def test_two_machines_that_add_a_trial_at_once_share_it(store, monkeypatch):
+    one, two = store(), store()
+    new = [TrialParams({"seed": "9"}, "identity-9")]
     axes = {"seed": ["0", "1", "2", "9"]}
     with monkeypatch.context() as blind:  # `two` reads, then `one` writes, then `two` writes
         blind.setattr(two, "sync", lambda: None)
@@ -233,65 +234,65 @@ def test_two_machines_that_enter_a_cell_at_once_make_one_record(ledger, monkeypa
         two.add(new, axes)
     for view in (one, two):
         view.sync()
-        assert [*view.records] == [0, 1, 2, 3]
-    assert len(one.study.trials) == 5
-    assert one.claim(one.records[3])
-    assert not two.claim(two.records[3])
+        assert [*view.trials] == [0, 1, 2, 3]
+    assert len(one.optuna_study.trials) == 5
+    assert one.claim(one.trials[3])
+    assert not two.claim(two.trials[3])
 
 
-def test_of_two_takeovers_one_counts(ledger, monkeypatch):
-    dead = ledger()
+def test_one_worker_reclaims_a_stale_trial(store, monkeypatch):
+    dead = store()
     dead.worker.name = "host|boot|3|3"
-    dead.claim(dead.records[0])
-    monkeypatch.setattr(_trials, "process_start", lambda pid: "")  # every process is dead
-    one, two = ledger(), ledger()
+    dead.claim(dead.trials[0])
+    monkeypatch.setattr(_trials, "process_start_time", lambda pid: "")  # no process is alive
+    one, two = store(), store()
     one.worker.name, two.worker.name = "host|boot|1|1", "host|boot|2|2"
-    dead_again = [view.abandoned()[0] for view in (one, two)]
-    assert one.take_over(dead_again[0])
-    assert not two.take_over(dead_again[1])
-    assert two.records[0].state == "interrupted"
-    assert [one.claim(one.records[0]), two.claim(two.records[0])] == [True, False]
+    stale = [view.stale_trials()[0] for view in (one, two)]
+    assert one.reclaim(stale[0])
+    assert not two.reclaim(stale[1])
+    assert two.trials[0].status == "interrupted"
+    assert [one.claim(one.trials[0]), two.claim(two.trials[0])] == [True, False]
 
 
-def test_another_machines_worker_is_dead_when_it_shows_no_life(ledger, monkeypatch):
-    far, near = ledger(), ledger()
+def test_worker_of_another_machine_is_dead_without_heartbeat(store, monkeypatch):
+    far, near = store(), store()
     far.worker.name = "elsewhere|boot|1|1"
-    far.claim(far.records[0])
+    far.claim(far.trials[0])
     near.sync()
     clock = [1000.0]
     monkeypatch.setattr(_trials.time, "monotonic", lambda: clock[0])
-    assert near.abandoned() == []  # seen for the first time
-    clock[0] += _trials.LEASE_S / 2
-    far.worker.show_life()
-    assert near.abandoned() == []
-    clock[0] += _trials.LEASE_S * 0.9
-    assert near.abandoned() == []
-    clock[0] += _trials.LEASE_S * 0.2
-    assert [record.number for record in near.abandoned()] == [0]
+    assert near.stale_trials() == []  # seen for the first time
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S / 2
+    far.worker.heartbeat()
+    assert near.stale_trials() == []
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S * 0.9
+    assert near.stale_trials() == []
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S * 0.2
+    assert [trial.number for trial in near.stale_trials()] == [0]
 
 
-def test_a_second_teller_changes_nothing(ledger):
-    one, two = ledger(), ledger()
-    one.claim(one.records[0])
+def test_second_result_of_a_trial_is_ignored(store):
+    one, two = store(), store()
+    one.claim(one.trials[0])
     two.sync()
-    one.finish(one.records[0], TrialState.COMPLETE, {"status": "finished", "objective": 0.5})
-    two.finish(two.records[0], TrialState.FAIL, {"status": "failed", "error": "x"})
-    assert two.records[0].state == "finished"
-    assert two.records[0].trial.value == 0.5
+    one.finish(one.trials[0], TrialState.COMPLETE, {"status": "finished", "objective": 0.5})
+    two.finish(two.trials[0], TrialState.FAIL, {"status": "failed", "error": "x"})
+    assert two.trials[0].status == "finished"
+    assert two.trials[0].optuna_trial.value == 0.5
 
 
-def test_another_direction_is_refused(ledger):
+def test_another_direction_is_refused(store):
     with pytest.raises(ValueError, match="direction"):
-        ledger(["maximize"])
+        store(["maximize"])
 
 
-def test_trials_csv_says_what_is_known(ledger, tmp_path):
-    one = ledger()
-    board = Board(tmp_path, ["seed"], ["minimize"])
-    one.claim(one.records[1])
+def test_trials_csv_has_status_and_error(store, tmp_path):
+    one = store()
+    reporter = ProgressReporter(tmp_path, ["seed"], ["minimize"])
+    one.claim(one.trials[1])
     end = {"status": "failed", "error": 'a "quoted", reason', "wall_s": 1.5}
-    one.finish(one.records[1], TrialState.FAIL, end)
-    board.update(one.changes())
+    one.finish(one.trials[1], TrialState.FAIL, end)
+    reporter.update(one.pop_changes())
     found = read_csv(tmp_path / "trials.csv")
     assert list(found) == ["0-seed-0", "1-seed-1", "2-seed-2"]
     assert found["1-seed-1"]["state"] == "failed"
@@ -300,24 +301,26 @@ def test_trials_csv_says_what_is_known(ledger, tmp_path):
 
 
 @pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])
-def test_of_equals_the_lower_number_keeps_its_best_checkpoint(ledger, tmp_path, direction, kept):
-    one = ledger()
-    checkpoints = Checkpoints(tmp_path, 1, Board(tmp_path, ["seed"], [direction]).ranking)
-    for record in one.records.values():
+def test_lower_number_keeps_best_checkpoint_among_equals(store, tmp_path, direction, kept):
+    one = store()
+    checkpoints = CheckpointCleaner(
+        tmp_path, 1, ProgressReporter(tmp_path, ["seed"], [direction]).ranking
+    )
+    for trial in one.trials.values():
         for name in ("best", "last"):
-            path = tmp_path / record.folder / f"checkpoints/{name}.ckpt"
+            path = tmp_path / trial.folder / f"checkpoints/{name}.ckpt"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     for number, objective in ((2, 0.5), (1, 0.75), (0, 0.5)):
-        one.claim(one.records[number])
+        one.claim(one.trials[number])
         end = {"status": "finished", "objective": objective}
-        one.finish(one.records[number], TrialState.COMPLETE, end)
-        checkpoints.tidy(one.records[number])
+        one.finish(one.trials[number], TrialState.COMPLETE, end)
+        checkpoints.clean(one.trials[number])
     left = [path.parent.parent.name for path in tmp_path.glob("*/checkpoints/*.ckpt")]
-    assert left == [one.records[kept].folder]
+    assert left == [one.trials[kept].folder]
 
 
-def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
+def test_lock_of_a_killed_process_is_free(tmp_path):
     code = (
         "import sys, time; from hydra_plugins.hydra_study_sweeper._storage import FlockLock;"
         "FlockLock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
@@ -332,39 +335,41 @@ def test_a_lock_whose_holder_was_killed_is_free(tmp_path):
     holder.kill()
     holder.wait()
     begin = _trials.time.monotonic()
-    Ledger(path, "s", ["minimize"], tmp_path).add(CELLS, {"seed": ["0", "1", "2"]})
+    TrialStore(path, "s", ["minimize"], tmp_path).add(PARAMS, {"seed": ["0", "1", "2"]})
     assert _trials.time.monotonic() - begin < 1
 
 
 @pytest.mark.parametrize("cut", [1, 7, 40, 10_000])
-def test_a_half_written_line_is_cut_and_kept(tmp_path, ledger, cut):
+def test_incomplete_line_of_a_journal_is_moved_away(tmp_path, store, cut):
     path = tmp_path / "study.journal"
     whole = path.read_bytes()
     line = b'{"op_code":4,"worker_id":"' + b"x" * 20_000
     path.write_bytes(whole + line[:cut])
-    one = ledger()
-    assert one.claim(one.records[0])
+    one = store()
+    assert one.claim(one.trials[0])
     assert path.read_bytes().startswith(whole)
     assert all(json.loads(text) for text in path.read_text().splitlines())
     assert (tmp_path / "study.journal.cut").read_bytes() == line[:cut] + b"\n"
 
 
-def test_a_trial_hears_when_to_stop(tmp_path, ledger):
-    one = ledger()
-    one.add([Cell({"seed": str(n)}, f"identity-{n}") for n in range(6)], {"seed": list("012345")})
+def test_reporter_prunes_a_poor_trial(tmp_path, store):
+    one = store()
+    one.add(
+        [TrialParams({"seed": str(n)}, f"identity-{n}") for n in range(6)], {"seed": list("012345")}
+    )
     path = str(tmp_path / "study.journal")
-    heard = []
+    pruned = []
     for number, value in enumerate((0.1, 0.2, 0.1, 0.2, 0.1, 0.9)):
-        one.claim(one.records[number])
+        one.claim(one.trials[number])
         reporter = TrialReporter(storage=path, study="s", number=number, pruner="median")
         answers = []
         for step in range(3):
             reporter.report(value, step)
             answers.append(reporter.should_prune())
-        heard.append(answers)
+        pruned.append(answers)
         end = {"status": "finished", "objective": value}
-        one.finish(one.records[number], TrialState.COMPLETE, end)
-    assert heard == [[False] * 3] * 5 + [[True] * 3]  # the median needs five trials
+        one.finish(one.trials[number], TrialState.COMPLETE, end)
+    assert pruned == [[False] * 3] * 5 + [[True] * 3]  # the median needs five trials
 
 
 @pytest.mark.parametrize(
@@ -386,7 +391,10 @@ def test_a_trial_hears_when_to_stop(tmp_path, ledger):
         ("sweep=s", "sweep=s: must be a mapping; set one of its keys, as in sweep.name=NAME"),
         ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_jobs=2: write sweep.n_jobs=2 in this app"),
         ("hydra.sweeper.grace_s=-1", "hydra.sweeper.grace_s=-1.0: must be at least 0"),
-        ("study=acts,rates", "one study a command"),
+        (
+            "study=acts,rates",
+            "study: only one per command, since each has its own axes; run study=a",
+        ),
         (
             "direction=[minimize,maximize] sweep.pruner=median",
             "sweep.pruner=median: needs one objective",
@@ -395,17 +403,17 @@ def test_a_trial_hears_when_to_stop(tmp_path, ledger):
             "direction=[minimize,maximize] sweep.sampler=cmaes lr=interval(1,2)",
             "sweep.sampler=cmaes: takes one objective",
         ),
-        ("lr=tag(logg,interval(1,2))", "lr: the tag logg is unknown"),
+        ("lr=tag(logg,interval(1,2))", "lr: the tag logg is unknown; choose from log, int"),
     ],
 )
-def test_an_invalid_setting_is_refused_by_name(monkeypatch, tmp_path, arguments, message):
+def test_invalid_setting_is_refused_by_name(monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        refused_by_sweeper("seed=0,1", *arguments.split())
+        start_sweeper("seed=0,1", *arguments.split())
     assert not (tmp_path / "multirun").exists()
 
 
-def refused_by_sweeper(*arguments):
+def start_sweeper(*arguments):
     """Start the toy app's sweep in this process, as far as it gets before it needs a launcher."""
     with initialize_config_dir(CONF, version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -417,7 +425,7 @@ def refused_by_sweeper(*arguments):
         sweeper.sweep(list(arguments))
 
 
-def test_an_app_may_keep_the_settings_in_hydra_sweeper(tmp_path):
+def test_settings_may_stand_in_hydra_sweeper(tmp_path):
     plain = ["hydra.sweeper.settings_from=null", "hydra.sweeper.name=s", "hydra.sweeper.n_jobs=2"]
     code, text = sweep(tmp_path, "seed=0,1", *plain)
     assert code == 0, text
@@ -436,7 +444,7 @@ def test_poor_trials_are_pruned(tmp_path):
     assert all("journal" not in path.read_text() for path in tmp_path.rglob("config.yaml"))
 
 
-def test_a_sweep_of_an_older_version_is_refused_as_one(tmp_path):
+def test_sweep_of_an_older_version_is_refused(tmp_path):
     home = tmp_path / "multirun/s"
     home.mkdir(parents=True)
     (home / "sweep.yaml").write_text("command: python -m toy\naxes: {}\nconfig: {jobs: 1}\n")
@@ -451,32 +459,32 @@ def test_a_sweep_of_an_older_version_is_refused_as_one(tmp_path):
     }
 
 
-def test_an_older_version_is_known_without_sweep_yaml(tmp_path):
+def test_storage_of_an_older_version_is_refused(tmp_path):
     old = open_storage(str(tmp_path / "study.journal"))
     study = optuna.create_study(storage=old, study_name=tmp_path.name)
     study.set_user_attr("signature", {"axes": {}, "config": {"jobs": 1}, "search": False})
     with pytest.raises(ValueError, match="made by an older version of the sweeper"):
-        refuse_what_differs(tmp_path, {}, study.user_attrs["signature"], StudySweeperConf())
+        check_compatible(tmp_path, {}, study.user_attrs, StudySweeperConf())
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc", "a/b", "..", ".", "", "a\\b"])
-def test_a_folder_from_a_file_stays_in_the_sweep(tmp_path, name):
+def test_folder_name_from_a_file_stays_in_the_sweep(tmp_path, name):
     (tmp_path / "trials.csv").write_text(f"number,state,folder\n0,finished,{name}\n")
     with pytest.raises(ValueError, match=r"trials\.csv: .* is not the name of a folder"):
         read_trials(tmp_path)
     path = str(tmp_path / "study.journal")
     study = optuna.create_study(storage=open_storage(path), study_name="s")
-    attrs = {"cell": {"values": {}, "identity": "i"}, "folder": name or "/"}
+    attrs = {"params": {"values": {}, "identity": "i"}, "folder": name or "/"}
     study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attrs))
     with pytest.raises(ValueError, match="is not the name of a folder in this sweep"):
-        Ledger(path, "s", ["minimize"], tmp_path)
+        TrialStore(path, "s", ["minimize"], tmp_path)
 
 
-def test_never_twice_and_a_grown_axis(tmp_path):
+def test_grown_axis_runs_only_what_is_new(tmp_path):
     assert sweep(tmp_path, "seed=0,1", "sweep.name=s")[0] == 0
     code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s", "sweep.n_jobs=2")
     assert code == 0
-    assert "3 cells (2 finished 1 pending), 1 to run" in text
+    assert "3 trials (2 finished 1 pending), 1 to run" in text
     code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s")
     assert code == 0
     assert "nothing to do" in text
@@ -484,14 +492,14 @@ def test_never_twice_and_a_grown_axis(tmp_path):
     assert [len(path.read_text().split()) for path in pids] == [1, 1, 1]
 
 
-def test_dry_run_touches_nothing(tmp_path):
+def test_dry_run_writes_nothing(tmp_path):
     code, text = sweep(tmp_path, "seed=0,1", "lr=1,2", "sweep.dry_run=true")
     assert code == 0
-    assert "4 cells" in text
+    assert "4 trials" in text
     assert not (tmp_path / "multirun").exists()
 
 
-def test_dry_run_of_a_sweep_that_exists_runs_nothing(tmp_path):
+def test_dry_run_of_an_existing_sweep_runs_nothing(tmp_path):
     sweep(tmp_path, "seed=0", "sweep.name=s")
     code, text = sweep(tmp_path, "seed=0,1", "sweep.name=s", "sweep.dry_run=true")
     assert code == 0
@@ -499,7 +507,7 @@ def test_dry_run_of_a_sweep_that_exists_runs_nothing(tmp_path):
     assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 1
 
 
-def test_a_study_sweeps_its_axes(tmp_path):
+def test_study_sweeps_its_axes(tmp_path):
     code, text = sweep(tmp_path, "study=acts", "scale=quick")
     assert code == 0, text
     found = rows(tmp_path, "acts-quick")
@@ -513,7 +521,7 @@ def test_a_study_sweeps_its_axes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "qmc", "cmaes", "nsgaii"])
-def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path, sampler):
+def test_continued_search_equals_an_uninterrupted_one(tmp_path, sampler):
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
     space = [
@@ -559,7 +567,7 @@ def test_too_few_objectives_are_a_failure(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_repeated_suggestion_reuses_the_result(tmp_path):
+def test_repeated_suggestion_reuses_the_result(tmp_path):
     code, text = sweep(
         tmp_path,
         "seed=int(interval(0,2))",
@@ -601,17 +609,17 @@ def test_hydras_other_launchers(tmp_path, launcher):
 
 
 @pytest.mark.slow
-def test_nothing_leaks_from_one_run_to_the_next(tmp_path):
+def test_runs_do_not_influence_each_other(tmp_path):
     places = {"CUDA_VISIBLE_DEVICES": "5,7"}
     process = start(tmp_path, "seed=range(0,4)", "sweep.name=s", "sweep.n_jobs=null", **places)
-    assert process.wait(60) == 0, said(tmp_path)
+    assert process.wait(60) == 0, printed(tmp_path)
     found = [json.loads(p.read_text()) for p in tmp_path.glob("multirun/s/*/metrics.json")]
     assert {one["env"] for one in found} == {""}
     assert {one["gpus"] for one in found} == {"5", "7"}
 
 
 @pytest.mark.slow
-def test_hydras_own_ways_still_work(tmp_path):
+def test_other_sweepers_and_flags_of_hydra_work(tmp_path):
     for arguments in (
         ["seed=0,1", "hydra/sweeper=basic", "hydra/launcher=basic"],
         ["seed=0,1", "sweep.name=s", "hydra/launcher=basic"],

@@ -1,7 +1,7 @@
-"""A trial that costs nothing and honours the run-folder contract: for sweeps, faults and timings.
+"""An app whose trials cost nothing and follow the run-folder protocol, for sweeps and timings.
 
-It imports no torch. `fault` makes it misbehave; "killed at a named point" is done by a test that
-sets TOY_KILL=<point>, at which the process kills itself once (the file TOY_KILL_ONCE remembers it).
+It imports no torch. `fault` makes it misbehave. With TOY_KILL=<point> the process kills itself at
+that point, once: the file TOY_KILL_ONCE records it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def write(path: Path, text: str) -> None:
 
 
 def kill_at(point: str) -> None:
-    """SIGKILL this process at `point`, once."""
+    """Kill this process at `point`, once."""
     once = os.environ.get("TOY_KILL_ONCE", "")
     if os.environ.get("TOY_KILL") == point and once:
         with contextlib.suppress(FileExistsError):
@@ -41,7 +41,7 @@ def kill_at(point: str) -> None:
 
 def misbehave(fault: str | None, epoch: int) -> None:
     if fault == "raise" and epoch == 1:
-        raise ValueError("the toy was told to fail")
+        raise ValueError("the toy is to fail")
     if fault == "segfault" and epoch == 1:
         ctypes.string_at(0)
     if fault == "exit0" and epoch == 1:
@@ -102,7 +102,7 @@ def main(cfg: DictConfig) -> None:
         metrics = {"status": "failed", "error": None, "objective": None, "seed": cfg.seed}
         metrics |= {"data_fingerprint": cfg.data_fingerprint, "env": os.environ.get("LEAK", "")}
         metrics |= {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-        os.environ["LEAK"] = "the run before was here"
+        os.environ["LEAK"] = "set by the run before"
         begin = time.time()
         try:
             train(cfg, folder, metrics)

@@ -52,3 +52,11 @@ def format_metric(
     digits = max(0, 2 - math.floor(math.log10(size))) if size else 1
     text = f"{value:{sign},.{min(digits, 6)}f}"
     return text + (" s" if unit and metric.endswith("_s") and "per" not in metric else "")
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds as a person would: 3.2 s, 45 s, 12 min, 2 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,4 +1,4 @@
-"""What a sweep asks of this project before it starts: what must not change, what it takes."""
+"""Hooks that the sweeper calls: the fingerprint of a sweep and its need of disk space."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ def fingerprint(config: dict[str, Any]) -> dict[str, str]:
     """Return what results depend on beside the config: torch's major version, the data's files.
 
     Args:
-        config: A cell's composed, resolved config.
+        config: A trial's composed, resolved config.
     """
     marks = {"torch": version("torch").split(".")[0]}
     root = Path(str(config["data"]["root"]))
@@ -25,17 +25,17 @@ def fingerprint(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _files(root: Path) -> list[str]:
-    """Name and size of every visible file below `root`."""
+    """Return the name and size of every visible file below `root`."""
     found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
     visible = [path for path in found if not os.path.basename(path).startswith(".")]
     return [f"{os.path.relpath(path, root)} {os.path.getsize(path)}" for path in visible]
 
 
 def estimate(config: dict[str, Any]) -> tuple[int, int]:
-    """Bytes on disk that a run takes while it is under way, and once it has ended.
+    """Estimate the bytes that a run takes on disk while it is running, and after its end.
 
-    Checkpoints count: weights, and as much again for each moment that the optimiser keeps; one is
-    written beside the two before it, and so is that of the best weights.
+    A checkpoint has the weights, and as much again per moment that the optimiser keeps. While one
+    is written, the two before it are still there; so are those of the best weights.
     """
     import torch
     from hydra.utils import instantiate
@@ -49,5 +49,5 @@ def estimate(config: dict[str, Any]) -> tuple[int, int]:
     weights = sum(p.numel() * p.element_size() for p in net.parameters())
     name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
     moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
-    under_way = 3 * weights * (1 + moments) + 3 * weights
-    return under_way, LOGS + (weights if config["sweep"]["keep_best"] is None else 0)
+    running = 3 * weights * (1 + moments) + 3 * weights
+    return running, LOGS + (weights if config["sweep"]["keep_best"] is None else 0)

@@ -1,8 +1,8 @@
-"""The composed config of each cell, as Hydra would make it, and the identity that it gives a cell.
+"""Compose each trial's config as Hydra would, and hash it to the trial's identity.
 
-The identity is a hash of the whole config without what cannot change a result. Composing through
-Hydra costs 100 ms, so it is done once per combination of group choices; the other values of a cell
-are then written into that config.
+The identity is a hash of the whole config without the keys that cannot change a result. Composing
+with Hydra costs 100 ms, so it is done once per combination of group choices; the other values of a
+trial are then written into that config.
 """
 
 import re
@@ -15,17 +15,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.hydra_study_sweeper._space import RECIPE, Cell, Space, digest
+from hydra_plugins.hydra_study_sweeper._space import RECIPE, Space, TrialParams, short_hash
 
 
 class Composer:
-    """Cells' composed configs, as Hydra would compose them."""
+    """Composes the configs of a sweep's trials.
+
+    Args:
+        loader: Hydra's config loader.
+        config: The sweep's own config.
+        space: The axes and the fixed overrides.
+        ignore: Keys that cannot change a result.
+    """
 
     def __init__(
         self, loader: ConfigLoader, config: DictConfig, space: Space, ignore: Sequence[str]
     ) -> None:
         self.loader, self.config, self.space = loader, config, space
-        self.ignore = [*ignore, *([RECIPE] if space.recipes else [])]  # it is only a name
+        self.ignore = [*ignore, *([RECIPE] if space.recipes else [])]  # a recipe is only a name
         self.axes = [*space.choices, *space.intervals]
         self.groups = [
             key
@@ -36,35 +43,35 @@ class Composer:
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._parsed: dict[str, Any] = {}
 
-    def cell(self, values: Mapping[str, str]) -> Cell:
-        """The cell at `values`.
+    def params(self, values: Mapping[str, str]) -> TrialParams:
+        """Return the parameters of the trial with these `values` of the axes.
 
         Raises:
             ConfigCompositionException: A key of an axis is not in the config.
         """
-        return Cell(dict(values), digest(self.resolved(values)))
+        return TrialParams(dict(values), short_hash(self.compose_for_hash(values)))
 
-    def resolved(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """The composed, resolved config at `values`, without what cannot change a result."""
-        return without(self.full(values), self.ignore)
+    def compose_for_hash(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Compose and resolve the config at `values`, without keys that cannot change a result."""
+        return drop_keys(self.compose(values), self.ignore)
 
-    def full(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """The composed, resolved config at `values`, without Hydra's own part."""
-        cfg = self._group(values)
+    def compose(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Compose and resolve the config at `values`, without Hydra's own node."""
+        cfg = self._compose_groups(values)
         for key, text in values.items():
             if key not in self.groups:
-                OmegaConf.update(cfg, key.lstrip("+"), self._value(key, text), merge=False)
+                OmegaConf.update(cfg, key.lstrip("+"), self._parse(key, text), merge=False)
         content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         return content
 
-    def unresolved(self) -> dict[str, Any]:
-        """What all cells share: the composed config without the axes, interpolations as written."""
+    def base_config(self) -> dict[str, Any]:
+        """Compose the config that all trials share; interpolations stay as they are written."""
         fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
         content = OmegaConf.to_container(fixed, resolve=False)
-        return without(content, ["hydra", *self.ignore])
+        return drop_keys(content, ["hydra", *self.ignore])
 
-    def _group(self, values: Mapping[str, str]) -> DictConfig:
-        """The config composed for the group choices among `values`; its other values are free."""
+    def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
+        """Return the config for the group choices among `values`; its other values are free."""
         chosen = tuple(values[key] for key in self.groups)
         if chosen not in self._composed:
             cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
@@ -74,8 +81,9 @@ class Composer:
             self._composed[chosen] = cfg
         return self._composed[chosen]
 
-    def _value(self, key: str, text: str) -> Any:
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):  # as Hydra's parser, which takes milliseconds
+    def _parse(self, key: str, text: str) -> Any:
+        """Parse the value of an override as Hydra does."""
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):  # Hydra's parser takes milliseconds
             return int(text)
         if (line := f"{key}={text}") not in self._parsed:
             override: Override = OverridesParser.create().parse_override(line)
@@ -83,8 +91,8 @@ class Composer:
         return self._parsed[line]
 
 
-def without(content: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """`content` less the dotted `keys`, in place."""
+def drop_keys(content: Any, keys: Sequence[str]) -> dict[str, Any]:
+    """Remove the dotted `keys` from `content`, in place, and return it."""
     for key in keys:
         *path, last = key.lstrip("+").split("@")[0].replace("/", ".").split(".")
         node = content
@@ -96,15 +104,16 @@ def without(content: Any, keys: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def differences(old: Any, new: Any, at: str = "") -> list[str]:
-    """Where two plain configs differ, one line each: `key: old -> new`."""
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """List where two plain configs differ, one line per key: `key: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted({*old, *new}, key=str)
         return [
             line
-            for key in keys
+            for key in sorted({*old, *new}, key=str)
             for line in differences(
-                old.get(key, "absent"), new.get(key, "absent"), f"{at}.{key}" if at else str(key)
+                old.get(key, "absent"),
+                new.get(key, "absent"),
+                f"{prefix}.{key}" if prefix else str(key),
             )
         ]
-    return [] if old == new else [f"{at}: {old} -> {new}"]
+    return [] if old == new else [f"{prefix}: {old} -> {new}"]

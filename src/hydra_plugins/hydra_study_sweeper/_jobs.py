@@ -1,4 +1,4 @@
-"""The runs in flight: a thread each that waits for its launcher; told to stop, ended when late."""
+"""Running jobs: one thread per job, which waits for its launcher; with stop, kill and timeout."""
 
 import math
 import os
@@ -16,11 +16,11 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import run_folder
-from hydra_plugins.hydra_study_sweeper._trials import Record
+from hydra_plugins.hydra_study_sweeper._trials import Trial
 
 
-def prepare(launcher: Launcher, jobs: int | None) -> int:
-    """Make `launcher` ready to be called from several threads; how many jobs it shall run."""
+def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
+    """Make `launcher` ready to be called from several threads; return how many jobs it can run."""
     if isinstance(launcher, BasicLauncher):
         return 1
     if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
@@ -29,33 +29,41 @@ def prepare(launcher: Launcher, jobs: int | None) -> int:
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
             ray.init(**{"object_store_memory": 78_643_200, **settings})
-    if (pool := getattr(launcher, "joblib", None)) is not None:  # of one, it would be this process
-        pool["n_jobs"] = max(2, jobs or 1)
-    own = getattr(launcher, "prepare", None)
-    return int(own(jobs)) if own is not None else jobs or 1
+    if (pool := getattr(launcher, "joblib", None)) is not None:
+        pool["n_jobs"] = max(2, n_jobs or 1)  # with n_jobs=1 joblib would run it in this process
+    prepare = getattr(launcher, "prepare", None)
+    return int(prepare(n_jobs)) if prepare is not None else n_jobs or 1
 
 
 @dataclass
-class Flight:
-    """A run in flight. Times are those of `time.monotonic`."""
+class Job:
+    """A running trial. Times are those of `time.monotonic`.
 
-    record: Record
+    Attributes:
+        stop_requested: It was asked to stop. It is asked once; a second time would kill it.
+        timed_out: It ran longer than `timeout_s`.
+        done: Its launcher has returned. Its folder may still be locked.
+        result: What its launcher has returned or raised.
+    """
+
+    trial: Trial
     deadline: float
-    began: float = field(default_factory=time.monotonic)
-    told: bool = False  # that it shall stop: once, a second time would be "now"
-    late: bool = False
-    over: bool = False  # for its launcher; its folder may still be locked
-    result: Any = None  # what the launcher says
+    started: float = field(default_factory=time.monotonic)
+    stop_requested: bool = False
+    timed_out: bool = False
+    done: bool = False
+    result: Any = None
 
 
-class Flights(dict[int, Flight]):
-    """Runs of the sweep in `folder` by number, launched one at a time through any Hydra launcher.
+class JobPool(dict[int, Job]):
+    """The running jobs of a sweep by trial number, launched one at a time through any launcher.
 
     Args:
-        launcher: Called from several threads, one job each; one with `signal(number, signal)` is
-            asked to pass signals on, else they go to whoever holds the lock of the run's folder.
+        launcher: Any Hydra launcher. It is called from several threads, with one job each. One with
+            `signal(number, signal)` is asked to pass signals on; otherwise they go to the process
+            that holds the lock of the run's folder.
         folder: The sweep's folder.
-        timeout_s: How long a run may take, if that is limited.
+        timeout_s: How long a job may run; None for no limit.
         grace_s: Seconds between a timeout's SIGTERM and its SIGKILL.
     """
 
@@ -65,66 +73,67 @@ class Flights(dict[int, Flight]):
         self.launcher, self.folder = launcher, folder
         self.timeout_s, self.grace_s = timeout_s or math.inf, grace_s
         self.stopping = False
-        self._ends: queue.SimpleQueue[tuple[Flight, Any]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
 
-    def start(self, record: Record, overrides: Sequence[str]) -> None:
-        """Launch a run."""
-        flight = Flight(record, deadline=time.monotonic() + self.timeout_s)
-        self[record.number] = flight
-        if isinstance(self.launcher, BasicLauncher):  # it runs in this very thread
-            self._launch(flight, overrides)
+    def submit(self, trial: Trial, overrides: Sequence[str]) -> None:
+        """Launch a trial."""
+        job = Job(trial, deadline=time.monotonic() + self.timeout_s)
+        self[trial.number] = job
+        if isinstance(self.launcher, BasicLauncher):  # it runs in this thread
+            self._launch(job, overrides)
         else:
-            arguments = (flight, overrides)
+            arguments = (job, overrides)
             threading.Thread(target=self._launch, args=arguments, daemon=True).start()
 
-    def _launch(self, flight: Flight, overrides: Sequence[str]) -> None:
+    def _launch(self, job: Job, overrides: Sequence[str]) -> None:
+        """Run a job through the launcher, and put its result into the queue."""
         result: Any
         try:
-            number = flight.record.number
+            number = job.trial.number
             result = self.launcher.launch([list(overrides)], initial_job_idx=number)[0]
         except BaseException as error:
             result = error
-        self._ends.put((flight, result))
+        self._done.put((job, result))
 
-    def landed(self, timeout: float) -> Flight | None:
-        """A run that has ended and whose folder is free, waited for up to `timeout` seconds."""
+    def wait_any(self, timeout: float) -> Job | None:
+        """Return a job that is done and whose folder is unlocked; wait up to `timeout` seconds."""
         try:
-            ended, result = self._ends.get(timeout=timeout)
-            ended.over, ended.result = True, result
+            done, result = self._done.get(timeout=timeout)
+            done.done, done.result = True, result
         except queue.Empty:
             pass
-        for number, flight in self.items():
-            if flight.over and not run_folder.is_locked(self.folder / flight.record.folder):
+        for number, job in self.items():
+            if job.done and not run_folder.is_locked(self.folder / job.trial.folder):
                 return self.pop(number)
         return None
 
-    def watch(self) -> None:
-        """End the runs that are late; when stopping, tell those that could not be told before."""
-        for flight in self.values():
-            if (now := time.monotonic()) >= flight.deadline:
-                self._signal(flight, signal.SIGKILL if flight.late else signal.SIGTERM)
-                flight.late, flight.deadline = True, now + self.grace_s
+    def check_timeouts(self) -> None:
+        """Stop the jobs that run too long; while stopping, ask those that could not be asked."""
+        for job in self.values():
+            if (now := time.monotonic()) >= job.deadline:
+                self._send(job, signal.SIGKILL if job.timed_out else signal.SIGTERM)
+                job.timed_out, job.deadline = True, now + self.grace_s
         if self.stopping:
             self.stop()
 
     def stop(self) -> None:
-        """Let all runs save and stop."""
+        """Ask all jobs to save a checkpoint and exit."""
         self.stopping = True
-        for flight in list(self.values()):
-            flight.told = flight.told or self._signal(flight, signal.SIGTERM)
+        for job in list(self.values()):
+            job.stop_requested = job.stop_requested or self._send(job, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all runs now."""
-        for flight in list(self.values()):
-            self._signal(flight, signal.SIGKILL)
+        """Kill all jobs."""
+        for job in list(self.values()):
+            self._send(job, signal.SIGKILL)
 
-    def _signal(self, flight: Flight, what: signal.Signals) -> bool:
-        """Send `what` to a run; whether there was a process to send it to."""
-        through = getattr(self.launcher, "signal", None)
-        if through is not None:
-            return bool(through(flight.record.number, what))
-        process = run_folder.holder(self.folder / flight.record.folder)
+    def _send(self, job: Job, number: signal.Signals) -> bool:
+        """Send a signal to a job; return whether there was a process to send it to."""
+        send = getattr(self.launcher, "signal", None)
+        if send is not None:
+            return bool(send(job.trial.number, number))
+        process = run_folder.holder(self.folder / job.trial.folder)
         if process is None or process == os.getpid():
             return False
-        os.kill(process, what)
+        os.kill(process, number)
         return True

@@ -1,217 +1,151 @@
-"""What follows from how a run ended: it is told to the study, or the cell is to run again."""
+"""Determine how a trial ended, check its data fingerprint, and delete checkpoints."""
 
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra_plugins.hydra_study_sweeper import run_folder
-from hydra_plugins.hydra_study_sweeper._display import Board
-from hydra_plugins.hydra_study_sweeper._jobs import Flight, Flights
-from hydra_plugins.hydra_study_sweeper._trials import ENDED, Ledger, Queue, Record
-from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
-from hydra_plugins.hydra_study_sweeper.run_folder import outcome
+from hydra_plugins.hydra_study_sweeper._trials import Trial, TrialStore
+from hydra_plugins.hydra_study_sweeper.run_folder import as_floats
+
+TrialResult = dict[str, Any]  # status and error; from metrics.json also the other keys of KEPT
+KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
+STOP_REQUESTS = {
+    -getattr(signal, name)
+    for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)  # Windows has two of them
+}
 
 
-class Judge:
-    """Judges the runs of a sweep.
+def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialResult:
+    """Determine how a run ended: from its metrics.json, or else from its launcher.
+
+    An end that the run did not report itself is `interrupted` if a signal may have caused it that
+    asks a process to exit.
 
     Args:
-        settings: The sweeper's.
+        folder: The run's folder.
+        launched: What its launcher has returned or raised; None if that is not known.
+        objectives: How many there are.
+    """
+    metrics = run_folder.read_result(folder)
+    if metrics is not None:
+        return _check_objective({key: metrics.get(key) for key in KEPT}, objectives)
+    if isinstance(launched, BaseException):  # the launcher failed, not the run
+        return {"status": "interrupted", "error": _in_one_line(launched)}
+    returned = getattr(launched, "_return_value", None)
+    if isinstance(returned, BaseException):
+        if getattr(returned, "exit_code", None) in STOP_REQUESTS:
+            return {"status": "interrupted", "error": str(returned)}
+        if hasattr(returned, "exit_code"):
+            return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
+        return {"status": "failed", "error": _in_one_line(returned)}
+    if as_floats(returned) is not None:  # an app that returns its objective and writes nothing
+        return {"status": "finished", "error": None, "objective": returned}
+    return {"status": "failed", "error": "the run ended without metrics.json"}
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Return an error's type and text in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def _last_error(folder: Path) -> list[str]:
+    """Return the last line of the run's log if it is an error, in a list."""
+    try:
+        lines = (folder / run_folder.LOG).read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return []
+    return [line.strip()[:300] for line in lines[-1:] if "rror" in line]
+
+
+def _check_objective(result: TrialResult, objectives: int) -> TrialResult:
+    """Return `result` as failed if it is finished without one number per objective."""
+    values = as_floats(result.get("objective"))
+    if result["status"] == "finished" and (values is None or len(values) != objectives):
+        wanted = "a number" if objectives == 1 else f"{objectives} numbers"
+        error = f"the objective is {result.get('objective')}, not {wanted}"
+        return {**result, "status": "failed", "error": error, "objective": None}
+    return result
+
+
+class DataCheck:
+    """Checks that trials with equal data settings have seen equal data.
+
+    Args:
+        store: The trials of the sweep.
         groups: The axes that are config groups.
-        ledger: Knows the runs before.
+        data_key: Axes below it are data settings, too.
+
+    Attributes:
+        problem: The first difference; None so far.
     """
 
-    def __init__(self, settings: StudySweeperConf, groups: Sequence[str], ledger: Ledger) -> None:
-        self.settings, self.groups, self.ledger = settings, groups, ledger
-        self.folder = ledger.folder
-        self.other_data: str | None = None  # what is wrong with the data, once that is so
-        self._data: dict[tuple[str, ...], tuple[str, str]] = {}
+    def __init__(self, store: TrialStore, groups: Sequence[str], data_key: str) -> None:
+        self.store, self.groups, self.data_key = store, groups, data_key
+        self.problem: str | None = None
+        self._known: dict[tuple[str, ...], tuple[str, str]] = {}  # fingerprint, run folder
 
-    def outcome(self, record: Record, result: Any = None) -> dict[str, Any]:
-        """What the run says of itself, or else its launcher (`result`)."""
-        return outcome(self.folder / record.folder, result, len(self.ledger.study.directions))
-
-    def settled(self, record: Record) -> dict[str, Any] | None:
-        """How a run ended, if it did without its sweeper: None when there is more to do."""
-        metrics = run_folder.read_result(self.folder / record.folder)
-        if metrics is None or metrics["status"] not in ENDED:
+    def check(self, trial: Trial, result: TrialResult) -> str | None:
+        """Return how the trial's data differ from those of earlier trials; None if they do not."""
+        fingerprint = result.get("data_fingerprint")
+        if fingerprint is None:
             return None
-        return self.outcome(record)
-
-    def judge(self, record: Record, result: Any, late: bool) -> dict[str, Any]:
-        """The end that counts; one that the run did not write itself is written to its folder."""
-        end = self.outcome(record, result)
-        if late:
-            limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
-            told = f"ran longer than {limit}, and was ended"
-            end = {**end, "status": "failed", "error": told}
-        elif end["status"] == "finished" and (wrong := self._wrong_data(record, end)):
-            self.other_data = wrong
-            end = {**end, "status": "failed", "error": wrong}
-        if end["status"] == "failed":
-            run_folder.record_failure(self.folder / record.folder, end["error"])
-        return end
-
-    def _wrong_data(self, record: Record, end: dict[str, Any]) -> str | None:
-        """How the run's data differ from those of the runs before it, if they do."""
-        found = end.get("data_fingerprint")
-        if found is None:
+        if not self._known:
+            for other in self.store.trials.values():
+                if other.status == "finished" and other.result.get("data_fingerprint"):
+                    known = (other.result["data_fingerprint"], other.folder)
+                    self._known.setdefault(self._data_settings(other), known)
+        key = self._data_settings(trial)
+        before, folder = self._known.setdefault(key, (fingerprint, trial.folder))
+        if before == fingerprint:
             return None
-        if not self._data:
-            for known in self.ledger.records.values():
-                if known.state == "finished" and known.result.get("data_fingerprint"):
-                    about = (known.result["data_fingerprint"], known.folder)
-                    self._data.setdefault(self._place(known), about)
-        before, where = self._data.setdefault(self._place(record), (found, record.folder))
-        if before == found:
-            return None
-        return f"the data changed: {found} in {record.folder}, {before} in {where}"
+        self.problem = f"the data changed: {fingerprint} in {trial.folder}, {before} in {folder}"
+        return self.problem
 
-    def _place(self, record: Record) -> tuple[str, ...]:
-        """The values that may decide what a run's data are: group choices, axes of the data."""
-        below = f"{self.settings.data_key}."
+    def _data_settings(self, trial: Trial) -> tuple[str, ...]:
+        """Return the values that may decide which data a run sees."""
+        below = f"{self.data_key}."
         return tuple(
             value
-            for key, value in record.values.items()
+            for key, value in trial.values.items()
             if key in self.groups or key.lstrip("+").startswith(below)
         )
 
 
-class Checkpoints:
-    """Those of the sweep in `folder`.
+class CheckpointCleaner:
+    """Deletes the checkpoints of ended trials that nobody needs.
 
     Args:
         folder: The sweep's folder.
-        keep_best: Runs whose best.ckpt is kept; None keeps all of everything.
-        ranking: Sorts records, the best first; None where several objectives rank nothing.
+        keep_best: How many trials keep best.ckpt; None keeps every checkpoint.
+        ranking: Sorts trials, the best first; None if several objectives give no order.
     """
 
     def __init__(
         self,
         folder: Path,
         keep_best: int | None,
-        ranking: Callable[[Iterable[Record]], list[Record]] | None,
+        ranking: Callable[[Iterable[Trial]], list[Trial]] | None,
     ) -> None:
         self.folder, self.keep_best, self.ranking = folder, keep_best, ranking
-        self._kept: list[Record] = []
+        self._best: list[Trial] = []
 
-    def know(self, records: Iterable[Record]) -> None:
-        """Take in what had ended before."""
+    def add_ended(self, trials: Iterable[Trial]) -> None:
+        """Take into account the trials that ended before this command."""
         if self.ranking is not None:
-            self._kept = self.ranking(records)[: self.keep_best or 0]
+            self._best = self.ranking(trials)[: self.keep_best or 0]
 
-    def tidy(self, record: Record) -> None:
-        """Delete what is no longer needed now that `record` has ended."""
+    def clean(self, trial: Trial) -> None:
+        """Delete what is no longer needed now that `trial` has ended."""
         if self.keep_best is None:
             return
-        run_folder.delete_checkpoint(self.folder / record.folder, run_folder.LAST)
+        run_folder.delete_checkpoint(self.folder / trial.folder, run_folder.LAST)
         if self.ranking is not None:
-            rivals = {r.number: r for r in (*self._kept, record)}
-            self._kept = self.ranking(rivals.values())[: self.keep_best]
-            for dropped in rivals.keys() - {r.number for r in self._kept}:
-                run_folder.delete_checkpoint(self.folder / rivals[dropped].folder, run_folder.BEST)
-
-
-class Ends:
-    """The ends of a sweep's runs, of this sweeper's and of those that died.
-
-    Args:
-        settings: The sweeper's.
-        ledger: All records.
-        judge: Says how a run ended.
-        queue: What waits.
-        flights: The runs under way.
-        board: What a user sees.
-    """
-
-    def __init__(
-        self,
-        settings: StudySweeperConf,
-        ledger: Ledger,
-        judge: Judge,
-        queue: Queue,
-        flights: Flights,
-        board: Board,
-    ) -> None:
-        self.settings, self.ledger, self.judge = settings, ledger, judge
-        self.queue, self.flights, self.board = queue, flights, board
-        ranking = board.ranking if len(board.directions) == 1 else None
-        self.checkpoints = Checkpoints(ledger.folder, settings.keep_best, ranking)
-
-    def see(self) -> None:
-        """Take in what this sweeper or another one has changed."""
-        changed = self.ledger.changes()
-        self.board.update(changed)
-        self.queue.take_in(changed)
-
-    def ended(self, flight: Flight) -> bool:
-        """Write down how a run ended; True when it shall run again at once.
-
-        One that does has not failed yet, as far as `on_error` goes.
-        """
-        record = flight.record
-        end = self.judge.judge(record, flight.result, flight.late)
-        if self.judge.other_data:
-            self.stop(self.judge.other_data)
-        if self._retries(record, end):
-            return True
-        if end["status"] in ENDED:
-            self.finish(record, end)
-        else:
-            self._release(record, end)
-        if end["status"] == "failed" and self.settings.on_error == "stop":
-            self.stop(f"a trial failed, and {self.settings.key('on_error')}=stop")
-        return False
-
-    def _retries(self, record: Record, end: dict[str, Any]) -> bool:
-        """Whether it is tried again, from the last checkpoint; that is said, and counted."""
-        failures = record.trial.user_attrs.get("failures", 0) + 1
-        over = failures > self.settings.max_retries or self.flights.stopping
-        if over or end["status"] not in ("failed", "interrupted"):
-            return False
-        turn = f"{failures}/{self.settings.max_retries}"
-        self.board.say(f"again ({turn}): {record.folder}: {end['error']}")
-        self.ledger.note_failure(record, failures)
-        return True
-
-    def _release(self, record: Record, end: dict[str, Any]) -> None:
-        """Leave a cell that was stopped to the next command."""
-        for one in (record, *self._twins_of(record)):
-            self.queue.left.add(one.number)
-            self.ledger.release(one, end["status"], end.get("error"))
-        self.see()
-        self.board.ended(record)
-
-    def finish(self, record: Record, end: dict[str, Any]) -> None:
-        """Tell the study."""
-        self.ledger.finish(record, ENDED[end["status"]], end)
-        self.see()
-        self.board.ended(record)
-        if end["status"] != "failed":
-            self.checkpoints.tidy(record)
-        for other in self._twins_of(record):
-            self.finish(other, end)
-
-    def _twins_of(self, record: Record) -> list[Record]:
-        """A search's repeated suggestions of this cell, which get its result."""
-        if self.queue.wanted is not None:
-            return []
-        records = self.ledger.records.values()
-        same = (r for r in records if r.identity == record.identity and r is not record)
-        return [r for r in same if r.state == "running" and r.number not in self.flights]
-
-    def take_over_the_dead(self) -> None:
-        """Settle the cells of sweepers that died: told from metrics.json, or pending again."""
-        for record in self.ledger.abandoned():
-            if run_folder.is_locked(self.ledger.folder / record.folder):
-                continue  # its run is still saving
-            if (end := self.judge.settled(record)) is not None:
-                self.finish(record, end)
-            elif self.ledger.take_over(record):
-                self.see()
-
-    def stop(self, why: str) -> None:
-        """Start nothing more, and let the runs in flight save and stop."""
-        if not self.flights.stopping:
-            self.board.say(why)
-            self.flights.stop()
+            candidates = {t.number: t for t in (*self._best, trial)}
+            self._best = self.ranking(candidates.values())[: self.keep_best]
+            for number in candidates.keys() - {t.number for t in self._best}:
+                run_folder.delete_checkpoint(
+                    self.folder / candidates[number].folder, run_folder.BEST
+                )

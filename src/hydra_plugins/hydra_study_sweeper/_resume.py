@@ -1,4 +1,4 @@
-"""What a sweep was made with: kept in sweep.yaml, and refused when it differs the next time."""
+"""Continue a sweep: refuse what would make its results incomparable, restore what was lost."""
 
 import copy
 import shlex
@@ -12,37 +12,38 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from hydra_plugins.hydra_study_sweeper import run_folder
-from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, without
-from hydra_plugins.hydra_study_sweeper._space import Cell, Space, digest
-from hydra_plugins.hydra_study_sweeper._storage import without_password
-from hydra_plugins.hydra_study_sweeper._trials import ENDED, Ledger, read_csv
+from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
+from hydra_plugins.hydra_study_sweeper._results import TrialResult, resolve_status
+from hydra_plugins.hydra_study_sweeper._space import Space, TrialParams, short_hash
+from hydra_plugins.hydra_study_sweeper._trials import ENDED, TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
-from hydra_plugins.hydra_study_sweeper.run_folder import outcome
 from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     SWEEP,
+    TRIALS,
     VERSION,
     check_version,
     read_sweep,
+    without_password,
 )
 
 
-def signature(
-    settings: StudySweeperConf, space: Space, shared: dict[str, Any], config: dict[str, Any]
+def sweep_fingerprint(
+    settings: StudySweeperConf, space: Space, base: dict[str, Any], config: dict[str, Any]
 ) -> dict[str, Any]:
-    """The command, and what must not change between two of it.
+    """Return the content of sweep.yaml: the command, and what must not change before the next one.
 
     Args:
         settings: The sweeper's.
-        space: What is swept.
-        shared: The config that all cells share.
-        config: One cell's, for the project's fingerprint of it.
+        space: The axes.
+        base: The config that all trials share.
+        config: That of one trial, for the app's own fingerprint.
     """
     axes: dict[str, Any] = {key.lstrip("+"): list(v) for key, v in space.choices.items()}
     axes |= {
         key.lstrip("+"): f"interval({v.start}, {v.end}) {sorted(v.tags)}".strip()
         for key, v in space.intervals.items()
     }
-    probe: Callable[[Any], Any] = load(settings.fingerprint) or (lambda config: {})
+    fingerprint: Callable[[Any], Any] = load(settings.fingerprint) or (lambda config: {})
     about = settings.about
     if OmegaConf.is_config(about):
         about = OmegaConf.to_container(about, resolve=False)
@@ -53,38 +54,48 @@ def signature(
         "directions": directions(settings.direction),
         "axes": axes,
         "search": bool(space.intervals),
-        "fingerprint": probe(config),
+        "fingerprint": fingerprint(config),
         "scale": settings.suffix.lstrip("-") or "full",
         "about": about,
-        "config": shared,
+        "config": base,
     }
 
 
 def command_line() -> str:
-    """The command that is running, as it may be kept."""
+    """Return the running command as it may be stored, without a password."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["-m", spec.name] if spec is not None else [sys.argv[0]]
     return shlex.join(["python", *program, *map(without_password, sys.argv[1:])])
 
 
-def refuse_what_differs(
-    folder: Path, new: Mapping[str, Any], old: Mapping[str, Any] | None, settings: StudySweeperConf
-) -> None:
-    """Refuse to add to a sweep whose runs were made with another config, data or version.
+def read_fingerprint(folder: Path, settings: StudySweeperConf) -> dict[str, Any] | None:
+    """Read sweep.yaml of a sweep that is to continue; None if there is none.
 
     Raises:
-        ValueError: With what differs between the sweep's signature and the `new` one. (That of the
-            study is `old`; sweep.yaml counts more.)
+        ValueError: Another version of the sweeper made it.
     """
-    other = f"use {settings.key('name')}=NAME for a new sweep"
-    if (folder / SWEEP).exists():
-        old = read_sweep(folder, otherwise=other)
-    elif old:
-        check_version(folder, old, otherwise=other)
-    else:
-        return
+    if not (folder / SWEEP).exists():
+        return None
+    return read_sweep(folder, otherwise=_new_sweep(settings))
+
+
+def check_compatible(
+    folder: Path, new: Mapping[str, Any], old: Mapping[str, Any], settings: StudySweeperConf
+) -> None:
+    """Refuse to add to a sweep whose trials had another config, other data or another version.
+
+    Args:
+        folder: The sweep's folder.
+        new: The fingerprint of this command.
+        old: That of the sweep.
+        settings: The sweeper's.
+
+    Raises:
+        ValueError: The fingerprints differ; it lists where.
+    """
+    check_version(folder, old, otherwise=_new_sweep(settings))
     axes = [*old["axes"], *new["axes"]]
-    before, now = (without(copy.deepcopy(one["config"]), axes) for one in (old, new))
+    before, now = (drop_keys(copy.deepcopy(one["config"]), axes) for one in (old, new))
     both = old["fingerprint"].keys() & new["fingerprint"].keys()
     marks, marks_now = ({k: one["fingerprint"][k] for k in both} for one in (old, new))
     lines = differences(marks, marks_now) + differences(before, now)
@@ -92,39 +103,55 @@ def refuse_what_differs(
         lines += [f"the axis {line}" for line in differences(old["axes"], new["axes"])]
     if lines:
         raise ValueError(
-            f"cannot resume {folder}: its configuration differs: {'; '.join(lines[:8])}; {other}"
+            f"cannot resume {folder}: its configuration differs: {'; '.join(lines[:8])};"
+            f" {_new_sweep(settings)}"
         )
 
 
-def rebuild(
-    ledger: Ledger,
-    cells: Sequence[Cell],
+def _new_sweep(settings: StudySweeperConf) -> str:
+    """Return the end of an error that tells how to start a new sweep."""
+    return f"use {settings.key('name')}=NAME for a new sweep"
+
+
+def restore_from_run_folders(
+    store: TrialStore,
+    params: Sequence[TrialParams],
     composer: Composer,
     search: Mapping[str, BaseDistribution] | None,
 ) -> list[str]:
-    """Enter what the run folders say, when the study has lost it; a line for each."""
-    by_identity = {cell.identity: cell for cell in cells}
-    rows = read_csv(ledger.folder / "trials.csv")
-    said = []
-    for path in sorted(ledger.folder.glob(f"*/{run_folder.CONFIG}"), key=_order):
+    """Add the trials whose run folders exist although the storage has lost them.
+
+    Args:
+        store: Where to add them.
+        params: Of the trials of a grid.
+        composer: For the identity of a run's config.
+        search: The space of a search; None for a grid.
+
+    Returns:
+        One line per restored trial.
+    """
+    by_identity = {one.identity: one for one in params}
+    rows = read_csv(store.folder / TRIALS)
+    restored = []
+    for path in sorted(store.folder.glob(f"*/{run_folder.CONFIG}"), key=_folder_order):
         folder = path.parent
         content = run_folder.read_plain_yaml(path)
-        identity = digest(without(content, composer.ignore))
+        identity = short_hash(drop_keys(content, composer.ignore))
         row = rows.get(folder.name, {})
         values = {key: row[key.lstrip("+")] for key in composer.axes if key.lstrip("+") in row}
-        cell = by_identity.get(identity) or Cell(values, identity)
-        if not cell.values:
+        one = by_identity.get(identity) or TrialParams(values, identity)
+        if not one.values:
             continue
-        result: dict[str, Any] = {"status": "interrupted"}
+        result: TrialResult = {"status": "interrupted"}
         if run_folder.read_result(folder) is not None:
-            result = outcome(folder, None, len(ledger.study.directions))
+            result = resolve_status(folder, None, len(store.optuna_study.directions))
         state = ENDED.get(result["status"], TrialState.WAITING)
-        ledger.adopt(cell, folder.name, state, result, search)
-        said.append(f"found again: {folder.name} ({result['status']})")
-    return said
+        store.import_trial(one, folder.name, state, result, search)
+        restored.append(f"restored: {folder.name} ({result['status']})")
+    return restored
 
 
-def _order(path: Path) -> tuple[int, str]:
-    """Run folders in the order of their numbers."""
+def _folder_order(path: Path) -> tuple[int, str]:
+    """Return the sort key of a file in a run folder: the folder's number."""
     number = path.parent.name.partition("-")[0]
     return (int(number) if number.isdigit() else 0, path.parent.name)

@@ -1,4 +1,4 @@
-"""A search's space, sampler and plots, as Optuna knows them."""
+"""Optuna's side of a search: its distributions, samplers, pruners and plots."""
 
 import warnings
 from collections.abc import Mapping
@@ -17,25 +17,28 @@ from optuna.distributions import (
 from hydra_plugins.hydra_study_sweeper._space import Space
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Choices as categories, intervals as numbers: of integers when both its ends are."""
-    found: dict[str, BaseDistribution] = {
+def search_space(space: Space) -> dict[str, BaseDistribution]:
+    """Return Optuna's distribution per axis: choices as categories, intervals as numbers."""
+    choices: dict[str, BaseDistribution] = {
         key: CategoricalDistribution(values) for key, values in space.choices.items()
     }
-    return found | {key: interval(key, sweep) for key, sweep in space.intervals.items()}
+    return choices | {key: _interval(key, sweep) for key, sweep in space.intervals.items()}
 
 
-def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
-    """An interval of Hydra's grammar: logarithmic with `tag(log, ...)`, whole with `int(...)`.
+def _interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
+    """Return the distribution of an interval in Hydra's grammar.
+
+    It is logarithmic with `tag(log, ...)`. It has integers only with `int(...)`, or if both ends
+    are integers.
 
     Raises:
-        ValueError: It is empty, or logarithmic and not positive.
+        ValueError: It is empty, or logarithmic and not positive, or has an unknown tag.
     """
     assert sweep.start is not None
     assert sweep.end is not None
     unknown = sweep.tags - {"log", "int"}
     if unknown:
-        raise ValueError(f"{key}: the tag {sorted(unknown)[0]} is unknown; known: log, int")
+        raise ValueError(f"{key}: the tag {sorted(unknown)[0]} is unknown; choose from log, int")
     log, low, high = "log" in sweep.tags, sweep.start, sweep.end
     whole = isinstance(low, int) and isinstance(high, int)
     try:
@@ -46,35 +49,46 @@ def interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
         raise ValueError(f"{key}=interval({low}, {high}): {error}") from error
 
 
-def sampler(name: str, seed: int, number: int, key: str = "sampler") -> optuna.samplers.BaseSampler:
-    """The sampler for trial `number`. Seeded by it, since a sampler that restarts repeats itself.
+def make_sampler(
+    name: str, seed: int, number: int, key: str = "sampler"
+) -> optuna.samplers.BaseSampler:
+    """Return the sampler for trial `number`.
+
+    It is seeded by that number, since a sampler with one seed would repeat its suggestions after a
+    restart.
+
+    Args:
+        name: One of the choices of the setting `sampler`.
+        seed: Of the sweep.
+        number: Of the trial.
+        key: The setting's name in an error.
 
     Raises:
         ValueError: The sampler needs a package that is not installed.
     """
-    own = seed * 100_003 + number
+    own_seed = seed * 100_003 + number
     samplers = optuna.samplers
-    independent = samplers.RandomSampler(seed=own)
+    independent = samplers.RandomSampler(seed=own_seed)
     other: dict[str, Any] = {"independent_sampler": independent, "warn_independent_sampling": False}
-    make: Mapping[str, Any] = {
-        "tpe": lambda: samplers.TPESampler(seed=own),
-        "random": lambda: samplers.RandomSampler(seed=own),
-        "gp": lambda: samplers.GPSampler(seed=own),
-        # these two keep their place in the study; a new seed would make it another sequence
+    factories: Mapping[str, Any] = {
+        "tpe": lambda: samplers.TPESampler(seed=own_seed),
+        "random": lambda: samplers.RandomSampler(seed=own_seed),
+        "gp": lambda: samplers.GPSampler(seed=own_seed),
+        # these two keep their state in the study; a new seed would give another sequence
         "qmc": lambda: samplers.QMCSampler(seed=seed, scramble=True, **other),
         "cmaes": lambda: samplers.CmaEsSampler(seed=seed, **other),
-        "nsgaii": lambda: samplers.NSGAIISampler(seed=own),
+        "nsgaii": lambda: samplers.NSGAIISampler(seed=own_seed),
     }
     try:
-        made: optuna.samplers.BaseSampler = make[name]()
+        sampler: optuna.samplers.BaseSampler = factories[name]()
     except ImportError as error:
         raise ValueError(f"{key}={name}: needs a package that is not installed: {error}") from error
-    return made
+    return sampler
 
 
 def make_pruner(name: str) -> optuna.pruners.BasePruner:
     """Return Optuna's pruner of that name, with Optuna's defaults."""
-    pruners: dict[str, Any] = {
+    factories: dict[str, Any] = {
         "none": optuna.pruners.NopPruner,
         "median": optuna.pruners.MedianPruner,
         "percentile": lambda: optuna.pruners.PercentilePruner(25.0),
@@ -82,38 +96,47 @@ def make_pruner(name: str) -> optuna.pruners.BasePruner:
         "halving": optuna.pruners.SuccessiveHalvingPruner,
         "wilcoxon": optuna.pruners.WilcoxonPruner,
     }
-    pruner: optuna.pruners.BasePruner = pruners[name]()
+    pruner: optuna.pruners.BasePruner = factories[name]()
     return pruner
 
 
-def as_override(value: Any) -> str:
-    """A sampled value as Hydra writes it."""
+def to_override(value: Any) -> str:
+    """Write a sampled value as Hydra does."""
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def from_override(text: str, one: BaseDistribution) -> Any:
-    """And back."""
-    if isinstance(one, FloatDistribution):
+def from_override(text: str, distribution: BaseDistribution) -> Any:
+    """Parse an override's value into the distribution's type."""
+    if isinstance(distribution, FloatDistribution):
         return float(text)
-    return int(text) if isinstance(one, IntDistribution) else text
+    return int(text) if isinstance(distribution, IntDistribution) else text
 
 
-def plots(study: Any, folder: Path, several: bool) -> str | None:
-    """Write Optuna's own plots of a search below `folder`; a sentence when that is not possible."""
+def write_plots(optuna_study: Any, folder: Path, several: bool) -> str | None:
+    """Write Optuna's own plots of a search into `folder`.
+
+    Args:
+        optuna_study: Optuna's study.
+        folder: Made if it is not there.
+        several: Whether there are several objectives.
+
+    Returns:
+        What could not be drawn and why, in one line; None if all was drawn.
+    """
     try:
         import matplotlib
 
         matplotlib.use("Agg")
         import optuna.visualization.matplotlib as draw
     except ImportError:
-        return "Optuna's plots need matplotlib: pip install matplotlib"
+        return "Optuna's plots need the package matplotlib, which is not installed"
     folder.mkdir(exist_ok=True)
     names = ["plot_pareto_front"] if several else list(_PLOTS)
     missing = []
     for name in names:
         try:
             with warnings.catch_warnings(action="ignore"):
-                axes = getattr(draw, name)(study)
+                axes = getattr(draw, name)(optuna_study)
             first = axes if hasattr(axes, "figure") else axes.ravel()[0]
             first.figure.savefig(folder / f"{name.removeprefix('plot_')}.png", bbox_inches="tight")
             matplotlib.pyplot.close("all")

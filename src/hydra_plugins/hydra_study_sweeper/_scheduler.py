@@ -1,132 +1,38 @@
-"""One sweeper at work: it keeps as many runs under way as it may, until nothing is left."""
+"""Run the trials of a sweep: keep as many jobs running as allowed, until nothing is left."""
 
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
-from optuna.distributions import BaseDistribution
 
 from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
-from hydra_plugins.hydra_study_sweeper._display import Board
-from hydra_plugins.hydra_study_sweeper._jobs import Flights, prepare
-from hydra_plugins.hydra_study_sweeper._results import Ends, Judge
-from hydra_plugins.hydra_study_sweeper._resume import rebuild, refuse_what_differs
-from hydra_plugins.hydra_study_sweeper._space import Cell, quoted
-from hydra_plugins.hydra_study_sweeper._trials import Entries, Ledger, Queue, Record
+from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
+from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
+from hydra_plugins.hydra_study_sweeper._results import (
+    CheckpointCleaner,
+    DataCheck,
+    TrialResult,
+    resolve_status,
+)
+from hydra_plugins.hydra_study_sweeper._resume import (
+    check_compatible,
+    read_fingerprint,
+    restore_from_run_folders,
+)
+from hydra_plugins.hydra_study_sweeper._space import TrialParams
+from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialQueue, TrialStore
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
-from hydra_plugins.hydra_study_sweeper.run_folder import size
-
-
-def needed(
-    settings: StudySweeperConf, entries: Entries, composer: Composer, jobs: int, to_run: int
-) -> int | None:
-    """Bytes for `to_run` runs, as the last that ended took, or as the project estimates."""
-    if not to_run:
-        return 0
-    ended = [r for r in entries.records.values() if r.state == "finished"][-20:]
-    if ended:
-        return sum(size(entries.folder / r.folder) for r in ended) * to_run // len(ended)
-    estimate = load(settings.estimate)
-    if estimate is None:
-        return None
-    under_way, when_ended = estimate(composer.full(next(composer.space.grid())))
-    return int(under_way * jobs + when_ended * to_run)
-
-
-def refuse_if_full(folder: Path, disk: int | None) -> None:
-    """ValueError where `disk` bytes are not free."""
-    if disk is not None and disk > (free := shutil.disk_usage(folder).free):
-        raise ValueError(
-            f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
-        )
-
-
-class Starts:
-    """The starts of a sweep's runs.
-
-    Args:
-        settings: The sweeper's.
-        url: The storage, as a run is told it.
-        composer: Makes a search's cells, and every run's command line.
-        search: The space of a search; None for a grid.
-        ends: Takes a cell that needs no run; its ledger, queue and flights are those used here.
-    """
-
-    def __init__(
-        self,
-        settings: StudySweeperConf,
-        url: str,
-        composer: Composer,
-        search: Mapping[str, BaseDistribution] | None,
-        ends: Ends,
-    ) -> None:
-        self.settings, self.url, self.composer, self.search = settings, url, composer, search
-        self.ledger, self.queue, self.flights = ends.ledger, ends.queue, ends.flights
-        self.folder, self.ends = ends.ledger.folder, ends
-
-    def next(self) -> bool:
-        """Claim a cell and launch it; False when there is none to be had now."""
-        if self.flights.stopping:
-            return False
-        record = self.queue.claim()
-        if record is None and self.queue.unasked() > 0:
-            record = self._ask()
-        if record is not None:
-            self.begin(record)
-        return record is not None
-
-    def _ask(self) -> Record:
-        """A new cell from the sampler."""
-        assert self.search is not None
-        settings = self.settings
-        number = len(self.ledger.records)
-        sampler = _samplers.sampler(
-            settings.sampler, settings.sampler_seed, number, settings.key("sampler")
-        )
-        trial = self.ledger.ask(sampler, self.search)
-        values = {key: _samplers.as_override(value) for key, value in trial.params.items()}
-        return self.ledger.name_asked(trial, self.composer.cell(values))
-
-    def begin(self, record: Record) -> None:
-        """Launch a claimed cell, unless its result is known, or will be."""
-        twin = self.ledger.twin(record)
-        if twin is not None:
-            if twin.ended:
-                self.ends.finish(record, twin.result)
-            return  # else it gets the result of the earlier suggestion, when that has one
-        end = self.ends.judge.settled(record)
-        if end is not None and end["status"] != "failed":
-            self.ends.finish(record, end)
-            return
-        anew = record.trial.user_attrs.get("anew", False)
-        run_folder.make_ready(self.folder / record.folder, anew=anew)
-        self.flights.start(record, self._overrides(record))
-        self.ends.see()
-
-    def _overrides(self, record: Record) -> list[str]:
-        """The run's command line."""
-        self.composer.space.check(record.values)
-        place = [
-            f"hydra.sweep.dir={quoted(str(self.folder))}",
-            f"hydra.sweep.subdir={quoted(record.folder)}",
-        ]
-        if self.settings.pruner != "none":
-            trial = f"storage:{quoted(self.url)},study:{quoted(self.folder.name)}"
-            trial += f",number:{record.trial.number},pruner:{self.settings.pruner}"
-            place.append(f"hydra.sweeper.trial={{{trial}}}")
-        node = f"{self.settings.settings_from}."  # of no use to a run, and may hold a password
-        overrides = self.composer.space.overrides(record.values)
-        return [*(one for one in overrides if not one.lstrip("+~").startswith(node)), *place]
-
+from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
+from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP
 
 TICK_S = 0.5
 STOP_SIGNALS = [
@@ -134,16 +40,16 @@ STOP_SIGNALS = [
 ]
 
 
-class Run:
-    """The sweep in `folder`, as this process runs it.
+class Scheduler:
+    """Runs the sweep in `folder` in this process, beside other workers perhaps.
 
     Args:
         settings: The sweeper's.
         folder: The sweep's folder.
-        composer: Makes the cells' configs.
-        cells: A grid's cells, in their order; none for a search.
-        launcher: Any Hydra launcher; it is called from several threads, one job each.
-        signature: The command, and what must not change between two of this sweep.
+        composer: Makes the trials' configs.
+        params: The parameters of a grid's trials, in their order; none for a search.
+        launcher: Any Hydra launcher. It is called from several threads, with one job each.
+        fingerprint: The content of sweep.yaml, see `sweep_fingerprint`.
 
     Raises:
         ValueError: The folder cannot be written, or the results would not be comparable.
@@ -154,142 +60,314 @@ class Run:
         settings: StudySweeperConf,
         folder: Path,
         composer: Composer,
-        cells: Sequence[Cell],
+        params: Sequence[TrialParams],
         launcher: Launcher,
-        signature: dict[str, Any],
+        fingerprint: dict[str, Any],
     ) -> None:
         self.settings, self.folder, self.composer = settings, folder, composer
         self.launcher, self.space = launcher, composer.space
-        self.search = _samplers.distributions(self.space) if self.space.intervals else None
-        self.flights = Flights(launcher, folder, settings.timeout_s, settings.grace_s)
-        self.signals, self._ticked = 0, 0.0
+        self.search = _samplers.search_space(self.space) if self.space.intervals else None
+        self.url = settings.storage or str(folder / JOURNAL)
+        self.jobs = JobPool(launcher, folder, settings.timeout_s, settings.grace_s)
+        self._num_signals, self._last_tick = 0, 0.0
         try:
-            self._open(cells, signature)
+            self._open(params, fingerprint)
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
 
-    def _open(self, cells: Sequence[Cell], signature: dict[str, Any]) -> None:
-        """Open the sweep's folder and study, enter the cells that are new, and make ready."""
+    def _open(self, params: Sequence[TrialParams], fingerprint: dict[str, Any]) -> None:
+        """Open the sweep's folder and storage, and add the trials that are new."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings, to = self.settings, directions(self.settings.direction)
-        url = settings.storage or str(self.folder / "study.journal")
-        self.ledger = Ledger(url, self.folder.name, to, self.folder)
-        self.judge = Judge(settings, self.composer.groups, self.ledger)
-        self.board = Board(self.folder, self.space.keys, to)
-        kept = self.ledger.study.user_attrs.get("signature")
-        refuse_what_differs(self.folder, signature, kept, settings)
-        if not self.ledger.records:
-            for line in rebuild(self.ledger, cells, self.composer, self.search):
-                self.board.say(line)
-        text = OmegaConf.to_yaml(OmegaConf.create(signature))
-        run_folder.write_atomically(self.folder / "sweep.yaml", text)
-        self.ledger.add(cells, self.space.choices)
-        self.ledger.study.set_user_attr("signature", signature)
-        wanted = None if self.search is not None else {cell.identity for cell in cells}
-        self.queue = Queue(self.ledger, wanted, settings.n_trials)
-        self.ends = Ends(settings, self.ledger, self.judge, self.queue, self.flights, self.board)
-        self.starts = Starts(settings, url, self.composer, self.search, self.ends)
-        self.ends.see()
-        self.ends.checkpoints.know(self.ledger.records.values())
+        settings, objectives = self.settings, directions(self.settings.direction)
+        stored = read_fingerprint(self.folder, settings)
+        self.store = TrialStore(self.url, self.folder.name, objectives, self.folder)
+        attrs = self.store.optuna_study.user_attrs
+        if stored is not None or attrs:
+            check_compatible(self.folder, fingerprint, stored or attrs.get("sweep") or {}, settings)
+        self.reporter = ProgressReporter(self.folder, self.space.keys, objectives)
+        text = OmegaConf.to_yaml(OmegaConf.create(fingerprint))
+        run_folder.write_atomically(self.folder / SWEEP, text)
+        self.store.optuna_study.set_user_attr("sweep", fingerprint)
+        if not self.store.trials:
+            restored = restore_from_run_folders(self.store, params, self.composer, self.search)
+            for line in restored:
+                self.reporter.log(line)
+        self.store.add(params, self.space.choices)
+        identities = None if self.search is not None else {one.identity for one in params}
+        self.queue = TrialQueue(self.store, identities, settings.n_trials)
+        self.data_check = DataCheck(self.store, self.composer.groups, settings.data_key)
+        ranking = self.reporter.ranking if len(objectives) == 1 else None
+        self.checkpoints = CheckpointCleaner(self.folder, settings.keep_best, ranking)
+        self._update()
+        self.checkpoints.add_ended(self.store.trials.values())
 
-    def go(self) -> int:
-        """Run what is missing; the exit code."""
-        self.queue.again(self.settings.max_retries, failed=self.settings.rerun_failed)
-        self.ends.see()
+    def run(self) -> int:
+        """Run the trials that are missing, and return the exit code."""
+        settings = self.settings
+        self.queue.requeue_unfinished(settings.max_retries, rerun_failed=settings.rerun_failed)
+        self._update()
         self.queue.sort()
-        self.ends.take_over_the_dead()
-        if to_run := self.queue.to_run():
-            self.board.jobs = prepare(self.launcher, self.settings.n_jobs)
-        disk = needed(self.settings, self.ledger, self.composer, self.board.jobs, to_run)
-        self.board.say(self.board.plan(to_run, disk))
-        if self.settings.dry_run:
-            self.board.say("not started")
+        self._reclaim_stale_trials()
+        if to_run := self.queue.num_pending():
+            self.reporter.n_jobs = prepare_launcher(self.launcher, settings.n_jobs)
+        disk = self._disk_needed(to_run)
+        self.reporter.log(self.reporter.format_plan(to_run, disk))
+        if settings.dry_run:
+            self.reporter.log("not started")
             return 0
-        refuse_if_full(self.folder, disk)
-        if not to_run:
-            self.board.say("nothing to do")
-        try:
-            self._run()
-            return self._close()
-        except OSError as error:
-            self.flights.stop()  # this process ends when they have
+        if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
             raise ValueError(
-                f"cannot write {self.folder}: {error.strerror}; then the same command goes on"
+                f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
+            )
+        if not to_run:
+            self.reporter.log("nothing to do")
+        try:
+            self._run_until_done()
+            return self._finish()
+        except OSError as error:
+            self.jobs.stop()  # this process ends when they have
+            raise ValueError(
+                f"cannot write {self.folder}: {error.strerror}; the same command continues the"
+                " sweep when that is solved"
             ) from error
 
-    def _run(self) -> None:
-        """Keep as many runs in flight as there are jobs, until there is nothing left to start."""
-        before = {n: signal.signal(n, self._on_signal) for n in STOP_SIGNALS} if _main() else {}
-        self.board.start()
+    def _disk_needed(self, to_run: int) -> int | None:
+        """Estimate the bytes for `to_run` trials: as the last ones took, or as the app says."""
+        if not to_run:
+            return 0
+        finished = [t for t in self.store.trials.values() if t.status == "finished"][-20:]
+        if finished:
+            sizes = sum(run_folder.size(self.folder / trial.folder) for trial in finished)
+            return sizes * to_run // len(finished)
+        estimate = load(self.settings.estimate)
+        if estimate is None:
+            return None
+        running, ended = estimate(self.composer.compose(next(self.space.grid())))
+        return int(running * self.reporter.n_jobs + ended * to_run)
+
+    def _run_until_done(self) -> None:
+        """Keep `n_jobs` jobs running until there is nothing left to start."""
+        is_main = threading.current_thread() is threading.main_thread()
+        before = {n: signal.signal(n, self._on_signal) for n in STOP_SIGNALS} if is_main else {}
+        self.reporter.start()
         try:
             while True:
-                while len(self.flights) < self.board.jobs and self.starts.next():
+                while len(self.jobs) < self.reporter.n_jobs and self.submit_next():
                     pass
-                if not self.flights and (self.flights.stopping or self._all_done()):
+                if not self.jobs and (self.jobs.stopping or self._all_done()):
                     return
                 self._wait()
         finally:
-            self.board.stop()
+            self.reporter.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _all_done(self) -> bool:
-        """Whether no other worker's cell may still fall to this one."""
-        if self.queue.to_run() > 0:
+        """Return whether no trial is pending here or running on another worker."""
+        if self.queue.num_pending() > 0:
             return False
-        self.ledger.sync()
-        self.ends.see()
+        self.store.sync()
+        self._update()
         return not self.queue.any_running()
 
     def _wait(self) -> None:
-        """Until a run ends or a while has passed; then see to it."""
-        flight = self.flights.landed(TICK_S)
-        if flight is not None and self.ends.ended(flight):
-            self.starts.begin(flight.record)
-        if time.monotonic() - self._ticked > TICK_S:
-            self._ticked = time.monotonic()
-            self.ledger.sync()
-            self.ends.see()
-            self.ends.take_over_the_dead()
-            self.flights.watch()
-        waiting = 0 if self.flights.stopping else self.queue.to_run()
-        self.board.draw(waiting + len(self.flights), self.flights.values())
+        """Wait until a job is done or a tick has passed, and handle it."""
+        job = self.jobs.wait_any(TICK_S)
+        if job is not None and self.on_job_end(job):
+            self.start_trial(job.trial)
+        if time.monotonic() - self._last_tick > TICK_S:
+            self._last_tick = time.monotonic()
+            self.store.sync()
+            self._update()
+            self._reclaim_stale_trials()
+            self.jobs.check_timeouts()
+        pending = 0 if self.jobs.stopping else self.queue.num_pending()
+        self.reporter.refresh(pending + len(self.jobs), self.jobs.values())
+
+    def _update(self) -> None:
+        """Take in what this worker or another one has changed in the storage."""
+        changed = self.store.pop_changes()
+        self.reporter.update(changed)
+        self.queue.update(changed)
+
+    def submit_next(self) -> bool:
+        """Claim a trial and start it; False if there is none now."""
+        if self.jobs.stopping:
+            return False
+        trial = self.queue.claim_next()
+        if trial is None and self.queue.num_to_sample() > 0:
+            trial = self._sample_trial()
+        if trial is not None:
+            self.start_trial(trial)
+        return trial is not None
+
+    def _sample_trial(self) -> Trial:
+        """Add a trial with the sampler's suggestions."""
+        assert self.search is not None
+        settings, number = self.settings, len(self.store.trials)
+        key = settings.key("sampler")
+        sampler = _samplers.make_sampler(settings.sampler, settings.sampler_seed, number, key)
+        optuna_trial = self.store.ask(sampler, self.search)
+        values = {key: _samplers.to_override(v) for key, v in optuna_trial.params.items()}
+        return self.store.attach_params(optuna_trial, self.composer.params(values))
+
+    def start_trial(self, trial: Trial) -> None:
+        """Launch a claimed trial, unless its result is known or another trial will give it."""
+        duplicate = self.store.duplicate_of(trial)
+        if duplicate is not None:
+            if duplicate.ended:
+                self._finish_trial(trial, duplicate.result)
+            return  # else it gets the result of the first trial when that has one
+        result = self._stored_result(trial)
+        if result is not None and result["status"] != "failed":
+            self._finish_trial(trial, result)
+            return
+        from_scratch = trial.optuna_trial.user_attrs.get("from_scratch", False)
+        run_folder.prepare_attempt(self.folder / trial.folder, from_scratch=from_scratch)
+        self.jobs.submit(trial, self._overrides(trial))
+        self._update()
+
+    def _overrides(self, trial: Trial) -> list[str]:
+        """Return the command line of a trial, without the settings of the sweep.
+
+        They are of no use to a run, and may hold the password of a storage.
+        """
+        self.space.check(trial.values)
+        overrides = [
+            *self.space.overrides(trial.values),
+            f"hydra.sweep.dir={quote(str(self.folder))}",
+            f"hydra.sweep.subdir={quote(trial.folder)}",
+        ]
+        if (node := self.settings.settings_from) is not None:
+            overrides = [one for one in overrides if not key_of(one).startswith(f"{node}.")]
+        if self.settings.pruner != "none":
+            reporter = f"storage:{quote(self.url)},study:{quote(self.folder.name)}"
+            reporter += f",number:{trial.optuna_trial.number},pruner:{self.settings.pruner}"
+            overrides.append(f"hydra.sweeper.trial={{{reporter}}}")
+        return overrides
+
+    def on_job_end(self, job: Job) -> bool:
+        """Store how a job ended; return True if its trial is to start again at once.
+
+        A trial that is tried again has not failed yet, as far as `on_error` is concerned.
+        """
+        trial, result = job.trial, self._resolve(job)
+        if self.data_check.problem:
+            self.stop(self.data_check.problem)
+        if self._should_retry(trial, result):
+            return True
+        if result["status"] in ENDED:
+            self._finish_trial(trial, result)
+        else:
+            self._requeue(trial, result)
+        if result["status"] == "failed" and self.settings.on_error == "stop":
+            self.stop(f"a trial failed, and {self.settings.key('on_error')}=stop")
+        return False
+
+    def _stored_result(self, trial: Trial) -> TrialResult | None:
+        """Return what a run folder says of its end; None if the run is to start or continue."""
+        metrics = run_folder.read_result(self.folder / trial.folder)
+        if metrics is None or metrics["status"] not in ENDED:
+            return None
+        return resolve_status(self.folder / trial.folder, None, len(self.reporter.directions))
+
+    def _resolve(self, job: Job) -> TrialResult:
+        """Determine the result of a job; write a failure that the run did not write itself."""
+        trial, folder = job.trial, self.folder / job.trial.folder
+        result = resolve_status(folder, job.result, len(self.reporter.directions))
+        if job.timed_out:
+            limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
+            result = {**result, "status": "failed", "error": f"ran longer than {limit}"}
+        elif result["status"] == "finished" and (error := self.data_check.check(trial, result)):
+            result = {**result, "status": "failed", "error": error}
+        if result["status"] == "failed":
+            run_folder.record_failure(folder, result["error"])
+        return result
+
+    def _should_retry(self, trial: Trial, result: TrialResult) -> bool:
+        """Return whether the trial is tried again from its last checkpoint; count and print it."""
+        failures, allowed = trial.num_failures + 1, self.settings.max_retries
+        if failures > allowed or self.jobs.stopping:
+            return False
+        if result["status"] not in ("failed", "interrupted"):
+            return False
+        self.reporter.log(f"retry {failures}/{allowed}: {trial.folder}: {result['error']}")
+        self.store.set_num_failures(trial, failures)
+        return True
+
+    def _requeue(self, trial: Trial, result: TrialResult) -> None:
+        """Leave a stopped or interrupted trial to the next command."""
+        for one in (trial, *self._duplicates_of(trial)):
+            self.queue.interrupted.add(one.number)
+            self.store.requeue(one, result["status"], result.get("error"))
+        self._update()
+        self.reporter.log_end(trial)
+
+    def _finish_trial(self, trial: Trial, result: TrialResult) -> None:
+        """Store the final result of a trial and of its duplicates."""
+        self.store.finish(trial, ENDED[result["status"]], result)
+        self._update()
+        self.reporter.log_end(trial)
+        if result["status"] != "failed":
+            self.checkpoints.clean(trial)
+        for duplicate in self._duplicates_of(trial):
+            self._finish_trial(duplicate, result)
+
+    def _duplicates_of(self, trial: Trial) -> list[Trial]:
+        """Return the repeated suggestions of a search that wait for this trial's result."""
+        if self.search is None:
+            return []
+        trials = self.store.trials.values()
+        same = (t for t in trials if t.identity == trial.identity and t is not trial)
+        return [t for t in same if t.status == "running" and t.number not in self.jobs]
+
+    def _reclaim_stale_trials(self) -> None:
+        """Handle the trials of dead workers: finish them from metrics.json, or requeue them."""
+        for trial in self.store.stale_trials():
+            if run_folder.is_locked(self.folder / trial.folder):
+                continue  # its run is still saving
+            if (result := self._stored_result(trial)) is not None:
+                self._finish_trial(trial, result)
+            elif self.store.reclaim(trial):
+                self._update()
+
+    def stop(self, reason: str) -> None:
+        """Start no more trials, and ask the running ones to save a checkpoint and exit."""
+        if not self.jobs.stopping:
+            self.reporter.log(reason)
+            self.jobs.stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Once: runs save and stop, the rest stays pending. Twice: now."""
-        self.signals += 1
-        if self.signals == 1:
-            self.ends.stop("stopping: runs in flight save and stop; once more ends them now")
-        elif self.signals == 2:
-            self.flights.kill()
+        """Stop at the first signal, kill the jobs at the second, exit at the third."""
+        self._num_signals += 1
+        if self._num_signals == 1:
+            self.stop(
+                "stopping: running trials save a checkpoint and exit; press Ctrl-C again to kill"
+                " them"
+            )
+        elif self._num_signals == 2:
+            self.jobs.kill()
         else:
             os._exit(130)
 
-    def _close(self) -> int:
-        """The final table, a search's plots, and the exit code."""
-        self.ledger.sync()
-        self.ends.see()
-        self.board.csv.write()
-        self.board.summary()
-        if self.judge.other_data:
-            raise ValueError(self.judge.other_data)
-        stopped = self.flights.stopping
+    def _finish(self) -> int:
+        """Print the final table, draw a search's plots, and return the exit code."""
+        self.store.sync()
+        self._update()
+        self.reporter.csv.write()
+        self.reporter.print_summary()
+        if self.data_check.problem:
+            raise ValueError(self.data_check.problem)
+        stopped = self.jobs.stopping
         if self.search is not None and not stopped:
-            plots = self.folder / "plots"
-            told = _samplers.plots(self.ledger.study, plots, len(self.board.directions) > 1)
-            self.board.say(told or f"plots: {plots}")
-        if self.signals:
+            plots, several = self.folder / "plots", len(self.reporter.directions) > 1
+            problem = _samplers.write_plots(self.store.optuna_study, plots, several)
+            self.reporter.log(problem or f"plots: {plots}")
+        if self._num_signals:
             return 130
-        if self.queue.left:
-            self.board.say(
-                f"{len(self.queue.left)} interrupted: the same command goes on with them"
-            )
-        if failed := self.board.counts().get("failed", 0):
-            self.board.say(
-                f"{failed} failed: {self.settings.key('rerun_failed')}=true runs them again"
-            )
-        return 1 if failed or self.queue.left or stopped else 0
-
-
-def _main() -> bool:
-    return threading.current_thread() is threading.main_thread()
+        if interrupted := len(self.queue.interrupted):
+            self.reporter.log(f"{interrupted} interrupted: the same command continues them")
+        if failed := self.reporter.counts().get("failed", 0):
+            key = self.settings.key("rerun_failed")
+            self.reporter.log(f"{failed} failed: {key}=true runs them again")
+        return 1 if failed or interrupted or stopped else 0

@@ -1,31 +1,38 @@
-"""Where a study is kept: a journal file, a database, Redis, or a server that has one of them."""
+"""Open the storage of a sweep: a journal file, a database, Redis, or a gRPC proxy of one."""
 
 import json
 import os
 import re
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalRedisBackend,
+)
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._file import get_lock_file as get_lock_file
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_study_sweeper.sweep_folder import without_password
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-import time
-import warnings
 
-import optuna
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalRedisBackend
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class FlockLock(BaseJournalFileLock):
-    """An exclusive lock that the system drops when its holder dies, however it dies."""
+    """An exclusive lock that the system drops when the process that holds it exits or is killed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -39,34 +46,34 @@ class FlockLock(BaseJournalFileLock):
         return True
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         descriptor, self._held = self._held, -1
         os.close(descriptor)
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, healed before every append."""
+    """Optuna's journal file, whose incomplete last line is removed before every append."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = file_lock(path)
         super().__init__(str(path), lock_obj=self.lock)
         with get_lock_file(self.lock):
-            self._heal()
+            self._remove_incomplete_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append whole lines; what a killed writer left of one goes to `<journal>.cut` first."""
+        """Append whole lines, after what a killed writer has left of one was removed."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         with get_lock_file(self.lock):
-            self._heal()
+            self._remove_incomplete_line()
             with open(self.path, "ab") as file:
                 file.write(lines.encode())
                 file.flush()
-                if any(is_result(log) for log in logs):
+                if any(needs_sync(log) for log in logs):
                     os.fsync(file.fileno())
 
-    def _heal(self) -> None:
-        """Cut a last line without its end, and keep what was cut."""
+    def _remove_incomplete_line(self) -> None:
+        """Move a last line that has no end to `<journal>.cut`."""
         with open(self.path, "r+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size == 0:
@@ -83,10 +90,10 @@ class Journal(JournalFileBackend):
             os.fsync(file.fileno())
 
 
-def is_result(log: dict[str, Any]) -> bool:
-    """Whether a power cut must not lose this line, nor what is before it.
+def needs_sync(log: dict[str, Any]) -> bool:
+    """Return whether a power cut must not lose this line of the journal and those before it.
 
-    A lost claim costs nothing (the run's folder knows better), a lost result or cell does.
+    A lost claim costs nothing, since the run's folder has the truth; a lost result or trial does.
     """
     if log["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES:
         return TrialState(log["state"]).is_finished()
@@ -94,7 +101,7 @@ def is_result(log: dict[str, Any]) -> bool:
 
 
 def file_lock(path: Path) -> BaseJournalFileLock:
-    """A lock for the file at `path`: `flock`, but on a network file system Optuna's own."""
+    """Return a lock for the file at `path`: `flock`, or Optuna's own on a network file system."""
     mounts = re.findall(r"^\S+ (\S+) (\S+)", _read("/proc/mounts"), flags=re.MULTILINE)
     at = max((m for m in mounts if path.is_relative_to(m[0])), key=lambda m: len(m[0]), default="")
     if fcntl is None or (at and at[1].startswith(("nfs", "smb", "cifs"))):
@@ -103,18 +110,18 @@ def file_lock(path: Path) -> BaseJournalFileLock:
 
 
 def _read(path: str) -> str:
+    """Return the text of a file of the system; empty where there is no such file."""
     try:
         return Path(path).read_text("utf-8")
     except OSError:
         return ""
 
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
 def open_storage(url: str) -> BaseStorage:
-    """The storage at `url`: a journal's path, redis://, grpc://host:port, or a database's URL.
+    """Open the storage at `url`.
+
+    Args:
+        url: A journal's path, redis://..., grpc://host:port, or a database's URL.
 
     Raises:
         ValueError: The storage cannot be reached, or its driver is not installed.
@@ -127,7 +134,7 @@ def open_storage(url: str) -> BaseStorage:
         if url.startswith("grpc://"):
             host, _, port = url.removeprefix("grpc://").partition(":")
             return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-        return database(url)
+        return _open_database(url)
     except OSError:
         raise
     except Exception as error:
@@ -135,16 +142,11 @@ def open_storage(url: str) -> BaseStorage:
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from error
 
 
-def database(url: str, attempts: int = 3) -> BaseStorage:
-    """A database, tried again when another sweeper is making the tables at this moment."""
+def _open_database(url: str, attempts: int = 3) -> BaseStorage:
+    """Open a database; try again if another sweeper creates its tables at this moment."""
     for _ in range(attempts - 1):
         try:
             return optuna.storages.get_storage(url)
         except Exception:
             time.sleep(1.0)
     return optuna.storages.get_storage(url)
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown and kept."""
-    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)

@@ -1,8 +1,8 @@
-"""Who runs which cell: records that are claimed once, whoever dies.
+"""The trials of a sweep in its storage: each is run by one worker only, even after crashes.
 
-Nothing here needs a lock that a kill could leave behind: a claim is the storage's own step from
-WAITING to RUNNING, a takeover is its step from RUNNING to FAIL (each succeeds for one caller only),
-followed by a new WAITING attempt with the same number.
+Nothing here needs a lock that a killed process could leave behind. A claim is the storage's own
+step from WAITING to RUNNING. A stale trial is reclaimed by the step from RUNNING to FAIL, followed
+by a new WAITING attempt with the same number. Each step succeeds for one caller only.
 """
 
 import csv
@@ -21,24 +21,29 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.hydra_study_sweeper._samplers import from_override
-from hydra_plugins.hydra_study_sweeper._space import Cell, folder_name
+from hydra_plugins.hydra_study_sweeper._space import TrialParams, folder_name
 from hydra_plugins.hydra_study_sweeper._storage import FlockLock, get_lock_file, open_storage
 from hydra_plugins.hydra_study_sweeper.run_folder import (
     as_floats,
     is_plain_name,
     write_atomically,
 )
+from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS
 
-ENDED = {  # statuses of runs of which nothing is left to do, and what the study calls them
+ENDED = {  # the statuses that are final, and their state in Optuna
     "finished": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+WORKER = "worker:"  # prefix of attributes, of a trial and of the study
 
 
 @dataclass
-class Record:
-    """One cell and its attempts. `number` names its folder, and stays when an attempt is redone."""
+class Trial:
+    """A trial and its attempts. `number` names its folder, and stays the same for all attempts.
+
+    Optuna has no step back to pending from an ended state, so each attempt is an Optuna trial.
+    """
 
     number: int
     identity: str
@@ -47,80 +52,93 @@ class Record:
     attempts: dict[int, FrozenTrial] = field(default_factory=dict)
 
     @property
-    def trial(self) -> FrozenTrial:
-        """The attempt that counts."""
+    def optuna_trial(self) -> FrozenTrial:
+        """The last attempt, which is the one that counts."""
         return self.attempts[max(self.attempts)]
 
     @property
+    def num_failures(self) -> int:
+        """How often it has failed and was tried again."""
+        return int(self.optuna_trial.user_attrs.get("num_failures", 0))
+
+    @property
     def result(self) -> dict[str, Any]:
-        """What is known of the last attempt: status, error, wall_s."""
-        attrs = self.trial.user_attrs
-        if self.trial.state is TrialState.WAITING:
-            return {"status": self.state, "error": attrs.get("why")}
+        """The result of the last attempt, as far as it is known: status, error, wall_s, ..."""
+        attrs = self.optuna_trial.user_attrs
+        if self.waiting:
+            return {"status": self.status, "error": attrs.get("error")}
         result: dict[str, Any] = attrs.get("result", {})
         return result
 
     @property
-    def state(self) -> str:
+    def waiting(self) -> bool:
+        """Whether a worker can claim it."""
+        return self.optuna_trial.state is TrialState.WAITING
+
+    @property
+    def status(self) -> str:
         """One of pending, running, finished, pruned, failed, stopped, interrupted."""
-        if self.trial.state is TrialState.WAITING:
-            return str(self.trial.user_attrs.get("was", "pending"))
-        if self.trial.state is TrialState.FAIL:
+        if self.waiting:
+            return str(self.optuna_trial.user_attrs.get("status", "pending"))
+        if self.optuna_trial.state is TrialState.FAIL:
             return str(self.result.get("status", "failed"))
         names = {state: name for name, state in ENDED.items()}
-        return names.get(self.trial.state, "running")
+        return names.get(self.optuna_trial.state, "running")
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.state in ENDED
+        """Whether its status is final."""
+        return self.status in ENDED
 
 
-LEASE_S = 60.0  # a worker on another machine that shows no sign of life for so long is dead
+HEARTBEAT_TIMEOUT_S = 60.0  # a worker on another machine without a heartbeat for so long is dead
 
 
 class Worker:
-    """This process among the workers of `study`."""
+    """This process among the workers of a sweep, and its knowledge of the others.
 
-    def __init__(self, study: optuna.Study) -> None:
-        self.study = study
+    A worker on this host is alive if its process is, one on another host if its heartbeat changes.
+    """
+
+    def __init__(self, optuna_study: optuna.Study) -> None:
+        self.optuna_study = optuna_study
         self.name = worker_name()
-        self._signs: dict[str, tuple[Any, float]] = {}  # of others, and when each was new here
-        self._shown = -LEASE_S
+        self._heartbeats: dict[str, tuple[Any, float]] = {}  # of others: value, time it was new
+        self._last_heartbeat = -HEARTBEAT_TIMEOUT_S
 
-    def show_life(self) -> None:
-        """Leave a sign of life in the study, now and then."""
-        if time.monotonic() - self._shown > LEASE_S / 4:
-            self._shown = time.monotonic()
-            self.study.set_user_attr(f"worker:{self.name}", time.time())
+    def heartbeat(self) -> None:
+        """Store this worker's heartbeat, four times within the timeout."""
+        if time.monotonic() - self._last_heartbeat > HEARTBEAT_TIMEOUT_S / 4:
+            self._last_heartbeat = time.monotonic()
+            self.optuna_study.set_user_attr(f"{WORKER}{self.name}", time.time())
 
-    def knows_alive(self, other: str) -> bool:
-        """Whether the worker named `other` lives; not asked of what this one runs itself."""
+    def is_alive(self, other: str) -> bool:
+        """Return whether the worker named `other` is alive and is not this one."""
         if other == self.name:
             return False
         if other.split("|")[:2] == self.name.split("|")[:2]:
             pid, _, started = other.split("|", 2)[2].partition("|")
-            return process_start(int(pid)) == started
-        sign = self.study.user_attrs.get(f"worker:{other}")
-        known = self._signs.get(other)
-        if known is None or known[0] != sign:
-            self._signs[other] = (sign, time.monotonic())
+            return process_start_time(int(pid)) == started
+        heartbeat = self.optuna_study.user_attrs.get(f"{WORKER}{other}")
+        known = self._heartbeats.get(other)
+        if known is None or known[0] != heartbeat:
+            self._heartbeats[other] = (heartbeat, time.monotonic())
             return True
-        return time.monotonic() - known[1] < LEASE_S
+        return time.monotonic() - known[1] < HEARTBEAT_TIMEOUT_S
 
 
 def worker_name() -> str:
-    """This process among all on all machines: host, boot and process namespace, pid, start."""
+    """Name this process uniquely: host, boot and process namespace, process id, start time."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        place = f"{boot}-{os.readlink('/proc/self/ns/pid')}"
+        namespace = f"{boot}-{os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        place = "local"
-    return f"{socket.gethostname()}|{place}|{os.getpid()}|{process_start(os.getpid())}"
+        namespace = "local"
+    return f"{socket.gethostname()}|{namespace}|{os.getpid()}|{process_start_time(os.getpid())}"
 
 
-def process_start(pid: int) -> str:
-    """When `pid` was started, as the system counts; empty when there is no such process."""
+def process_start_time(pid: int) -> str:
+    """Return when process `pid` was started, in the system's ticks; empty if there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
@@ -135,108 +153,142 @@ def process_start(pid: int) -> str:
     return "unknown"
 
 
-class Entries:
-    """The records of one study in one storage, and how they stand."""
+class TrialStore:
+    """The trials of one sweep in one storage, and which of them this worker runs.
+
+    Args:
+        url: The storage, as `open_storage` takes it.
+        name: The Optuna study's name.
+        directions: `minimize` or `maximize`, one per objective.
+        folder: The sweep's folder.
+
+    Raises:
+        ValueError: The storage cannot be opened, or has other directions or a wrong folder.
+    """
 
     def __init__(self, url: str, name: str, directions: Sequence[Any], folder: Path) -> None:
         self.storage, self.folder = open_storage(url), folder
-        self.study = optuna.create_study(
+        self.optuna_study = optuna.create_study(
             study_name=name,
             storage=self.storage,
             directions=list(directions),
             load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(),
         )
-        found = [direction.name.lower() for direction in self.study.directions]
-        if found != list(directions):
-            raise ValueError(f"{folder} has direction {found}, not {list(directions)}")
-        self.records: dict[int, Record] = {}
-        self.by_identity: dict[str, int] = {}  # the lowest number that has it
-        self._study_id = self.study._study_id
+        stored = [direction.name.lower() for direction in self.optuna_study.directions]
+        if stored != list(directions):
+            raise ValueError(
+                f"direction={list(directions)}: {folder} has {stored}; use another name for a new"
+                " sweep"
+            )
+        self.trials: dict[int, Trial] = {}
+        self.by_identity: dict[str, int] = {}  # the lowest number with that identity
+        self.worker = Worker(self.optuna_study)
+        self._own: set[int] = set()  # ids of the Optuna trials that this worker runs
+        self._study_id = self.optuna_study._study_id
         self._seen: list[FrozenTrial] = []
-        self._changed: dict[int, Record] = {}
+        self._changed: dict[int, Trial] = {}
         self.sync()
 
     def sync(self) -> None:
-        """Read what has changed."""
-        trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
-        for index, trial in enumerate(trials):
-            if index < len(self._seen) and trial is self._seen[index]:
+        """Read from the storage what has changed."""
+        optuna_trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
+        for index, optuna_trial in enumerate(optuna_trials):
+            if index < len(self._seen) and optuna_trial is self._seen[index]:
                 continue
-            if (record := self._place(trial)) is not None:
-                self._changed[record.number] = record
-        self._seen = trials
+            if (trial := self._take_in(optuna_trial)) is not None:
+                self._changed[trial.number] = trial
+        self._seen = optuna_trials
 
-    def changes(self) -> list[Record]:
-        """The records that have changed since this was asked last."""
+    def pop_changes(self) -> list[Trial]:
+        """Return the trials that have changed since the last call."""
         changed, self._changed = self._changed, {}
         return list(changed.values())
 
-    def _place(self, trial: FrozenTrial) -> Record | None:
-        attrs = trial.user_attrs
-        if "cell" not in attrs:
-            return None  # its sweeper died while it was being asked for
-        number = attrs.get("number", trial.number)
-        values = attrs["cell"]["values"]
+    def _take_in(self, optuna_trial: FrozenTrial) -> Trial | None:
+        """Add an attempt to its trial; None if it is no attempt that counts."""
+        attrs = optuna_trial.user_attrs
+        if "params" not in attrs:
+            return None  # its worker was killed between `ask` and `attach_params`
+        number = attrs.get("number", optuna_trial.number)
+        values, identity = attrs["params"]["values"], attrs["params"]["identity"]
         folder = attrs.get("folder") or folder_name(number, values)
         if not is_plain_name(folder):
             raise ValueError(
                 f"the storage of {self.folder}: {folder!r:.100} is not the name of a folder in this"
-                " sweep"
+                " sweep; use another name for a new sweep"
             )
-        first = self.by_identity.get(attrs["cell"]["identity"], number)
+        first = self.by_identity.get(identity, number)
         if first < number and attrs.get("grid"):
-            return None  # two machines entered the cell at the same moment: the first entry counts
-        new = Record(number, attrs["cell"]["identity"], values, folder)
-        record = self.records.setdefault(number, new)
+            return None  # two machines added the trial at the same moment: the first one counts
+        trial = self.trials.setdefault(number, Trial(number, identity, values, folder))
         attempt = attrs.get("attempt", 0)
-        known = record.attempts.get(attempt)
-        if known is not None and known.number < trial.number:
+        known = trial.attempts.get(attempt)
+        if known is not None and known.number < optuna_trial.number:
             return None
-        record.attempts[attempt] = trial
-        self.by_identity[record.identity] = min(first, number)
-        return record
+        trial.attempts[attempt] = optuna_trial
+        self.by_identity[identity] = min(first, number)
+        return trial
 
-    def twin(self, record: Record) -> Record | None:
-        """An earlier record of the same cell, if there is one."""
-        first = self.by_identity[record.identity]
-        return self.records[first] if first < record.number else None
+    def duplicate_of(self, trial: Trial) -> Trial | None:
+        """Return the first trial with the same identity; None if it is this one."""
+        first = self.by_identity[trial.identity]
+        return self.trials[first] if first < trial.number else None
 
-    def add(self, cells: Iterable[Cell], axes: Mapping[str, Sequence[str]]) -> None:
-        """Enter the cells that no record has yet, in their order."""
-        distributions = {key: distribution(values) for key, values in axes.items()}
+    def add(self, params: Iterable[TrialParams], axes: Mapping[str, Sequence[str]]) -> None:
+        """Add the trials of a grid that are new, in their order.
+
+        Args:
+            params: Of all trials of the grid.
+            axes: The values of each axis.
+        """
+        distributions = {key: axis_distribution(values) for key, values in axes.items()}
         with get_lock_file(FlockLock(str(self.folder / ".fill.lock"))):
             self.sync()
-            for cell in cells:
-                if cell.identity not in self.by_identity:
-                    attrs = {"cell": asdict(cell), "grid": True}
-                    params = {k: _typed(v, distributions[k]) for k, v in cell.values.items()}
-                    self._create(attrs, params, distributions)
+            for one in params:
+                if one.identity not in self.by_identity:
+                    attrs = {"params": asdict(one), "grid": True}
+                    values = {k: _typed(v, distributions[k]) for k, v in one.values.items()}
+                    self._create(attrs, values, distributions)
             self.sync()
 
-    def adopt(
+    def import_trial(
         self,
-        cell: Cell,
+        params: TrialParams,
         folder: str,
         state: TrialState,
         result: dict[str, Any],
         space: Mapping[str, BaseDistribution] | None,
     ) -> None:
-        """Enter a cell whose run folder is there although the study has lost it."""
-        attrs: dict[str, Any] = {"folder": folder, "was": result["status"], "result": result}
-        attrs["cell"] = asdict(cell)
-        params = {k: from_override(cell.values[k], one) for k, one in (space or {}).items()}
-        values = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
-        self._create(attrs, params, space or {}, state=state, values=values)
+        """Add a trial whose run folder exists, although the storage has lost it.
+
+        Args:
+            params: Its parameters.
+            folder: The name of its run folder.
+            state: In Optuna.
+            result: What the folder says of its end.
+            space: Of a search; None for a grid.
+        """
+        attrs: dict[str, Any] = {"folder": folder, "status": result["status"], "result": result}
+        attrs["params"] = asdict(params)
+        values = {k: from_override(params.values[k], one) for k, one in (space or {}).items()}
+        objectives = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
+        self._create(attrs, values, space or {}, state=state, values=objectives)
         self.sync()
 
-    def again(self, record: Record, was: str, **attrs: Any) -> None:
-        """Enter another attempt at a cell whose last attempt has ended."""
-        old = record.trial
-        kept = {k: v for k, v in old.user_attrs.items() if k in ("cell", "failures")}
-        new = {"number": record.number, "attempt": max(record.attempts) + 1, "was": was}
+    def add_attempt(self, trial: Trial, status: str, **attrs: Any) -> None:
+        """Add another attempt at a trial whose last attempt has ended.
+
+        Args:
+            trial: The trial.
+            status: What it is called while it waits: the status of its last attempt, or pending.
+            **attrs: More attributes of the attempt.
+        """
+        old = trial.optuna_trial
+        kept = {k: v for k, v in old.user_attrs.items() if k in ("params", "num_failures")}
+        new = {"number": trial.number, "attempt": max(trial.attempts) + 1, "status": status}
         self._create(
-            {**kept, **new, "folder": record.folder, **attrs},
+            {**kept, **new, "folder": trial.folder, **attrs},
             old.params,
             old.distributions,
             intermediate_values=old.intermediate_values,
@@ -252,6 +304,7 @@ class Entries:
         state: TrialState = TrialState.WAITING,
         **more: Any,
     ) -> None:
+        """Add an Optuna trial to the storage."""
         template = optuna.trial.create_trial(
             state=state,
             params=dict(params),
@@ -261,109 +314,91 @@ class Entries:
         )
         try:
             self.storage.create_new_trial(self._study_id, template)
-        except ValueError:  # a database refuses a grown axis' new choices: its parameters stay out
+        except ValueError:  # a database refuses new choices of a grown axis: leave params out
             template.params, template.distributions = {}, {}
             self.storage.create_new_trial(self._study_id, template)
 
-
-def distribution(values: Sequence[str]) -> BaseDistribution:
-    """What Optuna and its dashboard are told about an axis of `values`."""
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        return CategoricalDistribution(list(values))
-    return FloatDistribution(min(numbers), max(numbers))
-
-
-def _typed(value: str, among: BaseDistribution) -> Any:
-    return float(value) if isinstance(among, FloatDistribution) else value
-
-
-class Ledger(Entries):
-    """The records of one study, and which of them this worker runs."""
-
-    def __init__(self, url: str, name: str, directions: Sequence[Any], folder: Path) -> None:
-        super().__init__(url, name, directions, folder)
-        self.mine: set[int] = set()  # trial ids that this worker runs
-        self.worker = Worker(self.study)
-
-    def claim(self, record: Record) -> bool:
-        """Take a waiting cell; True for one worker only."""
-        trial_id = record.trial._trial_id
+    def claim(self, trial: Trial) -> bool:
+        """Claim a waiting trial; True for one worker only."""
+        trial_id = trial.optuna_trial._trial_id
         try:
-            self.storage.set_trial_user_attr(trial_id, f"worker:{self.worker.name}", True)
-            won = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            self.storage.set_trial_user_attr(trial_id, f"{WORKER}{self.worker.name}", True)
+            claimed = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
-            won = False
-        if won:
-            self.mine.add(trial_id)
+            claimed = False
+        if claimed:
+            self._own.add(trial_id)
         self.sync()
-        return won
+        return claimed
 
     def ask(
         self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, BaseDistribution]
     ) -> Any:
-        """A new trial of a search, already claimed, with the sampler's parameters."""
+        """Add a trial of a search with the sampler's suggestions, claimed by this worker.
+
+        Returns:
+            Optuna's trial, which needs `attach_params`.
+        """
         claimed = optuna.trial.create_trial(
-            state=TrialState.RUNNING, user_attrs={f"worker:{self.worker.name}": True}
+            state=TrialState.RUNNING, user_attrs={f"{WORKER}{self.worker.name}": True}
         )
         trial_id = self.storage.create_new_trial(self._study_id, claimed)
-        self.mine.add(trial_id)
-        self.study.sampler = sampler
-        trial = optuna.Trial(self.study, trial_id)
-        for name, one in space.items():
-            trial._suggest(name, one)
-        return trial
+        self._own.add(trial_id)
+        self.optuna_study.sampler = sampler
+        optuna_trial = optuna.Trial(self.optuna_study, trial_id)
+        for name, distribution in space.items():
+            optuna_trial._suggest(name, distribution)
+        return optuna_trial
 
-    def name_asked(self, trial: Any, cell: Cell) -> Record:
-        """Say which cell an asked-for trial is."""
-        self.storage.set_trial_user_attr(trial._trial_id, "cell", asdict(cell))
+    def attach_params(self, optuna_trial: Any, params: TrialParams) -> Trial:
+        """Store the parameters of a trial that `ask` made."""
+        self.storage.set_trial_user_attr(optuna_trial._trial_id, "params", asdict(params))
         self.sync()
-        return self.records[trial.number]
+        return self.trials[optuna_trial.number]
 
-    def finish(self, record: Record, state: TrialState, result: Mapping[str, Any]) -> None:
-        """Tell the study how a cell ended. Told once: a second teller changes nothing."""
-        trial_id = record.trial._trial_id
+    def finish(self, trial: Trial, state: TrialState, result: Mapping[str, Any]) -> None:
+        """Store how a trial ended. If two workers do, the first one counts."""
+        trial_id = trial.optuna_trial._trial_id
         values = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
         try:
             self.storage.set_trial_user_attr(trial_id, "result", dict(result))
-            if record.trial.state is TrialState.RUNNING:
-                self.study.tell(record.trial.number, values, state=state)
+            if trial.optuna_trial.state is TrialState.RUNNING:
+                self.optuna_study.tell(trial.optuna_trial.number, values, state=state)
             else:
                 self.storage.set_trial_state_values(trial_id, state, values)
         except (UpdateFinishedTrialError, ValueError):
             pass
-        self.mine.discard(trial_id)
+        self._own.discard(trial_id)
         self.sync()
 
-    def note_failure(self, record: Record, failures: int) -> None:
-        """Keep how often a cell has failed that is tried again at once."""
-        self.storage.set_trial_user_attr(record.trial._trial_id, "failures", failures)
+    def set_num_failures(self, trial: Trial, number: int) -> None:
+        """Store how often a trial has failed that is tried again at once."""
+        self.storage.set_trial_user_attr(trial.optuna_trial._trial_id, "num_failures", number)
         self.sync()
 
-    def release(self, record: Record, was: str, why: str | None) -> None:
-        """Give back a cell that was stopped: the same command goes on with it."""
-        trial_id = record.trial._trial_id
-        self.storage.set_trial_user_attr(trial_id, "was", was)
-        self.storage.set_trial_user_attr(trial_id, "why", why)
+    def requeue(self, trial: Trial, status: str, error: str | None) -> None:
+        """Give back a trial that was stopped or interrupted; the next command continues it."""
+        trial_id = trial.optuna_trial._trial_id
+        self.storage.set_trial_user_attr(trial_id, "status", status)
+        self.storage.set_trial_user_attr(trial_id, "error", error)
         self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
-        self.mine.discard(trial_id)
+        self._own.discard(trial_id)
         self.sync()
 
-    def abandoned(self) -> list[Record]:
-        """The records that count as running, and whose worker is dead."""
-        self.worker.show_life()
+    def stale_trials(self) -> list[Trial]:
+        """Return the trials that count as running, although their worker is dead."""
+        self.worker.heartbeat()
         return [
-            record
-            for record in self.records.values()
-            if record.trial.state is TrialState.RUNNING
-            and record.trial._trial_id not in self.mine
-            and not any(self.worker.knows_alive(worker) for worker in _workers(record.trial))
+            trial
+            for trial in self.trials.values()
+            if trial.optuna_trial.state is TrialState.RUNNING
+            and trial.optuna_trial._trial_id not in self._own
+            and not any(self.worker.is_alive(worker) for worker in _workers(trial.optuna_trial))
         ]
 
-    def take_over(self, record: Record) -> bool:
-        """Make a dead worker's cell pending again; True for the one caller that did it."""
-        trial_id = record.trial._trial_id
+    def reclaim(self, trial: Trial) -> bool:
+        """Make a stale trial pending again; True for the one caller that did it."""
+        trial_id = trial.optuna_trial._trial_id
         try:
             self.storage.set_trial_user_attr(trial_id, "result", {"status": "interrupted"})
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
@@ -371,17 +406,102 @@ class Ledger(Entries):
             self.sync()
             return False
         self.sync()
-        self.again(record, "interrupted")
+        self.add_attempt(trial, "interrupted")
         return True
 
 
-def _workers(trial: FrozenTrial) -> list[str]:
-    """Those who wanted the trial; its owner is among them."""
-    return [key.removeprefix("worker:") for key in trial.user_attrs if key.startswith("worker:")]
+def axis_distribution(values: Sequence[str]) -> BaseDistribution:
+    """Return the distribution of a grid's axis, for Optuna's dashboard."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return CategoricalDistribution(list(values))
+    return FloatDistribution(min(numbers), max(numbers))
+
+
+def _typed(value: str, distribution: BaseDistribution) -> Any:
+    """Return an axis' value in the type of its distribution."""
+    return float(value) if isinstance(distribution, FloatDistribution) else value
+
+
+def _workers(optuna_trial: FrozenTrial) -> list[str]:
+    """Return the workers that tried to claim the trial; the one that runs it is among them."""
+    return [key.removeprefix(WORKER) for key in optuna_trial.user_attrs if key.startswith(WORKER)]
+
+
+class TrialQueue:
+    """The trials of a store that this command is to run, in their order.
+
+    Args:
+        store: All trials of the sweep.
+        identities: Of the trials of a grid; None for a search, to which all trials belong.
+        n_trials: How many trials a search is to have.
+    """
+
+    def __init__(self, store: TrialStore, identities: set[str] | None, n_trials: int) -> None:
+        self.store, self.identities, self.n_trials = store, identities, n_trials
+        self.interrupted: set[int] = set()  # ended without a result; the next command runs them
+        self._waiting: dict[int, None] = {}  # numbers, in their order
+
+    def update(self, changed: Iterable[Trial]) -> None:
+        """Add those of the changed trials that wait."""
+        for trial in changed:
+            waits = trial.waiting and self.belongs_to_sweep(trial)
+            if waits and trial.number not in self.interrupted:
+                self._waiting[trial.number] = None
+
+    def sort(self) -> None:
+        """Order the waiting trials by their numbers."""
+        self._waiting = dict.fromkeys(sorted(self._waiting))
+
+    def belongs_to_sweep(self, trial: Trial) -> bool:
+        """Return whether the trial is one of this command's."""
+        return self.identities is None or trial.identity in self.identities
+
+    def num_pending(self) -> int:
+        """Return how many runs are still to be started, as far as is known."""
+        return len(self._waiting) + self.num_to_sample()
+
+    def num_to_sample(self) -> int:
+        """Return how many trials a search still asks its sampler for."""
+        if self.identities is not None:
+            return 0
+        return max(0, self.n_trials - len(self.store.trials))
+
+    def claim_next(self) -> Trial | None:
+        """Claim the first waiting trial that no other worker has claimed, and return it."""
+        while self._waiting:
+            number = next(iter(self._waiting))
+            del self._waiting[number]
+            trial = self.store.trials[number]
+            if trial.waiting and self.store.claim(trial):
+                return trial
+        return None
+
+    def any_running(self) -> bool:
+        """Return whether any worker runs a trial of this command, which may become stale."""
+        trials = self.store.trials.values()
+        return any(t.status == "running" and self.belongs_to_sweep(t) for t in trials)
+
+    def requeue_unfinished(self, max_retries: int, *, rerun_failed: bool) -> None:
+        """Make trials pending that were interrupted, or failed up to `max_retries` times.
+
+        With `rerun_failed` all trials that failed run again, from their beginning.
+        """
+        for trial in list(self.store.trials.values()):
+            if not self.belongs_to_sweep(trial):
+                continue
+            failures = trial.num_failures
+            if trial.status == "failed" and (rerun_failed or failures < max_retries):
+                failures = 0 if rerun_failed else failures + 1
+                attrs = {"num_failures": failures, "from_scratch": rerun_failed}
+                self.store.add_attempt(trial, "failed", **attrs)
+            elif trial.optuna_trial.state is TrialState.FAIL and trial.status == "interrupted":
+                self.store.add_attempt(trial, "interrupted")
 
 
 class TrialsCsv:
-    """The file in `folder`.
+    """The file trials.csv.
 
     Args:
         folder: The sweep's folder.
@@ -390,44 +510,44 @@ class TrialsCsv:
     """
 
     def __init__(self, folder: Path, keys: Sequence[str], objectives: int) -> None:
-        self.path, self.keys, self.objectives = folder / "trials.csv", keys, objectives
+        self.path, self.keys, self.objectives = folder / TRIALS, keys, objectives
         self._rows: dict[int, str] = {}
 
-    def take_in(self, record: Record) -> bool:
-        """Note how a record stands; whether that is new."""
-        row = self._row(record)
-        changed = self._rows.get(record.number) != row
-        self._rows[record.number] = row
+    def update(self, trial: Trial) -> bool:
+        """Note a trial's status and result; return whether its row has changed."""
+        row = self._row(trial)
+        changed = self._rows.get(trial.number) != row
+        self._rows[trial.number] = row
         return changed
 
     def write(self) -> None:
-        """Write it, whole."""
+        """Write the whole file."""
         several = [f"objective_{index}" for index in range(self.objectives)]
         names = ["objective"] if self.objectives == 1 else several
         head = _line(["number", "state", *self.keys, *names, "wall_s", "folder", "error"])
         rows = [self._rows[number] for number in sorted(self._rows)]
         write_atomically(self.path, head + "".join(rows), sync=False)  # the storage has it, too
 
-    def _row(self, record: Record) -> str:
-        result = record.result
-        values = {key.lstrip("+"): value for key, value in record.values.items()}
-        found = as_floats(result.get("objective")) or []
+    def _row(self, trial: Trial) -> str:
+        result = trial.result
+        values = {key.lstrip("+"): value for key, value in trial.values.items()}
+        objectives = as_floats(result.get("objective")) or []
         wall = result.get("wall_s")
         return _line(
             [
-                record.number,
-                record.state,
+                trial.number,
+                trial.status,
                 *[values.get(key, "") for key in self.keys],
-                *[*found, *[""] * self.objectives][: self.objectives],
+                *[*objectives, *[""] * self.objectives][: self.objectives],
                 "" if wall is None else round(wall, 3),
-                record.folder,
+                trial.folder,
                 result.get("error") or "",
             ]
         )
 
 
 def read_csv(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a trials.csv by run folder; none when there is no such file."""
+    """Read the rows of a trials.csv by run folder; none if there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return {row["folder"]: row for row in csv.DictReader(file)}
@@ -435,75 +555,8 @@ def read_csv(path: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
-def _line(cells: Sequence[Any]) -> str:
+def _line(fields: Sequence[Any]) -> str:
+    """Return one line of a CSV file."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    csv.writer(buffer, lineterminator="\n").writerow(fields)
     return buffer.getvalue()
-
-
-class Queue:
-    """The records of `ledger` that this command is to run, in their order.
-
-    Args:
-        ledger: All records of the sweep.
-        wanted: Identities of a grid's cells; None for a search, to which all records belong.
-        trials: How many records a search is to have.
-    """
-
-    def __init__(self, ledger: Ledger, wanted: set[str] | None, trials: int) -> None:
-        self.ledger, self.wanted, self.trials = ledger, wanted, trials
-        self.left: set[int] = set()  # ended without a result; the next command goes on with them
-        self._waiting: dict[int, None] = {}  # numbers, in their order
-
-    def take_in(self, changed: Iterable[Record]) -> None:
-        """See to records that have changed."""
-        for record in changed:
-            waits = record.trial.state is TrialState.WAITING and self.wants(record)
-            if waits and record.number not in self.left:
-                self._waiting[record.number] = None
-
-    def sort(self) -> None:
-        """Let those that wait run in the order of their numbers."""
-        self._waiting = dict.fromkeys(sorted(self._waiting))
-
-    def wants(self, record: Record) -> bool:
-        """Whether the record belongs to this command."""
-        return self.wanted is None or record.identity in self.wanted
-
-    def to_run(self) -> int:
-        """How many runs are still to be started, as far as is known."""
-        return len(self._waiting) + self.unasked()
-
-    def unasked(self) -> int:
-        """How many cells a search still asks its sampler for."""
-        return max(0, self.trials - len(self.ledger.records)) if self.wanted is None else 0
-
-    def claim(self) -> Record | None:
-        """The first waiting record that nobody else has claimed, claimed."""
-        while self._waiting:
-            number = next(iter(self._waiting))
-            del self._waiting[number]
-            record = self.ledger.records[number]
-            if record.trial.state is TrialState.WAITING and self.ledger.claim(record):
-                return record
-        return None
-
-    def any_running(self) -> bool:
-        """Whether a worker runs a record of this command, which may still fall to this one."""
-        records = self.ledger.records.values()
-        return any(r.state == "running" and self.wants(r) for r in records)
-
-    def again(self, retries: int, *, failed: bool) -> None:
-        """Make pending what a dead sweeper left halfway, and what failed: up to `retries` times.
-
-        With `failed` whatever has failed, from its beginning.
-        """
-        for record in list(self.ledger.records.values()):
-            if not self.wants(record):
-                continue
-            failures = record.trial.user_attrs.get("failures", 0)
-            if record.state == "failed" and (failed or failures < retries):
-                failures = 0 if failed else failures + 1
-                self.ledger.again(record, "failed", failures=failures, anew=failed)
-            elif record.trial.state is TrialState.FAIL and record.state == "interrupted":
-                self.ledger.again(record, "interrupted")

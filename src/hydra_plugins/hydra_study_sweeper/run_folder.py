@@ -11,7 +11,6 @@ written them.
 import json
 import os
 import re
-import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,7 +226,7 @@ def is_plain_name(name: object) -> bool:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a living process runs in `folder`."""
+    """Return whether a run is under way in `folder`; always False on Windows."""
     try:
         with (folder / LOCK).open() as file:
             if fcntl is None:
@@ -241,7 +240,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def holder(folder: Path) -> int | None:
-    """The process that runs in `folder`, where the system tells (Linux, this machine)."""
+    """Return the process that runs in `folder`, if it is on this machine and this is Linux."""
     try:
         inode = (folder / LOCK).stat().st_ino
         locks = Path("/proc/locks").read_text()
@@ -252,7 +251,7 @@ def holder(folder: Path) -> int | None:
 
 
 def record_failure(folder: Path, error: str) -> None:
-    """Write the metrics.json that a run died too early to write, or ended wrongly with."""
+    """Write the metrics.json of a run that could not write it, or that failed in another way."""
     content = {**(read_result(folder) or {}), "status": "failed", "error": error}
     write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
 
@@ -263,25 +262,25 @@ def delete_checkpoint(folder: Path, name: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def make_ready(folder: Path, *, anew: bool) -> None:
-    """Set aside how the attempt before ended, so that the next one goes on from its checkpoint.
+def prepare_attempt(folder: Path, *, from_scratch: bool) -> None:
+    """Rename the metrics.json of the attempt before, so that the next one has not ended.
 
-    With `anew` it starts from the beginning.
+    It continues from the last checkpoint, or starts at the beginning if it is `from_scratch`.
     """
-    if anew:
+    if from_scratch:
         delete_checkpoint(folder, LAST)
     metrics = read_result(folder)
     if metrics is None or metrics["status"] == "stopped":
         (folder / METRICS).unlink(missing_ok=True)
         return
     attempt = 1
-    while (aside := folder / f"metrics.{metrics['status']}-{attempt}.json").exists():
+    while (kept := folder / f"metrics.{metrics['status']}-{attempt}.json").exists():
         attempt += 1
-    os.replace(folder / METRICS, aside)
+    os.replace(folder / METRICS, kept)
 
 
 def size(folder: Path) -> int:
-    """Bytes on disk below `folder`."""
+    """Return the size in bytes of all files below `folder`."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -292,59 +291,8 @@ def size(folder: Path) -> int:
     return total
 
 
-KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
-ASKED_TO_DIE = {
-    -getattr(signal, name)
-    for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
-    if hasattr(signal, name)  # Windows has two of them
-}
-
-
-def outcome(folder: Path, result: Any, objectives: int = 1) -> dict[str, Any]:
-    """How a run ended: what its metrics.json says, else what its launcher knows (`result`)."""
-    metrics = read_result(folder)
-    if metrics is not None:
-        return checked({key: metrics.get(key) for key in KEPT}, objectives)
-    if isinstance(result, BaseException):  # the launcher broke, which is not the run's failure
-        return {"status": "interrupted", "error": in_short(result)}
-    error = getattr(result, "_return_value", None)
-    if isinstance(error, BaseException):
-        if getattr(error, "exit_code", None) in ASKED_TO_DIE:
-            return {"status": "interrupted", "error": str(error)}
-        if hasattr(error, "exit_code"):
-            return {"status": "failed", "error": ": ".join([str(error), *last_line(folder)])}
-        return {"status": "failed", "error": in_short(error)}
-    if as_floats(error) is not None:  # an app that returns its objective and writes nothing
-        return {"status": "finished", "error": None, "objective": error}
-    return {"status": "failed", "error": "the run ended without metrics.json"}
-
-
-def in_short(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-
-
-def last_line(folder: Path) -> list[str]:
-    """What the run printed last, if that was an error."""
-    try:
-        lines = (folder / LOG).read_text("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return []
-    return [line.strip()[:300] for line in lines[-1:] if "rror" in line]
-
-
-def checked(result: dict[str, Any], objectives: int) -> dict[str, Any]:
-    """`result`, failed when it says finished without as many numbers as there are objectives."""
-    values = as_floats(result.get("objective"))
-    if result["status"] == "finished" and (values is None or len(values) != objectives):
-        wanted = "a number" if objectives == 1 else f"{objectives} numbers"
-        error = f"the objective is {result.get('objective')}, not {wanted}"
-        return {**result, "status": "failed", "error": error, "objective": None}
-    return result
-
-
 def as_floats(objective: Any) -> list[float] | None:
-    """The objective as a list of numbers; None when it is not one, or not a number at all."""
+    """Return the objective as a list of numbers; None if any of it is no number, or NaN."""
     values = objective if isinstance(objective, list) else [objective]
     if any(not isinstance(v, int | float) or v != v for v in values):
         return None

@@ -1,13 +1,17 @@
-"""A sweep's folder: sweep.yaml, which says what the sweep is, and trials.csv, one row per trial."""
+"""The folder of a sweep: sweep.yaml says what the sweep is, trials.csv has one row per trial.
+
+Hydra imports this file in every process: Optuna is imported when a trial is queued again.
+"""
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, read_plain_yaml
 
-SWEEP, TRIALS = "sweep.yaml", "trials.csv"
+SWEEP, TRIALS, JOURNAL, OLD = "sweep.yaml", "trials.csv", "study.journal", ".old"
 VERSION = 1  # of sweep.yaml and of what the storage keeps; there was none before
 
 
@@ -16,7 +20,7 @@ def read_sweep(folder: Path, *, otherwise: str = "run the sweep again") -> dict[
 
     Args:
         folder: The sweep's folder.
-        otherwise: What the user can do if another version made it.
+        otherwise: What the user can do if another version made the sweep.
 
     Raises:
         ValueError: It is not plain data, or another version made it.
@@ -30,10 +34,10 @@ def read_sweep(folder: Path, *, otherwise: str = "run the sweep again") -> dict[
 def check_version(
     folder: Path, content: Mapping[str, Any], *, otherwise: str = "run the sweep again"
 ) -> None:
-    """Raise ValueError if another version has written `content` about the sweep in `folder`."""
+    """Raise ValueError if another version wrote `content` about the sweep in `folder`."""
     version = content.get("version")
     if version != VERSION:
-        which = "an older version" if version is None else f"a version whose format is {version!r}"
+        which = "an older version" if version is None else f"a version with format {version!r:.20}"
         raise ValueError(
             f"{folder} was made by {which} of the sweeper, and this one reads format {VERSION};"
             f" {otherwise}"
@@ -53,6 +57,48 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
     for row in rows:
         if not is_plain_name(row.get("folder")):
             raise ValueError(
-                f"{path}: {row.get('folder')!r:.100} is not the name of a folder in this sweep"
+                f"{path}: {row.get('folder')!r:.100} is not the name of a folder in this sweep;"
+                " correct it, or run the sweep again"
             )
     return rows
+
+
+def requeue_trials(folder: Path, numbers: Sequence[int], *, storage: str | None = None) -> None:
+    """Make ended trials pending again; the files of their runs go to .old/.
+
+    Args:
+        folder: The sweep's folder.
+        numbers: Of the trials.
+        storage: URL of the sweep's storage; default: the journal in its folder.
+
+    Raises:
+        ValueError: There is no such trial, or it has not ended.
+    """
+    from hydra_plugins.hydra_study_sweeper._trials import TrialStore
+
+    folder = folder.absolute()
+    url = storage or str(folder / JOURNAL)
+    store = TrialStore(url, folder.name, list(read_sweep(folder)["directions"]), folder)
+    for number in numbers:
+        if number not in store.trials or not store.trials[number].ended:
+            raise ValueError(f"{folder} has no trial {number} that has ended")
+    for number in numbers:
+        trial = store.trials[number]
+        set_aside(folder / trial.folder)
+        store.add_attempt(trial, "pending")
+
+
+def set_aside(folder: Path) -> None:
+    """Move a run's folder to .old/ beside it, under a name that is free there."""
+    old = folder.parent / OLD
+    old.mkdir(exist_ok=True)
+    count = 1
+    while (target := old / f"{folder.name}.{count}").exists():
+        count += 1
+    if folder.exists():
+        folder.rename(target)
+
+
+def without_password(url: str) -> str:
+    """Return `url` as it may be printed and stored."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)

@@ -1,23 +1,17 @@
-"""A Hydra sweeper behind which every multirun is an Optuna study that cannot be lost.
+"""Hydra sweeper that runs every multirun as a resumable Optuna study.
 
-Choices and ranges make a grid, of which every cell runs exactly once; an interval makes a search.
-The same command again goes on where the last one stopped, however it stopped; a grown axis runs
-what is new. A job is anything that leaves `metrics.json` in its folder, written last, with `status`
-and `objective`, and that holds a `flock` on `.lock` meanwhile.
+Choices and ranges make a grid, of which every trial runs exactly once; an interval makes a search.
+The same command again continues a sweep, however it stopped; a grown axis runs what is new. A trial
+is any job that leaves `metrics.json` in its folder, written last, with `status` and `objective`,
+and that holds a `flock` on `.lock` meanwhile.
 
-To read on, in this order; each is one thing and a few minutes:
-- what it can be told: `_study_settings`
-- cells: `_study_space` (a command line's), `_study_composer` (their identity), `_study_search` (a
-  sampler's)
-- the study: `_study_record` and `_study_entries` (its trials), `_study_ledger` (whose they are),
-  `_study_workers` (who lives), `_study_storage` and `_study_journal` (where it is kept)
-- the loop: `_study_run`, with `_study_queue` (what waits), `_study_starts`, `_study_flights` (what
-  is under way), `_study_ends`, `_study_judge`, `_study_outcome` and `_study_folder` (how it ended),
-  `_study_checkpoints` (what is kept of it)
-- before it: `_study_signature` (may it go on?), `_study_rebuild` (a lost study),
-  `_study_disk` (is there room?)
-- what a user sees: `_study_board`, `_study_console`, `_study_csv`
-- what a run says to its study meanwhile: `_study_pruning`
+Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
+sweep), `overrides` (Hydra overrides as text), `pruning` (what a trial reports to its pruner).
+
+Private modules, in the order to read them: `_space` (the axes), `_composer` (configs and
+identities), `_samplers` (Optuna's side of a search), `_storage`, `_trials` (who runs which trial),
+`_jobs` (running jobs), `_results` (how a trial ended), `_resume` (continuing a sweep), `_display`,
+`_scheduler` (the loop).
 """
 
 import os
@@ -40,7 +34,11 @@ ConfigStore.instance().store(
 
 
 class StudySweeper(Sweeper):
-    """See the module; the settings are those of `StudySweeperConf`."""
+    """Hydra's entry to the sweeper.
+
+    Args:
+        **settings: Those of `StudySweeperConf`.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self.settings = StudySweeperConf(**settings)
@@ -48,10 +46,14 @@ class StudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See Sweeper."""
+        """Take the settings from `config` and make the launcher.
+
+        Raises:
+            ValueError: A setting is of another type, out of bounds or unknown.
+        """
         self.settings = take_settings(self.settings, config)
-        self.composed, self.loader = config, hydra_context.config_loader
-        self.through = Plugins.instance().instantiate_launcher(
+        self.master_config, self.loader = config, hydra_context.config_loader
+        self.job_launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -59,8 +61,8 @@ class StudySweeper(Sweeper):
         """Run what is missing of the sweep that `arguments` describe.
 
         Raises:
-            ValueError: The command makes no sense, or its results would not be comparable with
-                those that the sweep has.
+            ValueError: An axis is not possible, or the results would not be comparable with those
+                that the sweep has.
             SystemExit: Trials failed (1), or the sweep was stopped (130).
         """
         settings = self.settings
@@ -68,44 +70,43 @@ class StudySweeper(Sweeper):
         space = _space.read_space(
             axes, arguments, self.loader, scaled=settings.scaled, recipes=settings.recipes
         )
-        self._check(space)
-        composer = _composer.Composer(self.loader, self.composed, space, settings.ignore)
-        shared = composer.unresolved()
-        name = self._name(space, shared)
-        folder = Path(str(self.composed.hydra.sweep.dir)).absolute() / name
-        cells = [] if space.intervals else [composer.cell(values) for values in space.grid()]
+        self._check_axes(space)
+        composer = _composer.Composer(self.loader, self.master_config, space, settings.ignore)
+        base = composer.base_config()
+        folder = Path(str(self.master_config.hydra.sweep.dir)).absolute() / self._name(space, base)
+        params = [] if space.intervals else [composer.params(values) for values in space.grid()]
         if settings.dry_run and not folder.exists():
-            cells_in_all = len(cells) or settings.n_trials
-            print(f"{os.path.relpath(folder)}: {cells_in_all} cells, all to run; not started")
+            count = len(params) or settings.n_trials
+            print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
             return
 
-        from hydra_plugins.hydra_study_sweeper._resume import signature
-        from hydra_plugins.hydra_study_sweeper._scheduler import (
-            Run,  # Optuna is slow to import, and not always needed
-        )
+        # Optuna is slow to import, and the lines above do not need it
+        from hydra_plugins.hydra_study_sweeper._resume import sweep_fingerprint
+        from hydra_plugins.hydra_study_sweeper._scheduler import Scheduler
 
-        made_with = signature(settings, space, shared, composer.full(next(space.grid())))
-        run = Run(settings, folder, composer, cells, self.through, made_with)
-        code = run.go()
+        first = composer.compose(next(space.grid()))
+        fingerprint = sweep_fingerprint(settings, space, base, first)
+        code = Scheduler(settings, folder, composer, params, self.job_launcher, fingerprint).run()
         if settings.on_end and not settings.dry_run:
             load(settings.on_end)(folder)
         if code:
             raise SystemExit(code)
 
-    def _check(self, space: _space.Space) -> None:
-        """Raise ValueError for an axis that cannot be one."""
+    def _check_axes(self, space: _space.Space) -> None:
+        """Raise ValueError for a key that cannot be an axis."""
         settings = self.settings
         for key in space.keys:
             if key == settings.group:
                 raise ValueError(
-                    f"one {key} a command, each with its own axes: {key}=a, and then {key}=b"
+                    f"{key}: only one per command, since each has its own axes; run {key}=a and"
+                    f" then {key}=b"
                 )
             fixed = any(key == other or key.startswith(f"{other}.") for other in settings.ignore)
             if fixed or key.startswith(("hydra.", "hydra/")):
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
-    def _name(self, space: _space.Space, shared: dict[str, Any]) -> str:
-        """The sweep's name: as given, or its study's, or its axes and a digest of the rest."""
+    def _name(self, space: _space.Space, base: dict[str, Any]) -> str:
+        """Return the sweep's name: as set, or its study's, or its axes and a hash of the rest."""
         settings = self.settings
         if settings.name is not None:
             if not is_plain_name(settings.name):
@@ -113,8 +114,8 @@ class StudySweeper(Sweeper):
                 raise ValueError(f"{key}={settings.name}: must be a plain name, without folders")
             return settings.name
         if settings.group and settings.axes:
-            choice = str(OmegaConf.select(self.composed.hydra.runtime.choices, settings.group))
+            choice = str(OmegaConf.select(self.master_config.hydra.runtime.choices, settings.group))
             return choice.replace("/", "-") + settings.suffix
         keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
-        rest = _composer.without(OmegaConf.to_container(OmegaConf.create(shared)), space.keys)
-        return f"{keys}-{_space.digest(rest)[:6]}"
+        rest = _composer.drop_keys(OmegaConf.to_container(OmegaConf.create(base)), space.keys)
+        return f"{keys}-{_space.short_hash(rest)[:6]}"
