@@ -21,10 +21,6 @@ LAYERS = [
 ]
 ALEXLAB, PLUGINS = "alexlab.", "hydra_plugins."
 MAX_ROOMS, MAX_ARROWS = 25, 85
-# imports of private plugin modules that are still there; to be emptied
-PRIVATE = {
-    "alexlab.commands.sweeps": {"_display", "_space", "_storage", "_trials"},
-}
 
 
 def module_name(path):
@@ -115,8 +111,7 @@ def test_alexlab_imports_only_public_modules_of_the_plugins():
         f"{module} -> {target}"
         for module, target in ARROWS
         if module.startswith(ALEXLAB) and target.startswith(PLUGINS)
-        if (name := target.rpartition(".")[2]).startswith("_")
-        and name not in PRIVATE.get(module, ())
+        if target.rpartition(".")[2].startswith("_")
     ]
     assert private == []
 
@@ -132,12 +127,6 @@ def test_alexlab_imports_only_public_names_of_the_plugins():
         if alias.name.startswith("_")
     ]
     assert private == []
-
-
-def test_no_exception_is_left_over():
-    for module, names in PRIVATE.items():
-        left = names - {target.rpartition(".")[2] for target in GRAPH[module]}
-        assert left == set(), f"take {left} of {module} out of PRIVATE"
 
 
 def test_there_is_no_circle():

@@ -24,6 +24,7 @@ from alexlab.reporting.console import wide_console
 from alexlab.reporting.formatting import format_duration
 from alexlab.runs.folder import is_locked
 from hydra_plugins.hydra_study_sweeper.overrides import is_inert, key_of, quote
+from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous, size
 from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     OLD,
@@ -31,7 +32,6 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     TRIALS,
     read_sweep,
     read_trials,
-    requeue_trials,
     without_password,
 )
 

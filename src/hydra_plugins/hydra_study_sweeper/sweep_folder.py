@@ -1,11 +1,11 @@
 """The folder of a sweep: sweep.yaml says what the sweep is, trials.csv has one row per trial.
 
-Hydra imports this file in every process: Optuna is imported when a trial is queued again.
+Hydra imports this file in every process.
 """
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,42 +61,6 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
                 " correct it, or run the sweep again"
             )
     return rows
-
-
-def requeue_trials(folder: Path, numbers: Sequence[int], *, storage: str | None = None) -> None:
-    """Make ended trials pending again; the files of their runs go to .old/.
-
-    Args:
-        folder: The sweep's folder.
-        numbers: Of the trials.
-        storage: URL of the sweep's storage; default: the journal in its folder.
-
-    Raises:
-        ValueError: There is no such trial, or it has not ended.
-    """
-    from hydra_plugins.hydra_study_sweeper._trials import TrialStore
-
-    folder = folder.absolute()
-    url = storage or str(folder / JOURNAL)
-    store = TrialStore(url, folder.name, list(read_sweep(folder)["directions"]), folder)
-    for number in numbers:
-        if number not in store.trials or not store.trials[number].ended:
-            raise ValueError(f"{folder} has no trial {number} that has ended")
-    for number in numbers:
-        trial = store.trials[number]
-        set_aside(folder / trial.folder)
-        store.add_attempt(trial, "pending")
-
-
-def set_aside(folder: Path) -> None:
-    """Move a run's folder to .old/ beside it, under a name that is free there."""
-    old = folder.parent / OLD
-    old.mkdir(exist_ok=True)
-    count = 1
-    while (target := old / f"{folder.name}.{count}").exists():
-        count += 1
-    if folder.exists():
-        folder.rename(target)
 
 
 def without_password(url: str) -> str:

@@ -6,7 +6,8 @@ is any job that leaves `metrics.json` in its folder, written last, with `status`
 and that holds a `flock` on `.lock` meanwhile.
 
 Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
-sweep), `overrides` (Hydra overrides as text), `pruning` (what a trial reports to its pruner).
+sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (what a
+trial reports to its pruner).
 
 Private modules, in the order to read them: `_space` (the axes), `_composer` (configs and
 identities), `_samplers` (Optuna's side of a search), `_storage`, `_trials` (who runs which trial),
