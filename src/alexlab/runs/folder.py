@@ -1,25 +1,24 @@
-"""What a run leaves behind: its folder, written atomically and locked while the run is under way.
+"""The folder of a run: written atomically, and locked while the run is under way.
 
-`metrics.json` is written last, so its presence means that a run has ended; no `metrics.json` and
-no lock means that it was interrupted.
+`metrics.json` is written last, so its presence means that the run has ended; without it and without
+a lock, the run was interrupted.
 """
 
-import os
-from pathlib import Path
-from typing import IO
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: a run there is not protected from a second writer
-    fcntl = None  # type: ignore[assignment]
 import csv
 import json
+import os
 import re
 import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Self, TextIO
+from pathlib import Path
+from typing import IO, Any, Self, TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: a run there is not protected from a second writer
+    fcntl = None  # type: ignore[assignment]
 
 # the protocol that a run shares with its sweep
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST as BEST
@@ -35,7 +34,7 @@ from hydra_plugins.hydra_study_sweeper.run_folder import write_atomically as wri
 
 
 def lock(folder: Path) -> IO[str] | None:
-    """Lock `folder` for this process; None when another process holds it. Close to release."""
+    """Lock `folder` for this process; return None if another one holds it. Close to release."""
     file = (folder / LOCK).open("a")
     if fcntl is not None:
         try:
@@ -43,7 +42,7 @@ def lock(folder: Path) -> IO[str] | None:
         except BlockingIOError:
             file.close()
             return None
-        os.register_at_fork(after_in_child=file.close)  # a flock would outlive us in our children
+        os.register_at_fork(after_in_child=file.close)  # a child would keep the lock after our exit
     return file
 
 
@@ -57,7 +56,7 @@ class Tee:
         self.stream, self.log = stream, log
 
     def write(self, text: str) -> int:
-        """Write to both; text that redraws a line is for the eye only."""
+        """Write to both; text that redraws a line goes to the terminal only."""
         if "\r" not in text and not self.log.closed:
             self.log.write(COLOUR.sub("", text))
             self.log.flush()
@@ -68,7 +67,7 @@ class Tee:
 
 
 def writes_to(stream: TextIO, log: TextIO) -> bool:
-    """Whether `stream` goes to the log already, as in a run that a sweep has launched."""
+    """Return True if `stream` is the log already, as in a run that a sweep has launched."""
     try:
         return os.path.sameopenfile(stream.fileno(), log.fileno())
     except (OSError, ValueError, AttributeError):
@@ -80,14 +79,14 @@ HISTORY = "history.csv"
 
 
 class Stopped(SystemExit):
-    """A signal asked the run to stop, and it has saved; the process exits with 128 + signal."""
+    """Raised when a signal stopped the run, after saving; the process exits with 128 + signal."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)
 
 
 class Pruned(BaseException):
-    """The sweep's pruner ended this trial early; its numbers are kept."""
+    """Raised when the sweep's pruner ends this trial early; its metrics are kept."""
 
 
 def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
@@ -107,13 +106,13 @@ def read_history(folder: Path) -> list[dict[str, str]]:
 class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
-    As a context manager it locks the folder, keeps what is printed in train.log, and records how
-    the run ended. Before its `start`, a failure takes a new folder away, and leaves that of a run
-    that was to go on as it was.
+    As a context manager it locks the folder, copies the output to train.log, and records how the
+    run ended. A failure before `start` removes a new folder, and leaves the folder of a run that
+    was to be resumed unchanged.
 
     Args:
         path: The folder.
-        keep: Start at once: failures of the preparations are on record too.
+        keep: Start at once: failures before training are recorded too.
 
     Raises:
         RuntimeError: Another process is training in this folder.
@@ -122,7 +121,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, keep: bool) -> None:
         self.path, self.keep = path, keep
-        self.record: dict[str, Any] = {}  # what metrics.json will say, filled as it becomes known
+        self.record: dict[str, Any] = {}  # the content of metrics.json, filled during the run
 
     def __enter__(self) -> Self:  # noqa: D105
         self.path.mkdir(parents=True, exist_ok=True)
@@ -130,9 +129,9 @@ class RunFolder:
         if held is None:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
-        for place in (self.path, (self.path / LAST).parent):
-            for left in place.glob(".*.tmp"):  # by a process that was killed
-                left.unlink(missing_ok=True)
+        for folder in (self.path, (self.path / LAST).parent):
+            for temporary in folder.glob(".*.tmp"):  # of a process that was killed
+                temporary.unlink(missing_ok=True)
         if self.keep:
             self.start()
         self.log = (self.path / LOG).open("a", encoding="utf-8")
@@ -144,12 +143,12 @@ class RunFolder:
         return self
 
     def start(self) -> None:
-        """From here on the run is under way; whatever happens, how it ends is on record."""
+        """Start the run: from here on its end is recorded, whatever it is."""
         self.keep = True
-        (self.path / METRICS).unlink(missing_ok=True)  # a run that goes on has not ended
+        (self.path / METRICS).unlink(missing_ok=True)  # a resumed run has not ended
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        """Record how the run ended. Being pruned is no error: it ends here."""
+        """Record how the run ended. `Pruned` is no error: it is not raised further."""
         try:
             if status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
                 self._end(status)
@@ -172,7 +171,7 @@ class RunFolder:
         write_json_atomically(self.path / METRICS, content)
 
     def _remove(self) -> None:
-        """Take away what a run that never started has made."""
+        """Remove the files of a run that did not start."""
         for name in (LOG, LOCK):
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
