@@ -6,7 +6,7 @@ from torch import nn
 from alexlab.models.activations import ACTIVATIONS, activation
 from alexlab.models.alexnet import AlexNet
 from alexlab.models.alexnet_torchvision import AlexNetTorchvision
-from alexlab.models.blocks import Stages
+from alexlab.models.blocks import AveragePool, Stages, average_pool
 from alexlab.models.lrn import LocalResponseNorm
 from alexlab.models.summary import summarize
 
@@ -56,6 +56,12 @@ def test_torchvisions_form_gives_torchvisions_logits():
         images = torch.randn(1, 3, resolution, resolution)
         with torch.no_grad():
             assert torch.equal(ours(images), theirs(images))
+    with torch.device("meta"):
+        ours = AlexNetTorchvision(1000, resolution=224).eval()
+    ours.load_state_dict(theirs.state_dict(), assign=True)
+    images = torch.randn(1, 3, 224, 224)  # maps of 6x6
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
 
 
 @pytest.mark.parametrize(
@@ -196,14 +202,48 @@ def test_head_sets_the_wide_layers():
         (256, "adaptive", 36 * 256),  # 7x7 averaged down to 6x6
         (256, "none", 49 * 256),
         (256, "gap", 256),
+        (64, "gap", 256),
     ],
 )
 def test_what_meets_the_first_wide_layer(resolution, kind, inputs):
     net = shapes_only(resolution, pool_before_head=kind)
     assert net.classifier.fc6.in_features == inputs
-    assert (type(net.avgpool) is nn.Identity) == (kind == "none")  # deterministic on a GPU
+    pooled = resolution == 256 and kind != "none"
+    assert (type(net.avgpool) is nn.Identity) == (not pooled)  # deterministic on a GPU
     assert f"pool before head {kind}" in net.notes
     assert net(torch.empty(2, 3, resolution, resolution, device="meta")).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(7, 6), (13, 6), (1, 6), (3, 6), (6, 6), (5, 1), (1, 1)]
+)
+def test_average_pooling_is_torchs(before, after):
+    maps = torch.randn(2, 4, before, before).requires_grad_()
+    theirs, pool = nn.AdaptiveAvgPool2d(after), average_pool(before, after)
+    weights = torch.randn(2, 4, after, after)
+    (expected,) = torch.autograd.grad((theirs(maps) * weights).sum(), maps)
+    (gradient,) = torch.autograd.grad((pool(maps) * weights).sum(), maps)
+    assert torch.equal(pool(maps), theirs(maps))
+    assert torch.equal(gradient, expected)
+    assert (type(pool) is nn.Identity) == (before == after)
+    assert not pool.state_dict()
+
+
+@pytest.mark.parametrize(("before", "after"), [(7, 6), (13, 6), (1, 6), (3, 6)])
+def test_its_deterministic_form_computes_the_same(before, after):
+    maps = torch.randn(2, 4, before, before).requires_grad_()
+    theirs, pool = nn.AdaptiveAvgPool2d(after), AveragePool(before, after)
+    weights = torch.randn(2, 4, after, after)
+    (expected,) = torch.autograd.grad((theirs(maps) * weights).sum(), maps)
+    (gradient,) = torch.autograd.grad((pool.as_products(maps) * weights).sum(), maps)
+    torch.testing.assert_close(pool.as_products(maps), theirs(maps))
+    torch.testing.assert_close(gradient, expected)
+    assert pool.as_products(maps.bfloat16()).dtype == torch.bfloat16
+
+
+def test_other_sizes_are_averaged_as_well():
+    maps = torch.randn(1, 2, 9, 9)
+    assert torch.equal(AveragePool(7, 6)(maps), nn.AdaptiveAvgPool2d(6)(maps))
 
 
 def rates(net, kind=nn.Dropout):
@@ -244,7 +284,7 @@ def test_published_initialisation():
 def test_activation_swap_keeps_the_parameters(act):
     net = small(act=act)
     assert count(net) == count(small())
-    assert len(kinds(net, activation(act))) == 7
+    assert len([name for name in kinds(net, activation(act)) if ".act" in name]) == 7
     assert len(kinds(net, nn.ReLU)) == (7 if act == "relu" else 0)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from alexlab.errors import lookup
 from alexlab.models.activations import activation
-from alexlab.models.blocks import DROPOUT_AT, ConvNet, Stages
+from alexlab.models.blocks import DROPOUT_AT, ConvNet, Stages, average_pool
 from alexlab.models.resolution import feature_map
 
 # First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
@@ -92,13 +92,10 @@ class AlexNet(ConvNet):
         self.features = _features(stages, in_channels, stem, groups, width)
         maps, side = feature_map(self.features, in_channels, resolution)
         sides = {"adaptive": min(side, MAP_OF_HEAD), "none": side, "gap": 1}
-        side = lookup("pool_before_head", pool_before_head, sides)
-        kept = pool_before_head == "none"  # pooling to its own side has no deterministic CUDA code
-        self.avgpool = (
-            nn.Identity() if kept else nn.AdaptiveAvgPool2d(side)
-        )  # [N, maps, side, side]
+        head_side = lookup("pool_before_head", pool_before_head, sides)
+        self.avgpool = average_pool(side, head_side)  # [N, maps, head_side, head_side]
         on_head = dropout if "fc" in places else 0.0
-        self.classifier = _classifier(maps * side**2, head, num_outputs, a, on_head)
+        self.classifier = _classifier(maps * head_side**2, head, num_outputs, a, on_head)
         self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
         if lookup("init", init, {"torch": False, "paper": True}):
             self._init_as_published()

@@ -7,7 +7,7 @@ interchangeable with `torchvision.models.alexnet`.
 from torch import nn
 
 from alexlab.models.activations import activation
-from alexlab.models.blocks import ConvNet
+from alexlab.models.blocks import ConvNet, average_pool
 from alexlab.models.resolution import feature_map
 
 
@@ -41,7 +41,7 @@ class AlexNetTorchvision(ConvNet):
         _, side = feature_map(self.features, in_channels, resolution)
         if side < 6:
             self.notes = (f"{side}x{side} maps enlarged to 6x6, as torchvision does",)
-        self.avgpool = nn.AdaptiveAvgPool2d(6)  # [N, 256, 6, 6]
+        self.avgpool = average_pool(side, 6)  # [N, 256, 6, 6]
         self.classifier = nn.Sequential(
             *[nn.Dropout(dropout), nn.Linear(256 * 36, 4096), a()],
             *[nn.Dropout(dropout), nn.Linear(4096, 4096), a()],

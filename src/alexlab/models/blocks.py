@@ -7,6 +7,7 @@ before it, and its convolution has no bias.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from alexlab.errors import lookup
@@ -38,6 +39,45 @@ class ConvNet(nn.Module):
         """Images [N, C, R, R] -> outputs [N, num_outputs]."""
         outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
         return outputs
+
+
+class AveragePool(nn.AdaptiveAvgPool2d):
+    """Average maps [N, C, before, before] to [N, C, after, after], as torch's layer does.
+
+    PyTorch has no deterministic gradient of its layer on a GPU. If one is asked for there
+    (deterministic=true), the same averages are computed as two matrix products.
+    """
+
+    windows: Tensor  # [after, before]: the weight of each pixel in each average
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(after)
+        windows = torch.zeros(after, before)
+        for i in range(after):
+            first, end = i * before // after, -(-(i + 1) * before // after)
+            windows[i, first:end] = 1 / (end - first)
+        self.register_buffer("windows", windows, persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Average each window; other sizes than `before` are left to torch's layer."""
+        expected = maps.shape[2:] == (self.windows.shape[1],) * 2
+        if expected and maps.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return self.as_products(maps)
+        averages: Tensor = super().forward(maps)
+        return averages
+
+    def as_products(self, maps: Tensor) -> Tensor:
+        """Average the rows, then the columns, in float32."""
+        with torch.autocast(maps.device.type, enabled=False):
+            averages: Tensor = self.windows @ maps.float() @ self.windows.T
+        return averages.to(maps.dtype)
+
+
+def average_pool(before: int, after: int) -> nn.Module:
+    """Build the layer that averages maps of side `before` to side `after`; none if they agree."""
+    if before == after:
+        return nn.Identity()
+    return nn.AdaptiveAvgPool2d(1) if after == 1 else AveragePool(before, after)
 
 
 @dataclass(frozen=True, kw_only=True)
