@@ -33,16 +33,18 @@ def test_hooks_are_removed_and_nothing_is_drawn():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("model", "message"),
     [
-        (["model=alexnet", "data.resolution=128"], r"model\.pool_before_head=none, a data\.res"),
-        (["model=alexnet_torchvision", "data.resolution=128"], r"\(AdaptiveAvgPool2d, 3 x 3 -> 6"),
+        ("alexnet", r"model\.pool_before_head=none, a data\.res"),
+        ("small_cnn", r"\(AdaptiveAvgPool2d, 64 x 64 -> 6 x 6\); use a data\.resolution"),
     ],
 )
 def test_deterministic_names_a_way_out_before_data_is_loaded(
-    compose, tmp_path, gpu, overrides, message
+    compose, tmp_path, gpu, monkeypatch, model, message
 ):
-    cfg = compose(*overrides, "deterministic=true", "data=folder", "data.root=nowhere")
+    net, shape = nn.AdaptiveAvgPool2d(6), {"in_channels": 3, "resolution": 64}
+    monkeypatch.setattr(build, "untrained_network", lambda cfg, num_outputs: (net, shape))
+    cfg = compose(f"model={model}", "deterministic=true", "data=folder", "data.root=nowhere")
     with pytest.raises(ValueError, match=message) as caught:
         TrainingRun(cfg, tmp_path, {}, trial=False)
     assert str(caught.value).startswith("deterministic=true: CUDA has no deterministic backward")
@@ -52,7 +54,9 @@ def test_deterministic_names_a_way_out_before_data_is_loaded(
     "overrides",
     [
         ["model=alexnet", "data.resolution=64"],  # its last map has 1 x 1
-        ["model=alexnet", "data.resolution=128", "model.pool_before_head=none"],
+        ["model=alexnet", "data.resolution=128"],
+        ["model=alexnet", "data.resolution=256"],  # 7 x 7 are averaged to 6 x 6
+        ["model=alexnet_torchvision", "data.resolution=64"],  # 1 x 1 are enlarged to 6 x 6
         ["model=small_cnn"],
         ["model=alexnet", "data.resolution=128", "trainer.accelerator=cpu"],
     ],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alexlab.errors import lookup
 from alexlab.models.lrn import LocalResponseNorm
@@ -41,17 +42,17 @@ class ConvNet(nn.Module):
         return outputs
 
 
-class AveragePool(nn.AdaptiveAvgPool2d):
-    """Average maps [N, C, before, before] to [N, C, after, after], as torch's layer does.
+class AveragePool(nn.Module):
+    """Average maps [N, C, before, before] to [N, C, after, after], as nn.AdaptiveAvgPool2d does.
 
-    PyTorch has no deterministic gradient of its layer on a GPU. If one is asked for there
+    PyTorch has no deterministic gradient of that layer on a GPU. If one is asked for there
     (deterministic=true), the same averages are computed as two matrix products.
     """
 
     windows: Tensor  # [after, before]: the weight of each pixel in each average
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__(after)
+        super().__init__()
         windows = torch.zeros(after, before)
         for i in range(after):
             first, end = i * before // after, -(-(i + 1) * before // after)
@@ -63,8 +64,7 @@ class AveragePool(nn.AdaptiveAvgPool2d):
         expected = maps.shape[2:] == (self.windows.shape[1],) * 2
         if expected and maps.is_cuda and torch.are_deterministic_algorithms_enabled():
             return self.as_products(maps)
-        averages: Tensor = super().forward(maps)
-        return averages
+        return functional.adaptive_avg_pool2d(maps, len(self.windows))
 
     def as_products(self, maps: Tensor) -> Tensor:
         """Average the rows, then the columns, in float32."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from alexlab.models.blocks import AveragePool
 from alexlab.models.resolution import meta_forward
 
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -58,7 +59,7 @@ def _window(layer: nn.Module, maps: Tensor, output: Tensor) -> tuple[int, int]:
     if isinstance(layer, WINDOWS):
         dilation = _side(getattr(layer, "dilation", 1))
         return dilation * (_side(layer.kernel_size) - 1) + 1, _side(layer.stride)
-    if isinstance(layer, nn.AdaptiveAvgPool2d):
+    if isinstance(layer, nn.AdaptiveAvgPool2d | AveragePool):
         given, wanted = maps.shape[-1], output.shape[-1]
         return math.ceil(given / wanted), max(1, given // wanted)
     return 1, 1
