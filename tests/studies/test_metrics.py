@@ -2,10 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from alexlab.studies.metrics import Metric, metric_value, never_reached, parse_metric
+from alexlab.studies.metrics import (
+    Metric,
+    chance_value,
+    epoch_std,
+    metric_value,
+    never_reached,
+    parse_metric,
+)
 from alexlab.studies.results import Run
+from alexlab.studies.validity import Gate
 
 RUN = Run(
     number=0,
@@ -14,12 +23,21 @@ RUN = Run(
     record={
         "status": "finished",
         "wall_s": 12.5,
-        "metrics": {"train/acc": 0.9, "test/acc": 0.7, "train/mae": 0.5, "test/mae": 0.8},
+        "metrics": {
+            "train/acc": 0.6,
+            "fit/acc": 0.9,
+            "fit/acc_last": 0.95,
+            "test/acc": 0.7,
+            "test/acc_last_3": 0.68,
+            "fit/mae": 0.5,
+            "test/mae": 0.8,
+        },
     },
     history={
         "epoch": [1, 2, 3, 4, 5, 6],
         "train/loss": [2.0, 1.0, 0.5, 0.5, 0.75, 0.25],
         "val/acc": [0.1, 0.3, 0.5, 0.4, 0.6, 0.5],
+        "val/loss": [9.0, 4.0, 1.0, 2.0, 1.0, 2.0, 1.0],
     },
 )
 
@@ -36,9 +54,15 @@ RUN = Run(
         ("epochs_to(val/acc, 0.5)", 3),
         ("epochs_to(train/loss, 0.5)", 3),
         ("epochs_to(val/acc,0.9)", 7),
-        # of 0.4, 0.6, 0.5 the changes are 0.2 and -0.1: their mean is 0.05, the deviations 0.15
-        ("epoch_std(val/acc)", math.sqrt(2 * 0.15**2)),
-        ("generalization_gap(acc)", 0.2),
+        # 1, 2, 1, 2, 1 has the changes 1, -1, 1, -1 and the second differences -2, 2, -2: their
+        # mean is -2/3, the squared deviations are 16/9, 64/9, 16/9, and the variance is 16/3
+        ("epoch_std(val/loss, 3)", math.sqrt(16 / 3 / 6)),
+        ("epoch_std(val/loss, 4)", math.nan),  # four epochs are too few
+        ("rise(train/loss)", -1.0),  # -0.5 per epoch over the last two: 20%, but at least two
+        ("fit/acc", 0.9),
+        ("last(fit/acc)", 0.95),
+        ("test/acc_last_3", 0.68),
+        ("generalization_gap(acc)", 0.2),  # of fit, not of the train metric with dropout
         ("generalization_gap(mae)", 0.3),  # an error is worse when it is larger
         ("val/f1", math.nan),
         ("last(val/f1)", math.nan),
@@ -61,6 +85,8 @@ def test_an_expression_has_a_function_a_name_and_perhaps_an_argument():
         ("last(val/acc", "is unknown"),
         ("epochs_to(val/acc)", r"write it as epochs_to\(val/acc, 0.4\)"),
         ("last(val/acc, 3)", r"write it as epochs_to\(val/acc, 0.4\)"),
+        ("epoch_std(val/loss)", r"epoch_std\(val/loss, 20\)"),
+        ("epochs_to(val/acc, high)", r"write it as epochs_to"),
     ],
 )
 def test_an_expression_that_is_no_metric(expression, message):
@@ -71,3 +97,36 @@ def test_an_expression_that_is_no_metric(expression, message):
 def test_epochs_that_never_came_are_told_apart():
     assert never_reached(RUN, "epochs_to(val/acc, 0.9)")
     assert not never_reached(RUN, "epochs_to(val/acc, 0.5)")
+
+
+def test_epoch_std_estimates_the_noise_whatever_the_slope_is():
+    noise = np.random.default_rng(0).normal(0.0, 0.1, 20_000)
+    assert epoch_std(noise) == pytest.approx(0.1, rel=0.02)
+    assert epoch_std(noise - 0.5 * np.arange(20_000)) == pytest.approx(epoch_std(noise))
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("test/acc", 0.2),
+        ("test/acc_last_3", 0.2),
+        ("last(val/f1)", 0.2),
+        ("test/top1_error", 0.8),
+        ("last(train/loss)", math.log(5)),
+        ("fit/loss", math.log(5)),
+        ("generalization_gap(acc)", 0.0),
+        ("epochs_to(val/acc, 0.4)", 25),
+        ("epoch_std(val/loss, 3)", math.nan),
+        ("wall_s", math.nan),
+    ],
+)
+def test_guessing_among_five_classes(expression, value):
+    gate = Gate("last(val/acc)", chance=0.2, margin=0.1)
+    assert chance_value(expression, gate.values, 24) == pytest.approx(value, nan_ok=True)
+
+
+def test_guessing_the_median_score():
+    gate = Gate("last(val/mae)", chance=1.48, margin=0.08)
+    assert gate.limit == pytest.approx(1.40)
+    assert chance_value("test/mae", gate.values, 24) == 1.48
+    assert chance_value("last(train/loss)", gate.values, 24) == 1.48

@@ -13,16 +13,25 @@ from PIL import Image
 
 from alexlab.studies import publish
 from alexlab.studies.results import load
-from alexlab.studies.write_report import after_sweep, write_report, write_reports
+from alexlab.studies.write_report import (
+    after_sweep,
+    check_answers,
+    decided,
+    write_report,
+    write_reports,
+)
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
     "question": "Which activation is best?",
     "source": "article 002, section 1",
-    "quick": {"trainer.max_epochs": 4},
+    "looks": {"tuned": [3], "published": [3]},
     "claims": [
         {
             "quote": "ReLU比tanh相对较好",
+            "translation": "ReLU is relatively better than tanh",
+            "article": "the Pokémon article",
+            "source_says": "asserts",
             "statement": "ReLU tests higher than tanh",
             "kind": "greater",
             "metric": "test/acc",
@@ -42,23 +51,27 @@ def results(values):
 
 
 def files(folder):
-    names = ["report.md", "report.html", "summary.csv", "verdicts.json"]
+    names = ["report.md", "report.html", "summary.csv", "runs.csv", "answers.json"]
     found = {name: (folder / name).read_bytes() for name in names}
     return found | {path.name: path.read_bytes() for path in (folder / "plots").iterdir()}
 
 
-def test_a_study_at_quick_scale(make_sweep):
-    folder = make_sweep(AXES, results, ABOUT, scale="quick", name="act-quick")
+def test_a_study(make_sweep):
+    folder = make_sweep(AXES, results, ABOUT, scale="tuned", name="act")
     write_report(folder)
     text = (folder / "report.md").read_text()
-    assert text.startswith("# Which activation is best? (at quick scale)\n")
-    assert "6 runs. Data: shapes (100 train, 20 val, 40 test images)." in text
-    assert "Quick scale sets `trainer.max_epochs=4`" in text
     # t interval of 20, 19, 21: 20 -+ 4.3027 / sqrt(3)
-    assert "**confirmed at quick scale** | +20.0 points (+17.5 to +22.5)" in text
+    found = "Relu is higher than tanh in test accuracy: +20.0 points (+17.5 to +22.5), 3 seeds."
+    assert text.startswith(f"# Which activation is best?\n\n{found}\n")
+    assert f"**more**: the claim is **supported**. {found}" in text
+    assert "6 runs. Data: shapes (100 train, 20 val, 40 test images)." in text
+    assert "Setting: tuned." in text
     # of 70, 72, 74: standard deviation 2, 72 -+ 4.3027 * 2 / sqrt(3)
     assert "| relu | 3 | 72.0 ± 2.0 (67.0 to 77.0) |" in text
-    assert "> ReLU比tanh相对较好" in text
+    assert "> ReLU比tanh相对较好\n>\n> (ReLU is relatively better than tanh)" in text
+    assert "The article asserts this. Source: the Pokémon article." in text
+    # t(1 - 0.05 / 2, 2) = 4.302653; with 40 test and 100 train images sqrt(1/3 + 0.4)
+    assert "With new images too the interval is +16.3 points to +23.7 points" in text
     assert "`data.split_seed` moves with it" in text
     assert "All 6 runs finished." in text
     row = next(csv.DictReader((folder / "summary.csv").open()))
@@ -105,7 +118,7 @@ def test_half_finished(make_sweep):
     write_report(folder)
     text = (folder / "report.md").read_text()
     assert "3 of 6 runs." in text
-    assert "tanh has 0 of 3 runs" in text
+    assert "2 of the 3 seeds of the first look have ended" in text
     assert "2 failed, 1 pending, of 6" in text
     assert "RuntimeError: in .../x.png" in text  # no folder of this machine
 
@@ -127,16 +140,96 @@ def test_a_free_sweep_of_regression(make_sweep):
     text = (folder / "report.md").read_text()
     assert text.startswith("# Sweep sweep\n")
     assert "| lr 0.1 | 1 | 1.25 | 1.50 | 1.00 |" in text
-    assert "## Claims" not in text
+    assert "## Answers" not in text
 
 
-def test_intervals_say_what_they_cover(make_sweep):
-    folder = make_sweep(AXES, results, {**ABOUT, "level": 0.1})
+def test_two_seeds_have_points_and_no_interval(make_sweep):
+    folder = make_sweep({"act": ["relu", "tanh"], "seed": range(2)}, results, ABOUT)
     write_report(folder)
     text = (folder / "report.md").read_text()
-    assert "effect (90% interval)" in text
-    assert "at level 0.1." in text
-    assert "95%" not in text
+    assert "| relu | 2 | 71.0 ± 1.4 |" in text
+    assert "Not tested: 2 of the 3 seeds of the first look have ended." in text
+    assert (folder / "plots" / "answers.png").is_file()
+
+
+def test_no_interval_leaves_the_range_of_its_metric(make_sweep):
+    """Of 90, 99 and 100% the t interval of the mean ends at 110.1%."""
+
+    def high(values):
+        return {"test/acc": [0.90, 0.99, 1.0][int(values["seed"])]}
+
+    folder = make_sweep({"act": ["relu"], "seed": range(3)}, high)
+    write_report(folder)
+    assert "96.3 ± 5.5 (82.7 to 100.0)" in (folder / "report.md").read_text()
+
+
+def test_settings_changed_by_hand_are_told_from_what_ran(make_sweep):
+    command = "python -m src.train study=act trainer.max_epochs=4 sweep.n_jobs=2 seed=0,1,2"
+    folder = make_sweep(AXES, results, ABOUT, command=command)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "**Changed by hand**: `trainer.max_epochs=4`, `seed=0,1,2`." in text
+
+
+def test_tuning_runs_are_never_analysed(make_sweep):
+    folder = make_sweep(AXES, results, ABOUT, scale="tune", name="act-tune")
+    write_report(folder)
+    assert json.loads((folder / "answers.json").read_text())["claims"] == []
+    assert "no claim is answered from them" in (folder / "report.md").read_text()
+
+
+def published(make_sweep):
+    folder = make_sweep(AXES, results, ABOUT)
+    write_report(folder)
+    return folder
+
+
+def test_published_answers_follow_from_runs_csv(make_sweep, capsys):
+    folder = published(make_sweep)
+    assert check_answers([folder.parent]) == 0
+    assert "the answers follow from runs.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("runs.csv", ",0.74,", ",0.75,", "claim 1, effect: written 0.2, recomputed 0.203333333"),
+        ("runs.csv", ",0.74,", ",high,", "column 'test/acc' has 'high', which is not a number"),
+        ("runs.csv", "trained", "learnt", "column 'trained' is missing"),
+        (
+            "answers.json",
+            '"answer": "more"',
+            '"answer": "less"',
+            "'less', recomputed 'more'",
+        ),
+        ("answers.json", '"asked"', '"asks"', "answers.json: cannot be read"),
+    ],
+)
+def test_answers_or_runs_that_were_edited_by_hand_are_told(
+    make_sweep, capsys, file, old, new, message
+):
+    folder = published(make_sweep)
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new, 1))
+    assert check_answers([folder.parent]) == 1
+    assert re.search(message, capsys.readouterr().out)
+
+
+def test_a_folder_without_answers_has_nothing_to_check(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no answers.json below it"):
+        check_answers([tmp_path])
+
+
+def test_a_sweep_needs_no_more_seeds_when_its_claims_are_decided(make_sweep):
+    assert decided(make_sweep(AXES, results, ABOUT, name="done"))
+    looks = {**ABOUT, "looks": {"tuned": [3, 5]}}
+    assert decided(make_sweep(AXES, results, looks, name="early"))
+
+    def alike(values):
+        return {"test/acc": 0.5 + 0.01 * int(values["seed"]) * (-1) ** (values["act"] == "relu")}
+
+    assert not decided(make_sweep(AXES, alike, looks, name="open"))
 
 
 def test_a_search_lists_its_best_trials(make_sweep):
@@ -182,12 +275,12 @@ def test_index_of_all_sweeps(make_sweep):
     assert write_reports([folder.parent]) == 1  # one that is wrong takes no other with it
     text = (folder.parent / "index.md").read_text()
     assert "[Which activation is best?](act/report.md)" in text
-    assert "**confirmed**: ReLU tests higher than tanh." in text
+    assert "**more**: ReLU tests higher than tanh." in text
     assert 'href="act/report.html"' in (folder.parent / "index.html").read_text()
 
 
 def test_publish(make_sweep, tmp_path):
-    folder = make_sweep(AXES, results, ABOUT, scale="quick", name="act-quick")
+    folder = make_sweep(AXES, results, ABOUT, scale="published", name="act-published")
     write_report(folder)
     conf, target, readme = tmp_path / "conf", tmp_path / "docs" / "studies", tmp_path / "README.md"
     conf.mkdir()
@@ -197,21 +290,29 @@ def test_publish(make_sweep, tmp_path):
     for _ in range(2):  # again changes nothing
         publish.publish([load(folder)], target, readme, conf)
     text = readme.read_text()
-    assert text.startswith("before\n<!-- results -->\n| question |")
+    assert text.startswith("before\n<!-- results -->\n| the article says |")
     assert text.endswith("<!-- /results -->\nafter\n")
-    assert "[Which activation is best?](docs/studies/act/report.md)" in text
-    assert "| And then? | not run yet |" in text
-    assert "Which? |" not in text
+    said = "[ReLU is relatively better than tanh](docs/studies/act/published/report.md)"
+    found = "relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds | **supported** | published"
+    assert f"| {said} (the Pokémon article) | {found} |" in text
     assert "old" not in text
-    assert "(act/report.md)" in (target / "README.md").read_text()
-    published = target / "act"
-    for link in re.findall(r"\]\(([^)]+)\)", (published / "report.md").read_text()):
-        assert (published / link).is_file()
-    assert json.loads((published / "verdicts.json").read_text())["scale"] == "quick"
-    assert str(tmp_path) not in "".join(p.read_text() for p in published.glob("*.*"))
+    listed = (target / "README.md").read_text()
+    assert "[Which activation is best?](act/published/report.md)" in listed
+    assert "| And then? | not run yet |" in listed
+    assert "Which? |" not in listed
+    place = target / "act" / "published"
+    for link in re.findall(r"\]\(([^)]+)\)", (place / "report.md").read_text()):
+        assert (place / link).is_file()
+    assert json.loads((place / "answers.json").read_text())["setting"] == "published"
+    assert str(tmp_path) not in "".join(p.read_text() for p in place.glob("*.*"))
+    tuned = make_sweep(AXES, results, ABOUT, scale="tuned", name="act")
+    write_report(tuned)
+    publish.publish([load(tuned)], target, readme, conf)
+    assert readme.read_text().count("**supported**") == 2  # both settings are kept
+    assert check_answers([target]) == 0
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     publish.publish([load(folder)], elsewhere, readme, conf)
-    assert f"(../{elsewhere.name}/act/report.md)" in readme.read_text()
+    assert f"(../{elsewhere.name}/act/published/report.md)" in readme.read_text()
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- results -->"):
         publish.publish([load(folder)], target, readme, conf)

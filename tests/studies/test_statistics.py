@@ -1,78 +1,124 @@
-"""Tests, intervals, corrections and sample sizes against published worked examples."""
+"""Intervals, spent levels, answers and sample sizes against published values and sums by hand."""
+
+import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from alexlab.studies import statistics as st
-from benchmarks.verdicts import LEVEL, errors
 
-# Student 1908, as R's `sleep`; t.test(paired = TRUE) of its help page gives t = -4.0621, df = 9,
-# p = 0.002833 (two-sided), 95% interval -2.4598858 to -0.7001142
+# Student 1908, as R's `sleep`; t.test(paired = TRUE) of its help page gives the 95% interval
+# -2.4598858 to -0.7001142 with df = 9
 SLEEP_1 = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
 SLEEP_2 = np.array([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
 
-# The clinic data and results of R's package `equivalence`, tost(eps = 0.6), that statsmodels keeps
-CLINIC = np.array(
-    [
-        [2.84, 2.51, 2.41, 2.95, 3.14, 3.79, 4.14, 3.85, 3.02, 3.45, 5.37, 3.81, 4.19, 3.16, 3.84],
-        [2.60, 2.82, 2.18, 3.46, 4.01, 3.04, 3.47, 4.06, 2.91, 3.59, 4.51, 3.16, 3.86, 3.31, 3.02],
-        [4.00, 3.26, 4.14, 3.42, 3.25, 4.34, 4.97, 4.31, 3.11, 3.41, 5.02, 4.21, 4.59, 5.30, 4.32],
-        [3.76, 3.66, 3.65, 3.60, 3.48, 2.87, 3.24, 3.92, 3.99, 4.21, 4.21, 3.31, 3.61, 2.97, 2.73],
-    ]
-)  # fmt: skip
+
+def test_paired_t_interval():
+    found = st.t_interval(SLEEP_2 - SLEEP_1, 0.05)
+    assert found == pytest.approx((1.58, 0.7001142, 2.4598858), abs=1e-7)
 
 
-def test_paired_t_test_and_interval():
-    d = SLEEP_2 - SLEEP_1
-    assert st.test_superiority(d, 0.5).p_confirm == pytest.approx(0.002833 / 2, rel=1e-3)
-    assert st.interval(d, 0.05) == pytest.approx((0.7001142, 2.4598858), abs=1e-7)
+def test_fewer_than_two_differences_have_no_interval():
+    assert st.t_interval(np.array([0.3]), 0.05) == pytest.approx((0.3, np.nan, np.nan), nan_ok=True)
+    assert math.isnan(st.t_interval(np.array([]), 0.05).mean)
+
+
+# alpha * ln(1 + (e - 1) * t) of Lan and DeMets 1983 at equal steps. At alpha = 0.025 and five looks
+# group-sequential software prints 0.0074, 0.0131, 0.0177, 0.0216, 0.0250 (cumulative).
+PUBLISHED = {
+    2: [0.0155, 0.0250],
+    3: [0.0113, 0.0191, 0.0250],
+    4: [0.0089, 0.0155, 0.0207, 0.0250],
+    5: [0.0074, 0.0131, 0.0177, 0.0216, 0.0250],
+}
+
+
+@pytest.mark.parametrize("count", PUBLISHED)
+def test_levels_spent_at_equal_steps(count):
+    levels = st.levels_of_looks([10 * k for k in range(1, count + 1)], 0.025)
+    assert np.cumsum(levels) == pytest.approx(PUBLISHED[count], abs=5e-5)
+
+
+def test_levels_of_the_looks_of_tuned_studies():
+    """By hand: 0.05 * ln(1 + 1.718282 * t) for t = 1/8, 1/4, 1/2 and 1."""
+    cumulative = [0.0097284, 0.0178687, 0.0310057, 0.05]  # ln 1.214785, 1.429570, 1.859141, e
+    assert np.cumsum(st.levels_of_looks([5, 10, 20, 40])) == pytest.approx(cumulative, abs=2e-5)
+    assert st.levels_of_looks([5]) == pytest.approx([0.05])
+
+
+@pytest.mark.parametrize("looks", [[], [1, 5], [5, 5], [10, 5]])
+def test_looks_that_make_no_sense(looks):
+    with pytest.raises(ValueError, match=r"looks=.*increasing numbers of seeds"):
+        st.levels_of_looks(looks)
+
+
+def test_interval_for_new_images():
+    """With sd 1, n 4 and a fifth as many test as train images: t(0.975, 3) * sqrt(1/4 + 1/5)."""
+    d = np.array([-1.0, 1.0, -1.0, 1.0]) * math.sqrt(3 / 4)
+    assert d.std(ddof=1) == pytest.approx(1)
+    half = 3.1824463 * math.sqrt(0.45)
+    assert st.interval_for_new_images(d, 0.05, 0.2) == pytest.approx((0, -half, half), abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("pair", "p"), [(CLINIC[:2], 0.003166881489265175), (CLINIC[2:], 0.4412034046017588)]
+    ("low", "high", "expected"),
+    [
+        (-0.01, 0.01, "no difference that matters"),
+        (0.001, 0.019, "no difference that matters"),  # above 0, and too small to matter
+        (0.001, 0.03, "more"),
+        (0.05, 0.08, "more"),
+        (-0.03, -0.001, "less"),
+        (-0.01, 0.03, "cannot tell"),
+        (-0.02, 0.01, "cannot tell"),  # it touches the margin
+        (0.0, 0.03, "cannot tell"),
+        (math.nan, math.nan, "cannot tell"),
+    ],
 )
-def test_equivalence(pair, p):
-    assert st.test_equivalence(pair[0] - pair[1], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
-    assert st.test_equivalence(pair[1] - pair[0], 0.6).p_confirm == pytest.approx(p, rel=1e-9)
+def test_four_answers(low, high, expected):
+    assert st.answer(st.Interval((low + high) / 2, low, high), margin=0.02) == expected
 
 
-def test_holm():
-    """Of 0.01, 0.04, 0.03, 0.005 at 0.05, Holm rejects the fourth and the first (Wikipedia)."""
-    found = st.corrected([0.01, 0.04, 0.03, 0.005], 0.05, "holm")
-    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert st.corrected([0.01, 0.04], 0.05, "none") == [0.01, 0.04]
+def test_spread():
+    assert st.has_spread(np.array([0.1, 0.1 + 1e-6]))
+    assert not st.has_spread(np.full(5, 0.1))
+    assert not st.has_spread(np.array([0.1]))
 
 
-def test_seeds_needed():
-    """An effect of half a standard deviation, one-sided, 5%, power 80%: 27 pairs (G*Power)."""
-    d = np.array([-0.5, 1.5, -0.5, 1.5]) * np.sqrt(3 / 4)  # sd 1, after the shift the mean is 0.5
-    d += 0.5 - d.mean()
-    assert d.std(ddof=1) == pytest.approx(1)
-    assert st.seeds_to_confirm_or_refute(d, 0.1, 0.05, two_sided=False) == 27
-    assert st.seeds_to_confirm_or_refute(d, 1.0, 0.05, two_sided=False) == 27  # to refute 1.0
-    assert st.seeds_to_confirm_or_refute(d, 0.501, 0.05, two_sided=True) > st.MOST_SEEDS
+def test_planned_seeds():
+    """A paired effect of half a standard deviation, two-sided 5%, power 80%: 34 pairs (G*Power)."""
+    assert st.planned_seeds(1.0, 0.5, 0.05) == 34
+    assert st.planned_seeds(1.0, 0.001, 0.05) == st.MAX_SEEDS + 1
+    assert st.smallest_detectable(1.0, 34, 0.05) == pytest.approx(0.4951, abs=1e-3)
+    assert st.smallest_detectable(2.0, 34, 0.05) == pytest.approx(2 * 0.4951, abs=2e-3)
 
 
-def test_no_spread_at_all():
-    same = np.full(3, 0.1)
-    assert st.test_superiority(same, 0.05) == st.Evidence(0.0, 1.0, True)
-    assert st.test_superiority(same, 0.2) == st.Evidence(0.0, 0.0, False)
-    assert (
-        st.test_superiority(same, 0.1).p_refute == 1.0
-    )  # exactly at the margin: nothing is refuted
-    assert st.test_superiority(np.zeros(3), 0.1).p_confirm == 1.0
-    assert st.test_equivalence(np.zeros(3), 0.1).p_confirm == 0.0
+def test_upper_limit_of_a_standard_deviation():
+    """Of 5 values, chi-square(0.1, 4) is 1.063623 (tables): the limit is sqrt(4 / 1.063623)."""
+    assert st.upper_limit_of_sd(1.0, 5) == pytest.approx(1.9392508, abs=1e-5)
 
 
-def test_all_of_takes_the_weakest_to_confirm_and_bonferroni_to_refute():
-    parts = [st.Evidence(0.01, 0.9, True), st.Evidence(0.04, 0.02, True)]
-    assert st.all_of(parts) == st.Evidence(0.04, 0.04, True)
+def test_an_answer_once_given_stays():
+    """Five differences of 10 +- 1 answer at the first look; the later ones contradict it."""
+    first = np.array([9.0, 10.0, 11.0, 10.0, 10.0])
+    later = np.append(first, np.full(5, -30.0))
+    look = st.look_at([first, later], [5, 10], 2.0, comparisons=1)
+    assert (look.number, look.answer, look.interval.mean) == (1, "more", 10.0)
+    assert look.level == pytest.approx(0.05 * math.log((1 + math.e) / 2))
+    only = st.look_at([first], [5], 2.0, comparisons=1)  # t(0.975, 4) = 2.776445, sd 0.707107
+    assert only.interval.low == pytest.approx(10 - 2.776445 * 0.707107 / math.sqrt(5), abs=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("truth", ["null", "margin"])
-@pytest.mark.parametrize("kind", ["greater", "equivalent", "extreme", "variability"])
-def test_verdicts_err_no_more_often_than_their_level(kind, truth):
-    most = stats.binom.ppf(0.999, 500, LEVEL) / 500
-    assert errors(kind, truth, n=5, repeats=500) <= most
+def test_a_later_look_answers_what_the_first_cannot():
+    first = np.array([1.0, -1.0, 2.0, -2.0, 0.0])
+    later = np.tile(first, 4)
+    look = st.look_at([first, later], [5, 20], 1.5, comparisons=1)
+    assert (look.number, look.answer) == (2, "no difference that matters")
+    assert st.look_at([first], [5, 20], 1.5, comparisons=1).answer == "cannot tell"
+
+
+def test_more_comparisons_widen_the_interval():
+    d = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    one = st.look_at([d], [5], 0.1, comparisons=1).interval
+    four = st.look_at([d], [5], 0.1, comparisons=4).interval
+    # t(0.975, 4) = 2.776445, t(0.99375, 4) = 4.314675 (R: qt)
+    assert (four.high - 3) / (one.high - 3) == pytest.approx(4.3147 / 2.7764, abs=1e-3)

@@ -1,8 +1,8 @@
 """Write the reports of sweeps: `alexlab report SWEEP_DIR`.
 
-Writes report.md, report.html, summary.csv, verdicts.json and plots/ into the sweep's folder, from
-nothing but what is in it; the sweep may be unfinished. The sweep of a study gets answers too. A
-folder of sweeps gets an index of all of them.
+Writes report.md, report.html, summary.csv, runs.csv, answers.json and plots/ into the folder of the
+sweep, from nothing but what is in it; the sweep may be unfinished. The sweep of a study gets
+answers too. A folder of sweeps gets an index of all of them.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alexlab.commands.arguments import command_parser
 from alexlab.errors import user_errors
-from alexlab.studies.write_report import write_reports
+from alexlab.studies.write_report import check_answers, write_reports
 
 
 def main() -> None:
@@ -25,8 +25,15 @@ def main() -> None:
         metavar="DIR",
         help="copy the reports there, and list them in README.md",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; recompute published answers from runs.csv",
+    )
     options = parser.parse_args()
     with user_errors():
+        if options.check:
+            sys.exit(1 if check_answers(options.folders) else 0)
         sys.exit(1 if write_reports(options.folders, options.publish) else 0)
 
 

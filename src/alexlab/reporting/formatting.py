@@ -9,7 +9,7 @@ import re
 
 ERRORS = {"loss", "mae", "mse", "rmse"}  # parts of names of metrics where less is better
 FRACTION = re.compile(r"(^|[ /(])(acc|f1|top\d_error)(_\w+)?\)?$")
-DIFFERENCES = ("generalization_gap(", "epoch_std(")  # metrics that are differences themselves
+DIFFERENCES = ("generalization_gap(", "rise(")  # metrics that are differences themselves
 
 
 def less_is_better(metric: str) -> bool:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -29,22 +30,32 @@ td:first-child { min-width: 7.5em }
 img { display: block; width: 100%; max-width: 720px; margin: 1.6rem auto 0 }
 p > em:only-child { display: block; text-align: center; color: #5c6978; font-size: .86rem }
 a { color: #0b62a4 }
-.verdict { padding: .08em .5em; border-radius: 1em; font-weight: 600; white-space: nowrap }
-.confirmed { background: #d6f0e6; color: #00563f }
-.refuted { background: #fbe0d1; color: #8a3a00 }
-.inconclusive { background: #e7eaee; color: #3d4855 }
+details { margin: 1.6rem 0 }
+summary { font-size: 1.25rem; font-weight: 600; cursor: pointer; padding-bottom: .3rem;
+  border-bottom: 1px solid #dde3ea }
+.answer { padding: .08em .5em; border-radius: 1em; font-weight: 600; white-space: nowrap }
+.more, .supported { background: #d6f0e6; color: #00563f }
+.less, .contradicted { background: #fbe0d1; color: #8a3a00 }
+.no-difference-that-matters, .not-supported { background: #dbe9f5; color: #0b3f66 }
+.cannot-tell { background: #e7eaee; color: #3d4855 }
 .not-tested { background: #fff3cf; color: #6b5200 }
 """
-VERDICT = re.compile(r"<strong>((confirmed|refuted|inconclusive|not tested)[^<]*)</strong>")
+ANSWER = re.compile(
+    r"<strong>(more|less|no difference that matters|cannot tell|not tested"
+    r"|supported|contradicted|not supported)</strong>"
+)
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-def html_page(markdown: str, folder: Path) -> str:
-    """Return the page with the images of `folder` embedded."""
+def html_page(markdown: str, folder: Path, folded: Collection[str] = ()) -> str:
+    """Return the page with the images of `folder` embedded, and `folded` sections closed."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = re.sub(r'src="(plots/[^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
-    body = VERDICT.sub(
-        lambda found: f'<span class="verdict {found[2].replace(" ", "-")}">{found[1]}</span>', body
+    body = ANSWER.sub(
+        lambda found: f'<span class="answer {found[1].replace(" ", "-")}">{found[1]}</span>', body
     )
+    body = re.sub(r"<p>([^<]*)</p>", _with_language, body)
+    body = _fold(body, folded)
     heading = re.search(r"<h1>(.*?)</h1>", body)
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -52,6 +63,20 @@ def html_page(markdown: str, folder: Path) -> str:
         f"<title>{heading[1] if heading else 'Report'}</title>\n"
         f"<style>{CSS}</style>\n{body}</html>\n"
     )
+
+
+def _with_language(found: re.Match[str]) -> str:
+    language = ' lang="zh"' * bool(CHINESE.search(found[1]))
+    return f"<p{language}>{found[1]}</p>"
+
+
+def _fold(body: str, folded: Collection[str]) -> str:
+    first, *sections = re.split(r"(?=<h2>)", body)
+    for index, section in enumerate(sections):
+        heading, _, rest = section.removeprefix("<h2>").partition("</h2>")
+        if heading in folded:
+            sections[index] = f"<details><summary>{heading}</summary>{rest}</details>\n"
+    return "".join([first, *sections])
 
 
 def _data(image: Path) -> str:

@@ -7,14 +7,14 @@ from typing import Any
 
 from alexlab.studies.metrics import parse_metric
 
-PAIRED = "paired by seed"
-KINDS = {  # the test of each, in words
-    "greater": f"one-sided t test, {PAIRED}",
-    "extreme": f"one-sided t tests against each of the others, {PAIRED}; all must hold",
-    "equivalent": f"two one-sided t tests (TOST), {PAIRED}",
-    "within": "two one-sided t tests (TOST) over seeds",
+KINDS = {
+    "greater": "the treatment is more (or less) than the control",
+    "extreme": "the treatment is more (or less) than every other condition",
+    "equivalent": "treatment and control differ by less than the margin",
+    "within": "the treatment is within the margin of a number",
 }
-RANKS = "Mann-Whitney test, one-sided, where a training loss is infinite"
+ASSERTS, SUGGESTS, ASKS, OURS = SOURCES = "asserts", "suggests", "asks", "ours"
+SETTINGS = "tuned", "published"
 RATIOS = "epoch_std"  # spreads are compared as ratios: the differences are those of logarithms
 
 
@@ -24,13 +24,18 @@ class Claim:
 
     `treatment` and `control` select runs by values of axes; `control` may be a list for `extreme`.
     `margin` is the smallest difference that matters, in the unit of the metric; for a spread over
-    epochs it is a ratio.
+    epochs it is a ratio. `untrained` lists the conditions that do not train if the claim is true.
     """
 
     statement: str
     kind: str
     margin: float
-    quote: str = ""
+    name: str = ""  # the claim in docs/articles.md is STUDY/name
+    source_says: str = OURS
+    quote: str = ""  # the original sentence
+    quote_name: str = ""  # its name in docs/articles.md
+    translation: str = ""
+    article: str = ""
     metric: str = ""
     treatment: Mapping[str, Any] = field(default_factory=dict)
     control: Any = None
@@ -38,12 +43,22 @@ class Claim:
     control_metric: str = ""
     target: float | None = None
     direction: str = "more"
-    min_scale: str = ""
+    untrained: Sequence[Mapping[str, Any]] = ()
+    settings: Sequence[str] = SETTINGS  # at which the claim is tested
 
-    def __post_init__(self) -> None:  # noqa: D105
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: A value makes no sense.
+        """
         name = f"claim {self.statement!r}"
         if self.kind not in KINDS:
             raise ValueError(f"{name}: kind={self.kind}: unknown; choose from {', '.join(KINDS)}")
+        if self.source_says not in SOURCES:
+            raise ValueError(
+                f"{name}: source_says={self.source_says}: choose from {', '.join(SOURCES)}"
+            )
         if not self.metric and not (self.treatment_metric and self.control_metric):
             raise ValueError(f"{name}: metric is missing")
         if self.margin <= self.is_ratio:
@@ -53,12 +68,19 @@ class Claim:
             raise ValueError(f"{name}: target: `within` needs it, the other kinds have none")
         if self.direction not in ("more", "less"):
             raise ValueError(f"{name}: direction={self.direction}: choose from more, less")
+        if unknown := [s for s in self.settings if s not in SETTINGS]:
+            raise ValueError(f"{name}: settings={unknown[0]}: choose from {', '.join(SETTINGS)}")
         needs_control = self.kind in ("greater", "equivalent")
         if needs_control and self.control is None and not self.control_metric:
             raise ValueError(f"{name}: control: {self.kind} needs it")
 
     @property
-    def two_sided(self) -> bool:
+    def is_judged(self) -> bool:
+        """Return whether an article makes the claim, so that it is supported or contradicted."""
+        return self.source_says in (ASSERTS, SUGGESTS)
+
+    @property
+    def is_closeness(self) -> bool:
         """Return whether the claim is that two numbers are close, not that one is larger."""
         return self.kind in ("equivalent", "within")
 

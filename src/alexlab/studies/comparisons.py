@@ -1,17 +1,21 @@
-"""Compute the differences that a claim is about, one per seed."""
+"""Compare two groups of runs: differences paired by seed, and what stands against using them."""
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from alexlab.reporting.formatting import is_fraction, less_is_better
 from alexlab.studies.claims import Claim
-from alexlab.studies.metrics import metric_value, never_reached
-from alexlab.studies.results import SEED, Run, Sweep, same
+from alexlab.studies.metrics import parse_metric
+from alexlab.studies.results import SEED, canonical, same
+from alexlab.studies.runs_table import ENDED, RunsTable
 from alexlab.studies.statistics import Sample
+from alexlab.studies.validity import MIN_SHARE, Gate
+
+CONVERGED_MARGIN = 0.02  # of a val accuracy, for claims about something else
 
 
 class NotTestedError(Exception):
@@ -19,139 +23,236 @@ class NotTestedError(Exception):
 
 
 @dataclass(frozen=True)
-class PairedDifferences:
-    """Differences, one per seed, positive in the direction of the claim.
+class Comparison:
+    """Treatment against control, or against a target, by seed.
 
-    For a claim of closeness they are treatment minus control.
+    `values` has a row per seed with the columns treatment, control and difference. Differences are
+    treatment minus control; logarithms of the ratio for a ratio.
     """
 
-    title: str  # the comparison in words
-    differences: Sample
-    groups: tuple[Sample, Sample]  # the numbers compared, the larger as claimed first
-    notes: list[str]
+    title: str
+    names: tuple[str, str]
+    values: pd.DataFrame
+    groups: tuple[pd.DataFrame, ...]  # the runs of the treatment and of the control
 
-    @property
-    def diverged(self) -> bool:
-        """Return whether a number is infinite: it has no mean, but it has a rank."""
-        return not np.isfinite(self.differences).all()
+    def differences(self, seeds: Sequence[str]) -> Sample:
+        """Return the differences of these seeds, in their order."""
+        known = [seed for seed in seeds if seed in self.values.index]
+        found: Sample = self.values.loc[known, "difference"].to_numpy(float)
+        return found
 
-
-@dataclass(frozen=True)
-class Group:
-    """Means of a metric over the runs `name`: {(seed, values of the other axes): mean}."""
-
-    name: str
-    metric: str
-    means: Mapping[tuple[str, tuple[str, ...]], float]
-    notes: list[str]
-
-    @property
-    def numbers(self) -> Sample:
-        """Return the means in the order of the seeds."""
-        return np.array([self.means[key] for key in sorted(self.means)])
+    def has_ended(self, seeds: Sequence[str]) -> bool:
+        """Return whether all runs of these seeds have ended, in both groups."""
+        for group in self.groups:
+            runs = group[group[SEED].isin(seeds)]
+            if runs[SEED].nunique() < len(seeds) or not runs["state"].isin(ENDED).all():
+                return False
+        return True
 
 
-def comparisons(sweep: Sweep, claim: Claim) -> list[PairedDifferences]:
+def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
     """Return the comparisons of `claim`: one, or for `extreme` one per other condition.
 
     Raises:
-        NotTestedError: A group has fewer than two seeds.
+        NotTestedError: The sweep lacks an axis or a condition of the claim.
     """
     if claim.kind == "within":
-        group = _group(sweep, claim, claim.treatment, claim.metrics[0], [])
-        values, target = group.numbers, claim.target or 0.0
-        title = f"{group.metric} of {group.name} minus the target"
-        groups = values, np.array([target])
-        return [PairedDifferences(title, values - target, groups, group.notes)]
-    controls = _controls(sweep, claim)
+        return [_against_target(table, claim)]
+    controls = _controls(table, claim)
     if not controls:
-        raise NotTestedError(f"this sweep has no condition besides {sweep.label(claim.treatment)}")
-    return [_against(sweep, claim, control) for control in controls]
+        raise NotTestedError(f"this sweep has no condition besides {table.name(claim.treatment)}")
+    return [_against(table, claim, control) for control in controls]
 
 
-def _controls(sweep: Sweep, claim: Claim) -> Sequence[Mapping[str, Any]]:
+def count_comparisons(table: RunsTable, claims: Sequence[Claim]) -> int:
+    """Return the number of different comparisons of `claims`; a mirrored one counts once."""
+    found: set[Any] = set()
+    for claim in claims:
+        if claim.kind == "within":
+            found.add((_key(claim.treatment, claim.metrics[0]), claim.target))
+            continue
+        try:
+            controls = _controls(table, claim)
+        except NotTestedError:
+            controls = [{}]
+        for control in controls:
+            pair = zip((claim.treatment, control), claim.metrics, strict=True)
+            found.add(frozenset(_key(values, metric) for values, metric in pair))
+    return max(1, len(found))
+
+
+def _key(values: Mapping[str, Any], metric: str) -> tuple[Any, ...]:
+    return metric, *sorted((axis, canonical(value)) for axis, value in values.items())
+
+
+def _controls(table: RunsTable, claim: Claim) -> Sequence[Mapping[str, Any]]:
     """Return the controls: by default the same runs (two metrics), or all other conditions."""
     if claim.control is not None:
         return [claim.control] if isinstance(claim.control, Mapping) else list(claim.control)
     if claim.control_metric:
         return [claim.treatment]
-    others = [run for run in sweep.runs if not is_at(run, claim.treatment)]
-    values = [tuple((axis, run.values.get(axis, "")) for axis in claim.treatment) for run in others]
-    return [dict(once) for once in dict.fromkeys(values)]
+    _runs(table, claim.treatment)
+    others = table.frame[list(claim.treatment)].drop_duplicates().to_dict("records")
+    return [
+        values
+        for values in others
+        if not all(same(values[axis], value) for axis, value in claim.treatment.items())
+    ]
 
 
-def is_at(run: Run, values: Mapping[str, Any]) -> bool:
-    """Return whether `run` has these `values` of the axes."""
-    return all(same(run.values.get(axis, ""), value) for axis, value in values.items())
-
-
-def _against(sweep: Sweep, claim: Claim, control: Mapping[str, Any]) -> PairedDifferences:
-    rest = [axis for axis in sweep.axes if axis not in claim.treatment and axis not in control]
-    selected = zip((claim.treatment, control), claim.metrics, strict=True)
-    groups = [_group(sweep, claim, values, metric, rest) for values, metric in selected]
-    notes = [note for group in groups for note in group.notes]
-    sizes = [len(group.means) for group in groups]
-    if sizes[0] != sizes[1]:
-        notes.append(f"{sizes[0]} numbers against {sizes[1]}: only seeds that both have count")
-    if claim.direction == "less" and not claim.two_sided:
-        groups.reverse()  # the treatment is claimed to be less
-    first, second = groups
-    differences = _differences(first, second, logs=claim.is_ratio)
-    if len(differences) < 2:
-        raise NotTestedError(
-            f"{first.name} and {second.name} have {len(differences)} seeds in common"
-        )
-    if first.metric == second.metric:
-        minus = "over" if claim.is_ratio else "minus"
-        title = f"{first.metric}, {first.name} {minus} {second.name}"
-    else:
-        names = "; ".join(dict.fromkeys([first.name, second.name]))
-        title = f"{first.metric} minus {second.metric}" + f" ({names})" * (names != "all runs")
-    numbers = first.numbers, second.numbers
-    return PairedDifferences(title, differences, numbers, list(dict.fromkeys(notes)))
-
-
-def _differences(first: Group, second: Group, *, logs: bool) -> Sample:
-    """Subtract where both groups have a number, and average within each seed."""
-    by_seed = defaultdict(list)
-    for key in sorted(first.means.keys() & second.means.keys()):  # a sum depends on the order
-        one, other = first.means[key], second.means[key]
-        if logs:
-            one, other = (math.log(v) if v > 0 else math.nan for v in (one, other))
-        if not math.isnan(one - other):
-            by_seed[key[0]].append(one - other)
-    return np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)])
-
-
-def _group(
-    sweep: Sweep, claim: Claim, values: Mapping[str, Any], metric: str, rest: list[str]
-) -> Group:
-    """Average the runs at `values` per seed and combination of the axes in `rest`.
-
-    Raises:
-        NotTestedError: There are fewer than two seeds.
-    """
-    name = sweep.label(values)
-    if unknown := [axis for axis in values if axis not in [*sweep.axes, SEED]]:
+def _runs(table: RunsTable, values: Mapping[str, Any]) -> pd.DataFrame:
+    if unknown := [axis for axis in values if axis not in [*table.axes, SEED]]:
         raise NotTestedError(f"{unknown[0]} is not an axis of this sweep")
-    runs = [run for run in sweep.runs if is_at(run, values)]
-    measured = [(run, metric_value(run, metric)) for run in runs if run.finished or run.diverged]
-    groups = defaultdict(list)
-    for run, value in measured:
-        if not math.isnan(value):
-            groups[run.seed, tuple(run.values[axis] for axis in rest)].append(value)
-    used = sum(map(len, groups.values()))
-    if len({seed for seed, _ in groups}) < 2:
-        why = f"{used} of {len(runs)} runs" + f" with {metric}" * (used < len(measured))
-        error = next((f" ({run.error.split(':', 1)[-1].strip()})" for run in runs if run.error), "")
-        raise NotTestedError(f"{name} has {why}{error}; at least two seeds are needed")
-    notes = [f"{name}: {used} of {len(runs)} runs have a number"] * (used < len(runs))
-    if diverged := sum(value == math.inf for _, value in measured):
-        ranks = ", so ranks are tested" * (not claim.two_sided)
-        notes.append(f"{name}: {diverged} of {len(runs)} runs diverged{ranks}")
-    if never := sum(never_reached(run, metric) for run, _ in measured):
-        notes.append(
-            f"{name}: {never} of {used} runs never reached it; they count as one more epoch"
-        )
-    means = {key: float(np.mean(values)) for key, values in groups.items()}
-    return Group(name, metric, means, notes)
+    runs = table.at(values)
+    if not len(runs):
+        raise NotTestedError(f"this sweep has no run with {table.name(values)}")
+    return runs
+
+
+def _means(runs: pd.DataFrame, metric: str, keys: Sequence[str]) -> Any:
+    if metric not in runs.columns:
+        raise NotTestedError(f"runs.csv has no column {metric}")
+    return runs.dropna(subset=[metric]).groupby(list(keys))[metric].mean()
+
+
+def _against_target(table: RunsTable, claim: Claim) -> Comparison:
+    runs, metric = _runs(table, claim.treatment), claim.metrics[0]
+    values = pd.DataFrame({"treatment": _means(runs, metric, [SEED])})
+    values["control"] = float(claim.target or 0.0)
+    values["difference"] = values["treatment"] - values["control"]
+    name = table.name(claim.treatment)
+    return Comparison(f"{metric} of {name} minus {claim.target:g}", (name, ""), values, (runs,))
+
+
+def _against(table: RunsTable, claim: Claim, control: Mapping[str, Any]) -> Comparison:
+    rest = [axis for axis in table.axes if axis not in claim.treatment and axis not in control]
+    groups = _runs(table, claim.treatment), _runs(table, control)
+    first, second = (
+        _means(runs, metric, [SEED, *rest])
+        for runs, metric in zip(groups, claim.metrics, strict=True)
+    )
+    pairs = pd.DataFrame({"treatment": first, "control": second}).dropna()
+    if claim.is_ratio:
+        pairs = pairs[(pairs > 0).all(axis=1)]
+        pairs["difference"] = np.log(pairs["treatment"]) - np.log(pairs["control"])
+    else:
+        pairs["difference"] = pairs["treatment"] - pairs["control"]
+    names = table.name(claim.treatment), table.name(control)
+    metrics = claim.metrics
+    if metrics[0] == metrics[1]:
+        title = f"{metrics[0]}, {names[0]} {'over' if claim.is_ratio else 'minus'} {names[1]}"
+    else:
+        title = f"{metrics[0]} minus {metrics[1]}"
+        title += f" ({names[0]})" if names[0] != "all runs" else ""
+    return Comparison(title, names, pairs.groupby(level=SEED).mean(), groups)
+
+
+def why_not_valid(
+    table: RunsTable,
+    claim: Claim,
+    comparison: Comparison,
+    seeds: Sequence[str],
+    gate: Gate | None,
+    converged: Mapping[str, float] | None,
+) -> str:
+    """Return why these seeds may not answer; "" when all conditions trained and converged.
+
+    Args:
+        table: The table of the sweep.
+        claim: Its `untrained` conditions are exempt.
+        comparison: What is compared.
+        seeds: The seeds of the look.
+        gate: The limit above chance; None asks for numbers only.
+        converged: What doubling the steps gains on val by condition, shown with tuning seeds;
+            None does not ask for convergence.
+    """
+    count = len(comparison.differences(seeds))
+    if count < MIN_SHARE * len(seeds):
+        runs = pd.concat(comparison.groups)
+        errors = [e for e in runs.loc[runs[SEED].isin(seeds), "error"] if e]
+        why = f" ({errors[0].split(':', 1)[-1].strip()})" if errors else ""
+        both = "both have" if len(comparison.groups) > 1 else "it has"
+        names = " and ".join(dict.fromkeys(filter(None, comparison.names)))
+        return f"{names}: {both} a number in only {count} of {len(seeds)} seeds{why}"
+    for name, values, runs in conditions_of(table, comparison, seeds):
+        if gate is None or any(_matches(values, listed) for listed in claim.untrained):
+            continue
+        if runs["trained"].mean() < MIN_SHARE:
+            return f"{name} {_how_it_failed(runs)}; a run must reach {gate.describe()}"
+        if converged is not None and (why := _still_rising(name, runs, claim, gate, converged)):
+            return why
+    return ""
+
+
+def conditions_of(
+    table: RunsTable, comparison: Comparison, seeds: Sequence[str]
+) -> list[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Return (name, values of the axes, runs of these seeds) of each condition compared."""
+    found: dict[str, tuple[str, dict[str, Any], pd.DataFrame]] = {}
+    for group in comparison.groups:
+        runs = group[group[SEED].isin(seeds)]
+        parts = runs.groupby(table.axes, sort=False) if table.axes else [((), runs)]
+        for key, part in parts:
+            values = dict(zip(table.axes, key, strict=True))
+            name = table.name(values)
+            found.setdefault(name, (name, values, part))
+    return list(found.values())
+
+
+def trained_though_listed(
+    table: RunsTable, claim: Claim, comparison: Comparison, seeds: Sequence[str]
+) -> str:
+    """Return which condition that the claim calls untrained did train; "" for none."""
+    for name, values, runs in conditions_of(table, comparison, seeds):
+        listed = any(_matches(values, condition) for condition in claim.untrained)
+        if listed and runs["trained"].mean() >= MIN_SHARE:
+            return f"{name} trained in {int(runs['trained'].sum())} of {len(runs)} runs"
+    return ""
+
+
+def _matches(values: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
+    return all(axis in values and same(values[axis], value) for axis, value in listed.items())
+
+
+def _how_it_failed(runs: pd.DataFrame) -> str:
+    bad = runs[~runs["trained"]]
+    diverged = int(bad["diverged"].sum())
+    symptoms = sorted({s for text in bad["symptoms"] for s in text.split("; ") if s})
+    epochs = [f"{e:.0f}" for e in sorted(set(bad["epochs"].dropna()))]
+    after = f" after {'-'.join(dict.fromkeys([epochs[0], epochs[-1]]))} epochs" if epochs else ""
+    stuck = len(bad) - diverged
+    parts = [f"was still at chance{after} in {stuck} of {len(runs)} runs"] * bool(stuck)
+    parts += [f"diverged in {diverged} of {len(runs)} runs"] * bool(diverged)
+    text = " and ".join(parts)
+    return f"{text} (symptom: {', '.join(symptoms)})" if symptoms else text
+
+
+def rise_metric(gate: Gate) -> str:
+    """Return the metric of what a run still gained on val at its end."""
+    return f"rise({parse_metric(gate.metric).name})"
+
+
+def mean_rise(runs: pd.DataFrame, gate: Gate) -> float:
+    """Return the mean of what runs still gained at their end; positive is better."""
+    values = runs[rise_metric(gate)].dropna() if rise_metric(gate) in runs.columns else []
+    sign = -1 if less_is_better(gate.metric) else 1
+    return sign * float(np.mean(values)) if len(values) else 0.0
+
+
+def converged_margin(claim: Claim, gate: Gate) -> float:
+    """Return the gain on val that counts as not converged: the margin of the claim if it fits."""
+    alike = is_fraction(claim.metrics[0]) == is_fraction(gate.metric)
+    if alike and not claim.is_ratio:
+        return claim.margin
+    return CONVERGED_MARGIN if is_fraction(gate.metric) else gate.margin
+
+
+def _still_rising(
+    name: str, runs: pd.DataFrame, claim: Claim, gate: Gate, converged: Mapping[str, float]
+) -> str:
+    margin, shown = converged_margin(claim, gate), name in converged
+    gain = converged[name] if shown else mean_rise(runs, gate)
+    if gain < margin:
+        return ""
+    how = "doubling its steps gained" if shown else "over the last 20% of its epochs it gained"
+    return f"{name} had not converged: {how} {gain:.3g} in {parse_metric(gate.metric).name}"

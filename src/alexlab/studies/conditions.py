@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alexlab.reporting.formatting import is_difference, is_fraction
 from alexlab.studies.metrics import metric_value
 from alexlab.studies.results import Run, Sweep, same
-from alexlab.studies.statistics import Sample, interval
+from alexlab.studies.statistics import LEVEL, Sample, t_interval
+
+MIN_SEEDS = 3  # for an interval
 
 
 class Spread(NamedTuple):
-    """Summary over seeds; `low` to `high` is the interval of the mean, NaN for fewer than two."""
+    """Summary over seeds; `low` to `high` is the interval of the mean, NaN for fewer than three."""
 
     n: int
     mean: float
@@ -24,13 +27,12 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Condition:
-    """Finished runs, of `planned`, that differ only in the seed; intervals cover 1 - level."""
+    """Finished runs, of `planned`, that differ only in the seed; intervals cover 95%."""
 
     label: str
     values: Mapping[str, str]
     runs: Sequence[Run]
     planned: int
-    level: float
 
     def numbers(self, metric: str) -> Sample:
         """Return the finite values of its runs."""
@@ -42,7 +44,12 @@ class Condition:
         values = self.numbers(metric)
         mean = float(values.mean()) if len(values) else math.nan
         sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-        return Spread(len(values), mean, sd, *interval(values, self.level))
+        if len(values) < MIN_SEEDS:
+            return Spread(len(values), mean, sd, math.nan, math.nan)
+        _, low, high = t_interval(values, LEVEL)
+        if is_fraction(metric) and not is_difference(metric):
+            low, high = max(0.0, low), min(1.0, high)  # no accuracy is above 100%
+        return Spread(len(values), mean, sd, low, high)
 
     def curve(self, column: str) -> Sample:
         """Return a column of history.csv, [runs, epochs], NaN after the last epoch of a run."""
@@ -60,7 +67,7 @@ def group_by_condition(sweep: Sweep) -> list[Condition]:
     for key, runs in groups.items():
         values = dict(zip(sweep.axes, key, strict=True))
         finished = [run for run in runs if run.finished]
-        conditions.append(Condition(sweep.label(values), values, finished, len(runs), sweep.level))
+        conditions.append(Condition(sweep.label(values), values, finished, len(runs)))
     return conditions
 
 

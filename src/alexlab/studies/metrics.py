@@ -3,17 +3,18 @@
 | expression | number |
 |---|---|
 | `test/acc` | value at the best epoch; also `wall_s`, `images_per_s`, `best_epoch`, `params`, ... |
+| `test/acc_last_3` | mean of the test values after the last three epochs: the score of a study |
+| `fit/acc` | train images in eval mode, without augmentation, at the best epoch |
 | `last(train/loss)` | value at the last epoch; `min`, `max` and `mean` are over all epochs |
 | `epochs_to(val/acc, 0.4)` | first epoch that reaches the value, else one more than there were |
-| `epoch_std(val/acc)` | standard deviation of the changes between epochs, in the second half |
-| `generalization_gap(acc)` | how much worse test is than train, at the best epoch |
-
-The training loss of a run that diverged is infinite; such a run has no other number.
+| `epoch_std(val/loss, 20)` | variability between epochs, from epoch 20 on (see `epoch_std`) |
+| `rise(val/acc)` | slope over the last 20% of the epochs, times their number: the gain |
+| `generalization_gap(acc)` | how much worse test is than `fit`, at the best epoch |
 """
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,11 @@ OVER_EPOCHS: dict[str, Callable[[Any], Any]] = {
     "min": np.min,
     "max": np.max,
 }
-FUNCTIONS = ["epochs_to", "epoch_std", "generalization_gap", *OVER_EPOCHS]
+WITH_NUMBER = "epochs_to", "epoch_std"
+FUNCTIONS = [*WITH_NUMBER, "rise", "generalization_gap", *OVER_EPOCHS]
 CALL = re.compile(r"(\w+)\(([^(),\s]+)(?:,\s*([^(),\s]+))?\)")
+LAST_SHARE = 0.2  # of the epochs, for `rise`
+MIN_EPOCHS = 5  # for a standard deviation of second differences
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ def parse_metric(expression: str) -> Metric:
             f"metric={expression}: {function!r} is unknown; write a name such as test/acc, or"
             f" FUNCTION(name) with a function from {', '.join(FUNCTIONS)}"
         )
-    if (call[3] is not None) != (function == "epochs_to"):
+    number = call[3] or ""
+    if (function in WITH_NUMBER) != bool(re.fullmatch(r"[\d.]+", number)):
         raise ValueError(
-            f"metric={expression}: write it as epochs_to(val/acc, 0.4) or last(val/acc)"
+            f"metric={expression}: write it as epochs_to(val/acc, 0.4), epoch_std(val/loss, 20) or"
+            " last(val/acc)"
         )
-    return Metric(function, call[2], None if call[3] is None else float(call[3]))
+    return Metric(function, call[2], float(number) if number else None)
 
 
 def metric_value(run: Run, expression: str) -> float:
@@ -71,28 +77,43 @@ def metric_value(run: Run, expression: str) -> float:
     """
     metric = parse_metric(expression)
     function, name = metric.function, metric.name
-    if run.diverged:
-        return math.inf if name == "train/loss" and function in OVER_EPOCHS else math.nan
+    if function == "last" and name.startswith("fit/"):
+        function, name = "", f"{name}_last"  # computed at the best and the last epoch only
     if not function:
         value = run.record.get("metrics", {}).get(name, run.record.get(name))
         return float(value) if isinstance(value, int | float) else math.nan
     if function == "generalization_gap":
-        gap = metric_value(run, f"train/{name}") - metric_value(run, f"test/{name}")
+        gap = metric_value(run, f"fit/{name}") - metric_value(run, f"test/{name}")
         return -gap if less_is_better(name) else gap
     values = np.array(run.history.get(name, []))
-    if metric.argument is not None:
-        return _epochs_to(values, metric.argument, less=less_is_better(name))
-    if function == "epoch_std":
-        changes = np.diff(values[len(values) // 2 :])
-        return float(np.std(changes, ddof=1)) if len(changes) > 1 else math.nan
-    return float(OVER_EPOCHS[function](values)) if len(values) else math.nan
-
-
-def _epochs_to(values: Any, goal: float, *, less: bool) -> float:
     if not len(values):
         return math.nan
-    reached = values <= goal if less else values >= goal
-    return float(np.argmax(reached) + 1) if reached.any() else len(values) + 1.0
+    if function == "epochs_to" and metric.argument is not None:
+        reached = values <= metric.argument if less_is_better(name) else values >= metric.argument
+        return float(np.argmax(reached) + 1) if reached.any() else len(values) + 1.0
+    if function == "epoch_std" and metric.argument is not None:
+        return epoch_std(values[max(0, int(metric.argument) - 1) :])
+    if function == "rise":
+        return _rise(values)
+    return float(OVER_EPOCHS[function](values))
+
+
+def epoch_std(values: Any) -> float:
+    """Return the standard deviation of the second differences of `values`, over the root of 6.
+
+    Independent noise of standard deviation s between epochs has second differences of variance
+    6 s^2, and a linear trend has none: so this estimates s whatever the slope is.
+    """
+    if len(values) < MIN_EPOCHS:
+        return math.nan
+    return float(np.std(np.diff(values, n=2), ddof=1) / math.sqrt(6))
+
+
+def _rise(values: Any) -> float:
+    last = values[-max(2, round(LAST_SHARE * len(values))) :]
+    if len(last) < 2:
+        return math.nan
+    return float(np.polyfit(np.arange(len(last)), last, 1)[0] * len(last))
 
 
 def never_reached(run: Run, expression: str) -> bool:
@@ -100,3 +121,22 @@ def never_reached(run: Run, expression: str) -> bool:
     if not expression.startswith("epochs_to("):
         return False
     return metric_value(run, expression) > len(run.history.get("epoch", []))
+
+
+def chance_value(expression: str, chance: Mapping[str, float], epochs: float) -> float:
+    """Return the value of a metric for a run that has learnt nothing; NaN where there is none.
+
+    Args:
+        expression: The metric.
+        chance: Values of guessing by name: `acc` and `loss`, or `mae` and `loss`.
+        epochs: The number of epochs of the run.
+    """
+    metric = parse_metric(expression)
+    if metric.function == "generalization_gap":
+        return 0.0
+    if metric.function == "epochs_to":
+        return epochs + 1
+    if metric.function in ("epoch_std", "rise"):
+        return math.nan
+    name = metric.name.split("/")[-1]
+    return next((v for key, v in chance.items() if re.fullmatch(rf"{key}(_\w+)?", name)), math.nan)

@@ -16,11 +16,14 @@ from matplotlib.ticker import MaxNLocator
 from alexlab.reporting.formatting import format_metric, is_fraction
 from alexlab.reporting.markdown import markdown
 from alexlab.reporting.plotting import COLOURS, DASHES, figure, legend, shades
+from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.conditions import Condition
+from alexlab.studies.metrics import parse_metric
 from alexlab.studies.results import Run, Sweep, is_number
-from alexlab.studies.statistics import Sample
+from alexlab.studies.statistics import ANSWERS, Sample
 from alexlab.studies.tables import title
-from alexlab.studies.verdicts import CONFIRMED, INCONCLUSIVE, REFUTED, ClaimResult
+from alexlab.studies.validity import read_gate
+from alexlab.studies.wording import clipped
 
 LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
 QUANTITIES = {
@@ -133,7 +136,7 @@ def _layers(
     return path.name, f"{what.capitalize()}, by layer: mean over seeds, and their range."
 
 
-TONES = {CONFIRMED: COLOURS[2], REFUTED: COLOURS[1], INCONCLUSIVE: "#777777"}
+TONES = dict(zip(ANSWERS, [COLOURS[2], COLOURS[1], COLOURS[0], "#777777", "#bbbbbb"], strict=True))
 
 
 def conditions_chart(
@@ -147,57 +150,88 @@ def conditions_chart(
         ax = page.subplots()
         for y, condition in enumerate(rows):
             n, mean, _, low, high = condition.spread(metric)
-            if n > 1:
+            if not math.isnan(low):
                 ends = [low * scale, high * scale]
                 ax.plot(ends, [y, y], color=COLOURS[0], linewidth=1.6, zorder=2)
             ax.plot(mean * scale, y, "D", color=COLOURS[0], markersize=5, zorder=3)
             seeds = condition.numbers(metric) * scale
             ax.plot(seeds, [y + 0.22] * n, "o", color="#555555", markersize=3, alpha=0.7)
-        asked = sweep.about.get("positive_control") or {}
-        limit = asked.get("at_least", asked.get("at_most"))
-        if dotted := asked.get("metric") == metric and limit is not None:
-            ax.axvline(limit * scale, color="#999999", linestyle=":", linewidth=1.2)
+        gate = read_gate(sweep.about)
+        if (
+            dotted := gate is not None
+            and parse_metric(gate.metric).name.split("/")[-1] == (metric.split("/")[-1])
+        ):
+            ax.axvline(
+                (gate.chance if gate else 0.0) * scale,
+                color="#999999",
+                linestyle=":",
+                linewidth=1.2,
+            )
         ax.set_yticks(range(len(rows)), [textwrap.fill(condition.label, 34) for condition in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(title(metric))
-    reference = "; dotted: the value that the positive control must reach" * dotted
-    return path.name, f"{title(metric)}: every seed, their mean and its interval{reference}."
+    chance = "; dotted: guessing" * dotted
+    return path.name, f"{title(metric)}: every seed, their mean and its 95% interval{chance}."
 
 
-def claims_chart(results: Sequence[ClaimResult], folder: Path) -> list[tuple[str, str]]:
-    """Draw every effect with its interval in units of its margin; nothing if none is tested."""
-    tested = [(i, j) for i, j in enumerate(results, 1) if math.isfinite(j.effect)]
-    if not tested:
+def answers_chart(answers: Sequence[ClaimAnswer], folder: Path) -> list[tuple[str, str]]:
+    """Draw every effect with the interval that decides, the margin as a band, and the seeds.
+
+    One panel per unit: points, ratios, and the unit of each other metric.
+    """
+    panels: dict[str, list[tuple[int, ClaimAnswer]]] = {}
+    for number, one in enumerate(answers, 1):
+        if one.comparison is not None and math.isfinite(one.effect):
+            panels.setdefault(_unit(one), []).append((number, one))
+    if not panels:
         return []
-    with figure(folder / "claims.png", 0.85 + 0.52 * len(tested)) as page:
-        ax = page.subplots()
-        reach, names = 0.0, []
-        for y, (i, one) in enumerate(tested):
-            low, effect, high = (
-                v / one.claim.margin_of_differences for v in (one.low, one.effect, one.high)
-            )
-            reach = max(reach, abs(low), abs(high))
-            tone = TONES[one.verdict]
-            ax.plot([low, high], [y, y], color=tone, linewidth=2)
-            ax.plot(effect, y, "D", color=tone, markersize=6)
-            for end in [-1, 1] if one.claim.two_sided else [0, 1]:
-                ax.plot([end, end], [y - 0.42, y + 0.42], color="#222222", linewidth=1.1, zorder=1)
-            ax.axhspan(y - 0.42, y + 0.42, color="#f5f5f5", zorder=0)
-            name = textwrap.shorten(f"{i}. {one.claim.statement}", 96, placeholder="...")
-            names.append(textwrap.fill(name, 34))
-        ax.set_yticks(range(len(tested)), names)
-        ax.set_ylim(len(tested) - 0.4, -0.6)
-        ax.grid(visible=False)
-        if reach > 20:
-            ax.set_xscale("symlog", linthresh=2, linscale=1.5)
-        ax.set_xlabel("effect, in margins of its claim")
+    heights = [0.4 + 0.52 * len(rows) for rows in panels.values()]
+    with figure(folder / "answers.png", 0.5 + sum(heights) + 0.35 * len(panels)) as page:
+        axes = page.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, (unit, rows) in zip(axes, panels.items(), strict=True):
+            _effects(ax, unit, rows)
+        drawn = {one.answer for rows in panels.values() for _, one in rows}
         for name, tone in TONES.items():
-            if any(one.verdict == name for _, one in tested):
-                ax.plot([], [], "D-", color=tone, label=name)
-        legend(page, ax)
-    text = "Effects with their intervals, in margins. Lines: no effect and the smallest of interest"
-    return [("claims.png", f"{text}; both margins for what should be near.")]
+            if name in drawn:
+                axes[0].plot([], [], "D-", color=tone, label=name)
+        legend(page, axes[0])
+    text = (
+        "Effects (diamonds) with the interval that decides, and the difference of each seed"
+        " (dots). Grey: differences that do not matter."
+    )
+    return [("answers.png", text)]
+
+
+def _unit(one: ClaimAnswer) -> str:
+    if one.claim.is_ratio:
+        return "ratio"
+    metric = one.claim.metrics[0]
+    return "points" if is_fraction(metric) else metric
+
+
+def _effects(ax: Axes, unit: str, rows: Sequence[tuple[int, ClaimAnswer]]) -> None:
+    scale = 100 if unit == "points" else 1
+    transform = np.exp if unit == "ratio" else lambda values: scale * np.asarray(values)
+    names = []
+    for y, (number, one) in enumerate(rows):
+        margin = one.claim.margin_of_differences
+        low, high = transform([-margin, margin])
+        ax.fill_betweenx([y - 0.42, y + 0.42], low, high, color="#e6e6e6", linewidth=0, zorder=0)
+        tone = TONES[one.answer]
+        if one.comparison is not None:
+            seeds = transform(one.comparison.differences(one.seeds))
+            ax.plot(seeds, [y + 0.2] * len(seeds), "o", color="#555555", markersize=2.5, alpha=0.7)
+        if math.isfinite(one.low):
+            ax.plot(transform(list(clipped(one))), [y, y], color=tone, linewidth=2)
+        ax.plot(transform([one.effect]), [y], "D", color=tone, markersize=6)
+        name = textwrap.shorten(f"{number}. {one.claim.statement}", 96, placeholder="...")
+        names.append(textwrap.fill(name, 34))
+    ax.axvline(1 if unit == "ratio" else 0, color="#222222", linewidth=1.1, zorder=1)
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel("ratio" if unit == "ratio" else f"difference, {unit}")
 
 
 Groups = Mapping[str, tuple[Sequence[Run], str]]  # label -> trials, colour

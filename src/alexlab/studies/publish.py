@@ -1,6 +1,7 @@
-"""Publish reports of studies and list them with their answers."""
+"""Publish reports of studies and list their answers."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -10,64 +11,89 @@ from typing import Any
 
 import yaml
 
+from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.folder import write_atomically
+from alexlab.studies import statistics as st
+from alexlab.studies.answers_json import ANSWERS, RUNS
+from alexlab.studies.claims import ASSERTS, RATIOS, SUGGESTS
+from alexlab.studies.metrics import parse_metric
 from alexlab.studies.results import Sweep
-from alexlab.studies.verdicts import VERDICTS, ClaimResult
 
-FACTS = "verdicts.json"
 START, END = "<!-- results -->", "<!-- /results -->"
-PUBLISHED = "report.md", "summary.csv", FACTS
-Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its facts
-
-
-def facts(sweep: Sweep, results: Iterable[ClaimResult]) -> dict[str, Any]:
-    """Return the content of verdicts.json: the facts that an index shows."""
-    claims = [
-        {"statement": one.claim.statement, "verdict": one.verdict, "why": one.why}
-        for one in results
-    ]
-    return {
-        "study": sweep.study,
-        "question": sweep.question,
-        "scale": sweep.facts.get("scale") or "full",
-        "finished": len(sweep.done),
-        "planned": len(sweep.runs),
-        "seeds": len({run.seed for run in sweep.done}),
-        "claims": claims,
-    }
+PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
+MAX_ROWS = 14  # of the table in README.md
+Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its answers.json
 
 
 def read(root: Path) -> Found:
-    """Read the facts of all reports in folders of `root`."""
-    files = sorted(root.glob(f"*/{FACTS}"))
+    """Read all answers.json below `root`: of sweeps, or of published studies at each setting."""
+    files = sorted([*root.glob(f"*/{ANSWERS}"), *root.glob(f"*/*/{ANSWERS}")])
     return {file.parent: json.loads(file.read_text("utf-8")) for file in files}
 
 
-def table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
-    """Return one row per study, linked from `root`; `waiting` are questions not run yet."""
+def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
+    """Return one row per study and setting, linked from `root`; `waiting` have not run yet."""
     rows = []
     for folder, study in found.items():
-        link = Path(os.path.relpath(folder / "report.md", root)).as_posix()
-        scale = " at quick scale" * (study["scale"] == "quick")
         said = []
-        for verdict in VERDICTS:
-            if statements := [
-                one["statement"] for one in study["claims"] if one["verdict"] == verdict
-            ]:
-                said.append(f"**{verdict}{scale}**: {'; '.join(statements)}.")
+        for answer in st.ANSWERS:
+            if claims := [one["claim"] for one in study["claims"] if one["answer"] == answer]:
+                said.append(f"**{answer}**: {'; '.join(claims)}.")
         finished, planned = study["finished"], study["planned"]
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
-        question = f"[{study['question']}]({link})"
-        rows.append([question, " ".join(said) or "-", study["scale"], str(study["seeds"]), runs])
+        question = f"[{study['question']}]({_link(folder, root)})"
+        rows.append([question, " ".join(said) or "-", study["setting"], str(study["seeds"]), runs])
     rows += [[question, "not run yet", "", "", ""] for question in waiting]
-    return markdown(["question", "verdicts", "scale", "seeds", "runs"], rows)
+    return markdown(["question", "answers", "setting", "seeds", "runs"], rows)
+
+
+def claim_table(found: Found, root: Path, most: int | None = None) -> str:
+    """Return one row per claim that an article makes; the answered ones first, `most` at most."""
+    claims = [
+        (folder, one)
+        for folder, study in found.items()
+        for one in study["claims"]
+        if one["source_says"] in (ASSERTS, SUGGESTS)
+    ]
+    order = [st.MORE, st.LESS, st.NO_DIFFERENCE, st.CANNOT_TELL, st.NOT_TESTED]
+    claims.sort(key=lambda pair: min(order.index(pair[1]["answer"]), 2))
+    rows = [_claim_row(folder, one, root) for folder, one in claims[:most]]
+    head = ["the article says", "we find", "answer", "setting"]
+    return markdown(head, rows)
+
+
+def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
+    source = f" ({one['article']})" if one.get("article") else ""
+    quoted = one.get("translation") or one["claim"]
+    said = f"[{quoted}]({_link(folder, root)}){source}"
+    answer = f"**{one['judgement'] or one['answer']}**"
+    if one["answer"] == st.NOT_TESTED:
+        return [said, one["reason"], answer, one["setting"]]
+    compared = " against ".join(filter(None, one["compared"]))
+    return [said, f"{compared}: {_effect(one)}, {one['n']} seeds", answer, one["setting"]]
+
+
+def _effect(one: Mapping[str, Any]) -> str:
+    values = [math.nan if one[key] is None else one[key] for key in ("effect", "low", "high")]
+    metric = one["metric"]
+    if parse_metric(metric).function == RATIOS:
+        value, low, high = (f"{v:.2f}" for v in values)
+        return f"{value} times ({low} to {high})"
+    size = max(abs(v) for v in values)
+    value = format_metric(metric, values[0], signed=True, like=size)
+    low, high = (format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:])
+    return f"{value} ({low} to {high})"
+
+
+def _link(folder: Path, root: Path) -> str:
+    return Path(os.path.relpath(folder / "report.md", root)).as_posix()
 
 
 def write_index(root: Path) -> Path:
     """Write index.md and index.html of the sweeps below `root`."""
-    text = f"# Studies\n\n{table(read(root), root)}\n"
+    text = f"# Studies\n\n{study_table(read(root), root)}\n"
     write_atomically(root / "index.md", text)
     write_atomically(
         root / "index.html", html_page(text.replace("report.md)", "report.html)"), root)
@@ -76,13 +102,13 @@ def write_index(root: Path) -> Path:
 
 
 def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> None:
-    """Copy reports to `target`/<study>, and list them there and in `readme`.
+    """Copy reports to `target`/<study>/<setting>, and list them there and in `readme`.
 
     Raises:
         ValueError: `readme` lacks the marks between which the list stands.
     """
     for sweep in sweeps:
-        place = target / sweep.study
+        place = target / sweep.study / sweep.setting
         shutil.rmtree(place / "plots", ignore_errors=True)
         (place / "plots").mkdir(parents=True)
         plots = re.findall(r"\]\((plots/[^)]+)\)", (sweep.folder / "report.md").read_text("utf-8"))
@@ -91,12 +117,13 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     found = read(target)
     done = {study["study"] for study in found.values()}
     files = [file for file in sorted(conf.glob("*.yaml")) if file.stem not in done]
-    abouts = [yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files]
-    waiting = [about["question"] for about in abouts if "question" in about]
+    studies = [yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files]
+    waiting = [study["question"] for study in studies if "question" in study]
     by = "Written by `alexlab report SWEEP_DIR --publish docs/studies`."
-    page_of_all = f"# Published reports\n\n{by}\n\n{table(found, target, waiting)}\n"
-    write_atomically(target / "README.md", page_of_all)
-    listed = f"{START}\n{table(found, readme.parent, waiting)}\n{END}"
+    claims = f"## Claims of the articles\n\n{claim_table(found, target)}"
+    page = f"# Published reports\n\n{by}\n\n{study_table(found, target, waiting)}\n\n{claims}\n"
+    write_atomically(target / "README.md", page)
+    listed = f"{START}\n{claim_table(found, readme.parent, MAX_ROWS)}\n{END}"
     marked = re.compile(f"{START}.*?{END}", re.DOTALL)
     text, count = marked.subn(lambda _: listed, readme.read_text("utf-8"), count=1)
     if not count:

@@ -1,82 +1,48 @@
 """Write the report of a sweep in Markdown, from its folder alone: no clock, no machine."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from alexlab.reporting import markdown
-from alexlab.reporting.formatting import format_metric, is_fraction
+from alexlab.reporting.formatting import format_metric
+from alexlab.studies import statistics as st
 from alexlab.studies import tables
-from alexlab.studies.claims import KINDS, RANKS
-from alexlab.studies.conditions import Condition, not_run
+from alexlab.studies.answers import TUNE, ClaimAnswer
+from alexlab.studies.claims import KINDS
+from alexlab.studies.conditions import MIN_SEEDS, Condition, not_run
 from alexlab.studies.plots import best_trials
 from alexlab.studies.results import Sweep
-from alexlab.studies.statistics import MOST_SEEDS
-from alexlab.studies.verdicts import VERDICTS, ClaimResult
+from alexlab.studies.validity import read_gate
+from alexlab.studies.wording import (
+    MANY_SEEDS,
+    headline,
+    margin_of,
+    metric_name,
+    sentence,
+    size_of,
+)
 
-
-def effect(one: ClaimResult) -> str:
-    """Format the effect with its interval."""
-    values, metric = [one.effect, one.low, one.high], one.claim.metrics[0]
-    if not math.isfinite(one.effect):
-        return "runs diverged"
-    if one.claim.is_ratio:
-        mean, low, high = (f"{math.exp(value):.2f}" for value in values)
-        return f"{mean} times ({low} to {high})"
-    size = max(map(abs, values))
-    low, high = (format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:])
-    return f"{format_metric(metric, values[0], signed=True, like=size)} ({low} to {high})"
-
-
-def claim(index: int, one: ClaimResult, answers: Sequence[ClaimResult], sweep: Sweep) -> str:
-    """Write one claim in full."""
-    lines = [f"### {index}. {one.claim.statement}"]
-    lines += [f"> {one.claim.quote}"] * bool(one.claim.quote)
-    verdict = f"**{one.verdict}{' at quick scale' * sweep.quick}**"
-    if one.pairs is None:
-        return "\n\n".join([*lines, f"{verdict}: {one.why}."])
-    family = sum(other.pairs is not None for other in answers)
-    method = sweep.about.get("correction", "holm")
-    for_all = f", corrected for {family} claims ({method})" * (family > 1 and method != "none")
-    ranks = one.pairs.diverged and not one.claim.two_sided
-    lines += [
-        f"{verdict}: {one.pairs.title}: {effect(one)}, {len(one.pairs.differences)} seeds."
-        f" {margin(one)}",
-        f"Test: {RANKS if ranks else KINDS[one.claim.kind]}; p = {p(one.p_confirm)} for confirming,"
-        f" {p(one.p_refute)} for refuting{for_all}, at level {sweep.level}.",
-    ]
-    if one.seeds_needed is not None:
-        few = f"about {one.seeds_needed}"
-        count = few if one.seeds_needed <= MOST_SEEDS else f"more than {MOST_SEEDS}"
-        lines.append(
-            f"To decide it would take {count} seeds, if effect and spread stay as they are."
-        )
-    return "\n\n".join([*lines, *(f"{note[0].upper()}{note[1:]}." for note in one.notes)])
-
-
-def margin(one: ClaimResult) -> str:
-    """Describe the margin."""
-    metric, size = one.claim.metrics[0], one.claim.margin
-    text = f"{100 * size:g} points" if is_fraction(metric) else f"{size:g}"
-    if one.claim.is_ratio:
-        return f"Asked for: at least {size:g} times."
-    if one.claim.kind == "within":
-        return f"Asked for: within {text} of {format_metric(metric, one.claim.target or 0.0)}."
-    return f"Asked for: {'within' if one.claim.two_sided else 'at least'} {text}."
-
-
-def p(value: float) -> str:
-    """Format a p-value."""
-    return "below 0.0001" if value < 0.0001 else f"{value:.2g}"
-
-
-Figures = Mapping[str, Sequence[tuple[str, str]]]  # heading -> (file below plots/, what it shows)
-MEANING = (
-    "Confirmed: significantly above zero, and at least the margin as measured; refuted:"
-    " significantly below the margin. That something is near: confirmed when it is significantly"
-    " within the margin, refuted when significantly outside. Inconclusive: neither."
+Figures = Mapping[str, Sequence[tuple[str, str]]]  # heading -> (file below plots/, caption)
+SOURCES = {
+    "asserts": "The article asserts this.",
+    "suggests": "The article suggests this.",
+    "asks": "The article asks this; it claims nothing.",
+    "ours": "This question is ours.",
+}
+SETTINGS = {
+    "tuned": "Setting: tuned. Each condition trains at its own best rate until it has converged.",
+    "published": "Setting: published. The article's own numbers, its epochs for all conditions.",
+    TUNE: "Setting: tune. These runs choose rates; no claim is answered from them.",
+}
+FOLDED = (  # sections that the HTML page shows when asked
+    "Methods",
+    "Conditions",
+    "Learning curves",
+    "Inside the layers",
+    "What the intervals cover",
+    "How it was run",
 )
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 
@@ -87,39 +53,50 @@ def portable(text: str) -> str:
 
 
 def report(
-    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimResult], figures: Figures
+    sweep: Sweep,
+    conditions: Sequence[Condition],
+    answers: Sequence[ClaimAnswer],
+    figures: Figures,
 ) -> str:
     """Write the whole page."""
+    search = bool(sweep.facts.get("search"))
+    cards = [card(number, one) for number, one in enumerate(answers, 1)]
     sections = {
-        "Verdicts": verdicts(answers, sweep) if answers else [],
-        "Results": results(sweep, conditions, answers),
+        "Answers": cards,
+        "Best trials": [best_trials(sweep)] if search else [],
+        "Conditions": [] if search else condition_tables(sweep, conditions, answers),
+        "Methods": [methods(sweep, answers)] if answers else [],
         "Learning curves": [],
         "Inside the layers": [],
-        "Claims": [claim(i, one, answers, sweep) for i, one in enumerate(answers, 1)],
         "What the intervals cover": [coverage(sweep)],
         "What did not finish": [unfinished(sweep)],
         "How it was run": how(sweep),
     }
-    parts = opening(sweep)
+    parts = opening(sweep, answers)
     for head, texts in sections.items():
         drawn = [f"![{text}](plots/{file})\n\n*{text}*" for file, text in figures.get(head, [])]
+        if head == "Answers":
+            texts, drawn = [*drawn, *texts], []
         if texts or drawn:
             parts += [f"## {head}", *texts, *drawn]
     return portable("\n\n".join(parts)) + "\n"
 
 
-def opening(sweep: Sweep) -> list[str]:
-    """Write the question, its source, the data, and the changes at quick scale."""
-    done, planned, about = len(sweep.done), len(sweep.runs), sweep.about
-    parts = [f"# {sweep.question}" + " (at quick scale)" * sweep.quick]
-    for key, metric in (("source", "Source"), ("assumed", "Assumed")):
-        if about.get(key):
-            parts.append(f"{metric}: {str(about[key]).rstrip('.')}.")
-    parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}")
-    if sweep.quick:
-        sets = ", ".join(f"`{key}={value}`" for key, value in about.get("quick", {}).items())
-        other = "At full scale the verdicts may be others."
-        parts.append(f"Quick scale sets {sets or 'nothing'}. {other}")
+def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
+    """Write the question, the answer in a sentence, the sources, the data and the setting."""
+    done, planned, study = len(sweep.done), len(sweep.runs), sweep.about
+    parts = [f"# {sweep.question}"]
+    if answers and (text := headline(list(answers))):
+        parts.append(text)
+    for key, word in (("source", "Source"), ("assumed", "Assumed"), ("differs", "Differs")):
+        if study.get(key):
+            parts.append(f"{word}: {str(study[key]).rstrip('.')}.")
+    parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}".strip())
+    if study:
+        parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
+    if changed := sweep.changed_by_hand:
+        said = ", ".join(f"`{text}`" for text in changed)
+        parts.append(f"**Changed by hand**: {said}. The study file asks for something else.")
     return parts
 
 
@@ -128,45 +105,95 @@ def data(sweep: Sweep) -> str:
     found: dict[str, list[Mapping[str, int]]] = {}
     for run in sweep.done:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
-    words = []
+    sets = []
     for name, images in found.items():
         counts = {split: sorted(one.get(split, 0) for one in images) for split in images[0]}
         ranges = {s: f"{n[0]}-{n[-1]}" if n[0] < n[-1] else str(n[0]) for s, n in counts.items()}
         sizes = ", ".join(f"{number} {split}" for split, number in ranges.items())
-        words.append(f"{name} ({sizes} images)" if sizes else name)
-    return f"Data: {', '.join(words)}." if words else ""
+        sets.append(f"{name} ({sizes} images)" if sizes else name)
+    return f"Data: {', '.join(sets)}." if sets else ""
 
 
-def verdicts(answers: Sequence[ClaimResult], sweep: Sweep) -> list[str]:
-    """Summarise the claims with their answers and effects: a sentence and a table."""
-    scale = " at quick scale" * sweep.quick
-    counts = Counter(one.verdict for one in answers)
-    said = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
-    rows = [
-        [f"{i}. {one.claim.statement}", f"**{one.verdict}{scale}**", one.why or effect(one)]
-        for i, one in enumerate(answers, 1)
+def card(number: int, one: ClaimAnswer) -> str:
+    """Write one claim with its source, its answer and the numbers behind it."""
+    claim = one.claim
+    lines = [f"### {number}. {claim.statement}", f"**{one.answer}**" + judgement(one)]
+    lines[-1] += f" {sentence(one)}"
+    if one.answer not in (st.NOT_TESTED,) and one.reason:
+        lines.append(f"The claim names a condition that does not train, but {one.reason}.")
+    quoted = [f"> {claim.quote}"] * bool(claim.quote)
+    quoted += [f"> ({claim.translation})"] * bool(claim.translation)
+    if quoted:
+        lines.append("\n>\n".join(quoted))
+    said = SOURCES[claim.source_says]
+    lines.append(f"{said} Source: {claim.article}." if claim.article else said)
+    details = [f"Compared: {one.comparison.title}."] if one.comparison else []
+    details.append(f"It asks whether {KINDS[claim.kind]}; {margin_of(claim)} matters.")
+    if one.level == one.level:  # not NaN
+        details.append(
+            f"Look {one.look} of {len(one.looks)}, at {one.n} seeds, spends a level of"
+            f" {one.level:.4f}. With new images too the interval is {new_images(one)}."
+        )
+    if one.planned_seeds is not None:
+        few = f"about {one.planned_seeds}"
+        seeds = few if one.planned_seeds <= st.MAX_SEEDS else MANY_SEEDS
+        details.append(
+            f"To see a difference of {margin_of(claim)} takes {seeds} seeds, planned from the"
+            f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
+        )
+    details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
+    return "\n\n".join([*lines, " ".join(details)])
+
+
+def judgement(one: ClaimAnswer) -> str:
+    """Return ": the claim is supported." or nothing."""
+    return f": the claim is **{one.judgement}**." if one.judgement else "."
+
+
+def new_images(one: ClaimAnswer) -> str:
+    """Format the interval that covers new images (Nadeau and Bengio 2003)."""
+    metric = one.claim.metrics[0]
+    if one.claim.is_ratio or one.low_new != one.low_new:
+        return "not computed"
+    limits = (format_metric(metric, v, signed=True) for v in (one.low_new, one.high_new))
+    return " to ".join(limits)
+
+
+def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
+    """Describe the rule that gave the answers."""
+    gate = read_gate(sweep.about)
+    looks = next((one.looks for one in answers if one.looks), [])
+    texts = [
+        "The interval of each claim is a t interval of differences paired by seed. Its level is"
+        f" shared by all comparisons of the study (Bonferroni) and by the looks, which are fixed"
+        f" at {', '.join(map(str, looks))} seeds (Pocock-type spending, Lan and DeMets 1983)."
+        if looks
+        else "",
+        "Inside the margin on both sides the answer is *no difference that matters*; else above"
+        " zero *more*, below zero *less*; else *cannot tell*. An answer once given stays.",
+        f"A condition has trained when 80% of its runs reach {gate.describe()} without a symptom;"
+        " a run that diverged or stayed at chance counts as guessing."
+        if gate
+        else "",
     ]
-    table = markdown.markdown(["claim", "verdict", f"effect ({sweep.confidence} interval)"], rows)
-    return [f"Of {len(answers)} claim{'s' * (len(answers) > 1)}: {said}{scale}.", table, MEANING]
+    return " ".join(text for text in texts if text)
 
 
-def results(
-    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimResult]
+def condition_tables(
+    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimAnswer]
 ) -> list[str]:
-    """Write the tables of conditions, or of the best trials of a search."""
-    if sweep.facts.get("search"):
-        return ["The best trials:", best_trials(sweep)]
-    more = [
-        metric for one in answers for metric in one.claim.metrics if metric not in sweep.metrics
-    ]
+    """Write the tables of conditions."""
+    more = [metric for one in answers for metric in one.claim.metrics]
+    more = [metric for metric in dict.fromkeys(more) if metric not in sweep.metrics]
     parts = [
-        f"Mean ± standard deviation ({sweep.confidence} interval of the mean) over seeds:",
+        "Mean ± standard deviation over seeds, with the 95% interval of the mean from"
+        f" {MIN_SEEDS} seeds on:",
         tables.results(conditions, sweep.metrics, not_run(sweep)),
     ]
     if more:
-        table = tables.results(conditions, list(dict.fromkeys(more)))
-        parts += ["What the claims compare besides:", table]
-    costs = "What a run took, on average (runs that share a machine slow each other down):"
+        names = "; ".join(f"{metric} is the {metric_name(metric)}" for metric in more)
+        parts += [f"Other metrics of the claims ({names}):", tables.results(conditions, more)]
+    costs = "Mean cost of a run (runs that share a machine slow each other down):"
     return [*parts, costs, tables.costs(conditions)]
 
 
@@ -174,24 +201,21 @@ def coverage(sweep: Sweep) -> str:
     """Describe what the intervals cover, and what they do not."""
     if sweep.facts.get("search"):
         return (
-            "Nothing: a search is no sample. The best of many trials looks better than it is; run"
-            " it over seeds before it is compared."
+            "Nothing: a search is not a sample. The best of many trials looks better than it is;"
+            " run it over seeds before you compare it."
         )
     moves = len({run.config.get("data.split_seed") for run in sweep.done}) > 1
     also = " and, since `data.split_seed` moves with it, the split into train, val and test"
-    fixed = " All runs share one split: of other splits nothing is said."
+    fixed = " All runs share one split: other splits are not covered."
     return (
-        f"Seeds: a seed sets the initial weights, the order of images, dropout and augmentation"
-        f"{also * moves}.{fixed * (not moves)} Images are not resampled: what new images would give"
-        f" is not covered. Intervals are two-sided t intervals at {sweep.confidence},"
-        " each by itself; p-values are corrected. Val and test are of the epoch that was best on"
-        " val. Train metrics are means over an epoch in which the net learns, with dropout and"
-        " augmentation."
+        "The intervals cover these images and new seeds: a seed sets the initial weights, the"
+        f" order of images, dropout and augmentation{also * moves}.{fixed * (not moves)} The wider"
+        " interval of each claim covers new images of the same kind too (Nadeau and Bengio 2003)."
     )
 
 
 def unfinished(sweep: Sweep) -> str:
-    """List the runs that are in no statistic, with the reason."""
+    """List the runs that did not finish, with the reason."""
     rest = [run for run in sweep.runs if not run.finished]
     if not rest:
         return f"All {len(sweep.runs)} runs finished."
@@ -200,7 +224,9 @@ def unfinished(sweep: Sweep) -> str:
     told = Counter((sweep.label(r.values), r.state, r.error[:300]) for r in rest if r.error)
     rows = [[label, str(n), state, error] for (label, state, error), n in told.items()]
     table = "\n\n" + markdown.markdown(["settings", "runs", "state", "error"], rows)
-    return f"{said}, of {len(sweep.runs)}; they are in no statistic.{table * bool(rows)}"
+    diverged = sum(run.diverged for run in rest)
+    also = f" {diverged} diverged; in the answers they count as guessing." * bool(diverged)
+    return f"{said}, of {len(sweep.runs)}.{also}{table * bool(rows)}"
 
 
 def how(sweep: Sweep) -> list[str]:

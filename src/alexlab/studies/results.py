@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,14 +30,16 @@ def is_number(text: str) -> bool:
 
 def same(one: Any, other: Any) -> bool:
     """Return whether two values of an axis are equal: 0.01 and "1e-2", true and "True"."""
-    return _canonical(one) == _canonical(other)
+    return canonical(one) == canonical(other)
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """Return a value of an axis in one spelling, so that equal values are equal texts."""
     text = re.sub(r"[\s'\"]", "", str(value)).lower()
     return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
 
 
+NOT_OF_RUNS = "sweep.", "hydra.", "hydra/", "data_dir", "cache_dir"  # settings that change no run
 SEED = "seed"  # the axis over which conditions are repeated and differences paired
 
 
@@ -102,8 +105,6 @@ class Sweep:
     folder: Path
     facts: Mapping[str, Any]  # sweep.yaml
     about: Mapping[str, Any]  # the study; empty for a free sweep
-    level: float  # of its tests
-    quick: bool  # whether it ran at quick scale
     metric: str  # of the objective: "acc" for val/acc
     axes: list[str]  # with several values or not, without the seed
     varied: list[str]  # those of them that take more than one value
@@ -113,17 +114,36 @@ class Sweep:
     @property
     def study(self) -> str:
         """Return the name of the study."""
-        return self.folder.name.removesuffix("-quick")
+        return self.folder.name.removesuffix(f"-{self.setting}")
+
+    @property
+    def changed_by_hand(self) -> list[str]:
+        """Return the settings of the command that change what its study file asks for.
+
+        They are read from what ran: a setting that no run has is left out.
+        """
+        words = shlex.split(str(self.facts.get("command") or ""))
+        typed = [word.partition("=") for word in words if "=" in word]
+        changed = []
+        for key, _, value in typed:
+            name = key.lstrip("+")
+            if name.startswith(NOT_OF_RUNS) or name in ("study", "scale"):
+                continue
+            ran = {str(run.config[name]) for run in self.done if name in run.config}
+            if name in (*self.axes, SEED) or not ran or canonical(value) in map(canonical, ran):
+                changed.append(f"{name}={value}")
+        return changed if self.about else []
+
+    @property
+    def setting(self) -> str:
+        """Return the setting at which the study ran: tuned, tune or published."""
+        scale = str(self.facts.get("scale") or "")
+        return "tuned" if scale in ("", "full") else scale
 
     @property
     def question(self) -> str:
         """Return the question, or the name of a free sweep."""
         return self.about.get("question") or f"Sweep {self.folder.name}"
-
-    @property
-    def confidence(self) -> str:
-        """Return the coverage of its intervals in percent."""
-        return f"{100 * (1 - self.level):g}%"
 
     @property
     def metrics(self) -> list[str]:
@@ -132,14 +152,30 @@ class Sweep:
 
     def label(self, values: Mapping[str, Any]) -> str:
         """Name `values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
-        shown = {axis: v for axis, v in values.items() if axis in self.varied} or values
-        short = Counter(axis.split(".")[-1] for axis in self.axes)
-        names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
-        words = [(names[axis], plain(value)) for axis, value in shown.items()]
-        bare = words[0][1] if len(words) == 1 else ""
-        if bare and not is_number(bare) and bare.lower() not in ("true", "false", "null", "none"):
-            return bare
-        return ", ".join(" ".join(pair) for pair in words) or "all runs"
+        return name_condition(values, self.axes, self.varied)
+
+
+def name_condition(values: Mapping[str, Any], axes: list[str], varied: list[str]) -> str:
+    """Name `values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
+    shown = {axis: v for axis, v in values.items() if axis in varied} or values
+    short = Counter(axis.split(".")[-1] for axis in axes)
+    names = {a: a.split(".")[-1] if short[a.split(".")[-1]] < 2 else a for a in shown}
+    words = [(names[axis], plain(value)) for axis, value in shown.items()]
+    bare = words[0][1] if len(words) == 1 else ""
+    if bare and not is_number(bare) and bare.lower() not in ("true", "false", "null", "none"):
+        return bare
+    return ", ".join(" ".join(pair) for pair in words) or "all runs"
+
+
+def axis_values(axis: Any) -> list[str]:
+    """Return the values of an axis of a study file: "a, b", [a, b], range(5) or range(0, 5)."""
+    if isinstance(axis, list | tuple):
+        return [str(value) for value in axis]
+    text = str(axis)
+    if found := re.fullmatch(r"\s*range\((\d+)(?:,\s*(\d+))?\)\s*", text):
+        first, last = (0, found[1]) if found[2] is None else (found[1], found[2])
+        return [str(n) for n in range(int(first), int(last))]
+    return [value.strip() for value in text.split(",") if value.strip()]
 
 
 def load(folder: Path) -> Sweep:
@@ -163,8 +199,6 @@ def load(folder: Path) -> Sweep:
         folder.absolute(),
         facts,
         about,
-        level=float(about.get("level", 0.05)),
-        quick=facts.get("scale") == "quick",
         metric=config.get("objective", "val/acc").split("/")[-1],
         axes=axes,
         varied=[axis for axis in axes if len({run.values[axis] for run in runs}) > 1],

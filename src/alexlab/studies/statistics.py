@@ -1,116 +1,177 @@
-"""Tests, intervals and sample sizes for differences d, one a seed. scipy and statsmodels compute.
+"""Compute the interval that answers a claim, and what a study could have seen. scipy computes.
 
-Every claim has two p-values, one for confirming and one for refuting it: that neither is small is
-an answer too. Equivalence is shown by two one-sided tests (TOST; Schuirmann 1987), "the highest of
-all" by an intersection-union test (Berger 1982).
+A study looks at its seeds a few times, at numbers of seeds that its file fixes. Look k spends a
+part a_k of the level after Lan and DeMets (1983), so that all looks together err at most as often
+as the level. With m comparisons in the study, the interval of look k is
+
+    mean +- t(1 - a_k / (2 m), n - 1) * sd / sqrt(n)
+
+over n differences, one per seed (Bonferroni over comparisons). One interval gives one of four
+answers (Lakens 2017, equivalence with two bounds).
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-MOST_SEEDS = 1000  # beyond which a number of seeds is no advice
+LEVEL = 0.05  # errors of a study, over all its looks and comparisons
 POWER = 0.8
+MAX_SEEDS = 1000  # a larger number of seeds is no advice
+SPREAD_CONFIDENCE = 0.9  # of the upper limit of a standard deviation
 Sample = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What differences say: p-values, and whether their mean is large enough for confirming."""
-
-    p_confirm: float
-    p_refute: float
-    reaches_margin: bool
+MORE, LESS = "more", "less"
+NO_DIFFERENCE = "no difference that matters"
+CANNOT_TELL, NOT_TESTED = "cannot tell", "not tested"
+ANSWERS = MORE, LESS, NO_DIFFERENCE, CANNOT_TELL, NOT_TESTED
 
 
-def p_above(d: Sample, null: float) -> float:
-    """One-sided one-sample t test of mean > null. Without any spread, the limit: 0 or 1."""
-    if not np.isfinite(d).all():  # runs that diverged: no mean to test
-        return 1.0
-    excess = d - null
-    if np.ptp(d) <= 1e-9 * max(1.0, float(np.abs(d).max())):
-        return 0.0 if excess.mean() > 1e-9 else 1.0
-    with warnings.catch_warnings(action="ignore"):
-        return float(stats.ttest_1samp(d, null, alternative="greater").pvalue)
+class Interval(NamedTuple):
+    """A mean with the limits of its interval; NaN for fewer than two values."""
+
+    mean: float
+    low: float
+    high: float
 
 
-def p_below(d: Sample, null: float) -> float:
-    """Test mean < null in the same way."""
-    return p_above(-d, -null)
+def spent(level: float, share: float) -> float:
+    """Return the level spent when `share` of the last look's seeds have been seen.
 
-
-def test_superiority(d: Sample, margin: float) -> Evidence:
-    """Confirmed: mean > 0, and at least `margin` as measured. Refuted: mean < margin."""
-    return Evidence(p_above(d, 0.0), p_below(d, margin), bool(d.mean() >= margin))
-
-
-def test_superiority_in_rank(of: Sample, than: Sample, margin: float) -> Evidence:
-    """As `superior`, where some numbers are infinite: by Mann and Whitney's test, not paired."""
-    method = "asymptotic" if set(of) & set(than) else "exact"  # ties within a side change nothing
-    above = stats.mannwhitneyu(of, than, alternative="greater", method=method).pvalue
-    below = stats.mannwhitneyu(of - margin, than, alternative="less", method=method).pvalue
-    return Evidence(float(above), float(below), bool(np.median(of) >= np.median(than) + margin))
-
-
-def test_equivalence(d: Sample, margin: float) -> Evidence:
-    """Confirmed: -margin < mean < margin. Refuted: beyond one of them, each at half the level."""
-    beyond = min(p_above(d, margin), p_below(d, -margin))
-    return Evidence(max(p_above(d, -margin), p_below(d, margin)), min(1.0, 2 * beyond), True)
-
-
-def all_of(parts: Sequence[Evidence]) -> Evidence:
-    """Combine parts: confirmed when each is; refuted when any is (Bonferroni)."""
-    return Evidence(
-        max(part.p_confirm for part in parts),
-        min(1.0, len(parts) * min(part.p_refute for part in parts)),
-        all(part.reaches_margin for part in parts),
-    )
-
-
-def interval(d: Sample, level: float) -> tuple[float, float]:
-    """Two-sided t interval of the mean, of coverage 1 - level; NaN for fewer than two."""
-    if len(d) < 2 or not np.isfinite(d).all():
-        return math.nan, math.nan
-    half = float(stats.t.ppf(1 - level / 2, len(d) - 1) * stats.sem(d))
-    return float(d.mean()) - half, float(d.mean()) + half
-
-
-def corrected(p: Sequence[float], level: float, method: str) -> list[float]:
-    """Correct the p-values of one family."""
-    if method == "none" or not p:
-        return list(p)
-    adjusted: list[float] = multipletests(p, alpha=level, method=method)[1].tolist()
-    return adjusted
-
-
-def seeds_to_confirm_or_refute(d: Sample, margin: float, level: float, *, two_sided: bool) -> int:
-    """Seeds for a power of 80%, if effect and spread are as measured; MOST_SEEDS + 1: more.
-
-    Whichever of confirming and refuting the measured mean points to.
+    Pocock-type spending, level * ln(1 + (e - 1) * share): Lan and DeMets 1983, Biometrika 70.
     """
-    mean, power = float(d.mean()), POWER
-    if not np.isfinite(d).all():
-        return MOST_SEEDS + 1
-    if two_sided:
-        distance = abs(abs(mean) - margin)
-        inside = abs(mean) < margin
-        # within the margin both tests must succeed; beyond it there are two ways to be
-        level, power = (level, (1 + POWER) / 2) if inside else (level / 2, POWER)
-    else:
-        distance = mean if mean >= margin else margin - mean
-    spread = float(d.std(ddof=1))
-    if not distance or not spread:
-        return MOST_SEEDS + 1
-    counts = np.arange(2, MOST_SEEDS + 1)
-    size = min(distance / spread, 50.0)
+    return level * math.log(1 + (math.e - 1) * min(1.0, share))
+
+
+def levels_of_looks(looks: Sequence[int], level: float = LEVEL) -> list[float]:
+    """Return the part of `level` that each look spends; together they spend all of it.
+
+    Raises:
+        ValueError: `looks` is empty, not increasing, or has a look with fewer than two seeds.
+    """
+    increasing = all(a < b for a, b in itertools.pairwise(looks))
+    if not looks or looks[0] < 2 or not increasing:
+        raise ValueError(
+            f"looks={list(looks)}: write increasing numbers of seeds, at least 2, as in [5, 10, 20]"
+        )
+    total = [spent(level, n / looks[-1]) for n in looks]
+    return [now - before for before, now in zip([0.0, *total], total, strict=False)]
+
+
+def t_interval(differences: Sample, level: float, *, variance_factor: float = 0.0) -> Interval:
+    """Return the two-sided t interval of the mean, of coverage 1 - level.
+
+    `variance_factor` is added to 1/n; see `interval_for_new_images`.
+    """
+    n = len(differences)
+    if n < 2:
+        return Interval(float(differences.mean()) if n else math.nan, math.nan, math.nan)
+    mean, sd = float(differences.mean()), float(differences.std(ddof=1))
+    half = float(stats.t.ppf(1 - level / 2, n - 1)) * sd * math.sqrt(1 / n + variance_factor)
+    return Interval(mean, mean - half, mean + half)
+
+
+def interval_for_new_images(differences: Sample, level: float, test_share: float) -> Interval:
+    """Return the interval of Nadeau and Bengio (2003), which covers new images too.
+
+    Splits of the same images overlap, so that the differences of n splits are correlated. The
+    variance of their mean is sd^2 * (1/n + test_share).
+
+    Args:
+        differences: One difference per split.
+        level: One minus the coverage.
+        test_share: Number of test images over number of train images.
+    """
+    return t_interval(differences, level, variance_factor=test_share)
+
+
+def has_spread(differences: Sample) -> bool:
+    """Return whether the differences differ at all; without any spread nothing can be tested."""
+    if len(differences) < 2:
+        return False
+    scale = max(1.0, float(np.abs(differences).max()))
+    return bool(np.ptp(differences) > 1e-9 * scale)
+
+
+def answer(interval: Interval, margin: float) -> str:
+    """Return the answer that an interval gives at a margin: one of the first four of `ANSWERS`."""
+    if -margin < interval.low and interval.high < margin:
+        return NO_DIFFERENCE
+    if interval.low > 0:
+        return MORE
+    if interval.high < 0:
+        return LESS
+    return CANNOT_TELL
+
+
+def smallest_detectable(sd: float, n: int, level: float) -> float:
+    """Return the difference that n seeds show with a power of 80%, at a two-sided `level`."""
     with warnings.catch_warnings(action="ignore"):
-        found = TTestPower().power(size, counts, level, alternative="larger")
-    good = np.flatnonzero(np.nan_to_num(found, nan=1.0) >= power)
-    return int(counts[good[0]]) if len(good) else MOST_SEEDS + 1
+        found = TTestPower().solve_power(
+            None, nobs=n, alpha=level, power=POWER, alternative="two-sided"
+        )
+    return float(np.squeeze(found)) * sd
+
+
+def upper_limit_of_sd(sd: float, n: int) -> float:
+    """Return the upper limit of a standard deviation that was estimated from n values."""
+    return sd * math.sqrt((n - 1) / float(stats.chi2.ppf(1 - SPREAD_CONFIDENCE, n - 1)))
+
+
+def planned_seeds(sd: float, margin: float, level: float) -> int:
+    """Return the seeds that show a difference of `margin` with a power of 80%.
+
+    MAX_SEEDS + 1 stands for more than MAX_SEEDS.
+    """
+    counts = np.arange(2, MAX_SEEDS + 1)
+    with warnings.catch_warnings(action="ignore"):
+        power = TTestPower().power(margin / sd, counts, level, alternative="two-sided")
+    enough = np.flatnonzero(np.nan_to_num(power, nan=1.0) >= POWER)
+    return int(counts[enough[0]]) if len(enough) else MAX_SEEDS + 1
+
+
+class Look(NamedTuple):
+    """The look at which an answer was given, or the last one that the seeds reached."""
+
+    number: int  # from 1
+    level: float  # of its interval: the part spent, divided by the number of comparisons
+    interval: Interval
+    answer: str
+
+
+def look_at(
+    differences: Sequence[Sample | None],
+    looks: Sequence[int],
+    margin: float,
+    *,
+    comparisons: int,
+    level: float = LEVEL,
+) -> Look:
+    """Return the first look that gives an answer; an answer once given stays.
+
+    Args:
+        differences: The differences that each look has, for the looks reached so far; None for a
+            look that may not answer, because a condition had not trained.
+        looks: The number of seeds of every look, reached or not.
+        margin: The smallest difference that matters.
+        comparisons: The number of comparisons in the study.
+        level: Errors of the study.
+    """
+    result = Look(0, math.nan, Interval(math.nan, math.nan, math.nan), CANNOT_TELL)
+    for number, (values, part) in enumerate(
+        zip(differences, levels_of_looks(looks, level), strict=False), 1
+    ):
+        if values is None:
+            continue
+        own = part / comparisons
+        interval = t_interval(values, own)
+        result = Look(number, own, interval, answer(interval, margin))
+        if result.answer != CANNOT_TELL:
+            break
+    return result

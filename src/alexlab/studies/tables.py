@@ -51,7 +51,9 @@ def _mean(condition: Condition, metric: str) -> str:
     mean, sd, low, high = (
         format_metric(metric, v, unit=False, like=spread.mean) for v in spread[1:]
     )
-    return mean if math.isnan(spread.sd) else f"{mean} ± {sd} ({low} to {high})"
+    if math.isnan(spread.sd):
+        return mean
+    return f"{mean} ± {sd}" + f" ({low} to {high})" * (not math.isnan(spread.low))
 
 
 def costs(conditions: Sequence[Condition]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def write_report(folder: Path) -> "Sweep":
     """Write the report of the sweep in `folder`, from nothing but what is in that folder.
 
-    Writes report.md, report.html, summary.csv, verdicts.json and plots/.
+    Writes report.md, report.html, summary.csv, runs.csv, answers.json and plots/.
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
@@ -30,10 +30,13 @@ def write_report(folder: Path) -> "Sweep":
     sweep = load(folder)
 
     from alexlab.reporting import html
-    from alexlab.studies import plots, publish, report, tables, verdicts
+    from alexlab.studies import answers_json, plots, report, tables
+    from alexlab.studies.answers import TUNE, answer_claims, table_of
     from alexlab.studies.conditions import group_by_condition
 
-    answers = verdicts.evaluate_claims(sweep)
+    table = table_of(sweep, sweep.metrics)
+    tuning = sweep.setting == TUNE  # such runs choose rates, and are never analysed
+    answers = [] if tuning else answer_claims(table, sweep.about, sweep.setting)
     conditions = group_by_condition(sweep)
     plots_dir = folder / "plots"
     claimed = [metric for one in answers for metric in one.claim.metrics]
@@ -42,22 +45,23 @@ def write_report(folder: Path) -> "Sweep":
     metrics = list(dict.fromkeys([*sweep.metrics, *views, *claimed]))
     figures: dict[str, list[tuple[str, str]]] = {}
     if sweep.facts.get("search"):
-        figures["Results"] = plots.search_chart(sweep, plots_dir)
+        figures["Best trials"] = plots.search_chart(sweep, plots_dir)
     elif sweep.done:
         drawn = [metric for metric in metrics if metric == metrics[0] or metric in claimed]
-        figures["Verdicts"] = plots.claims_chart(answers, plots_dir)
-        figures["Results"] = [
+        figures["Answers"] = plots.answers_chart(answers, plots_dir)
+        figures["Conditions"] = [
             plots.conditions_chart(sweep, conditions, metric, plots_dir) for metric in drawn
         ]
         figures["Learning curves"] = plots.learning_curves(sweep, conditions, plots_dir)
         figures["Inside the layers"] = plots.diagnostics(conditions, plots_dir)
     text = report.report(sweep, conditions, answers, figures)
     summary = tables.summary_csv(sweep, conditions, metrics)
-    facts = json.dumps(publish.facts(sweep, answers), indent=2, ensure_ascii=False) + "\n"
+    facts = json.dumps(answers_json.facts(sweep, answers), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "report.md", text)
-    write_atomically(folder / "report.html", html.html_page(text, folder))
+    write_atomically(folder / "report.html", html.html_page(text, folder, report.FOLDED))
     write_atomically(folder / "summary.csv", report.portable(summary))
-    write_atomically(folder / publish.FACTS, report.portable(facts))
+    write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
+    write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
     return sweep
 
 
@@ -107,3 +111,28 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
         publish.publish(sweeps, publish_to, Path("README.md"), Path("conf/study"))
         print(f"published: {publish_to / 'README.md'}")
     return failed
+
+
+def decided(folder: Path) -> bool:
+    """Return whether the sweep in `folder` needs no more seeds: every claim is decided.
+
+    Raises:
+        FileNotFoundError: The folder is not a sweep.
+        ValueError: Its runs cannot be compared, or its study makes no sense.
+    """
+    from alexlab.studies.answers import all_decided, answer_claims, table_of
+    from alexlab.studies.results import load
+
+    sweep = load(folder)
+    return all_decided(answer_claims(table_of(sweep), sweep.about, sweep.setting))
+
+
+def check_answers(folders: Sequence[Path]) -> int:
+    """Recompute the published answers below `folders`; return how many do not follow.
+
+    Raises:
+        FileNotFoundError: A folder has no published answers.
+    """
+    from alexlab.studies.answers_json import check
+
+    return sum(check(folder) for folder in folders)

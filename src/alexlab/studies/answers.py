@@ -1,0 +1,300 @@
+"""Answer the claims of a study from its table of runs.
+
+The answer of a claim is more, less, no difference that matters, cannot tell, or not tested. A claim
+that an article makes is then supported, contradicted or not supported; what an article asks, or
+what is ours, gets an answer only.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alexlab.studies import statistics as st
+from alexlab.studies.claims import Claim, read_claims
+from alexlab.studies.comparisons import (
+    Comparison,
+    NotTestedError,
+    compare,
+    conditions_of,
+    converged_margin,
+    count_comparisons,
+    mean_rise,
+    rise_metric,
+    trained_though_listed,
+    why_not_valid,
+)
+from alexlab.studies.results import SEED, Sweep, axis_values
+from alexlab.studies.runs_table import RunsTable, make_runs_table
+from alexlab.studies.validity import Gate, read_gate
+
+SUPPORTED, CONTRADICTED, NOT_SUPPORTED = "supported", "contradicted", "not supported"
+LOOKS = {"tuned": [5, 10, 20, 40], "published": [5, 10]}
+TUNE = "tune"  # its runs choose rates, and are never analysed
+
+
+@dataclass(frozen=True)
+class ClaimAnswer:
+    """A claim with its answer. Effects are treatment minus control; logarithms for a ratio.
+
+    `level` is one minus the coverage of the interval `low` to `high`, which decides. The limits
+    `low_new`, `high_new` cover new images too (Nadeau and Bengio 2003).
+    """
+
+    claim: Claim
+    setting: str
+    answer: str = st.NOT_TESTED
+    judgement: str = ""
+    reason: str = ""
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    low_new: float = math.nan
+    high_new: float = math.nan
+    n: int = 0
+    look: int = 0
+    looks: Sequence[int] = ()
+    level: float = math.nan
+    sd: float = math.nan
+    smallest_detectable: float = math.nan
+    planned_seeds: int | None = None  # when the answer is "cannot tell"
+    comparison: Comparison | None = None  # the one that decides
+    seeds: Sequence[str] = ()  # of the look
+    notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def is_decided(self) -> bool:
+        """Return whether more seeds cannot change the answer."""
+        given = self.answer not in (st.CANNOT_TELL, st.NOT_TESTED)
+        return given or (bool(self.looks) and self.look == len(self.looks))
+
+
+def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
+    """Return the numbers of seeds at which a study looks, at a setting.
+
+    Raises:
+        ValueError: They make no sense.
+    """
+    asked = (study.get("looks") or {}).get(setting) or LOOKS.get(setting, [5])
+    looks = [int(n) for n in asked]
+    st.levels_of_looks(looks)
+    return looks
+
+
+def metrics_of(study: Mapping[str, Any]) -> list[str]:
+    """Return every metric that the answers of a study use."""
+    gate = read_gate(study)
+    claimed = [metric for claim in read_claims(study) for metric in claim.metrics]
+    return [*claimed, *([gate.metric, rise_metric(gate)] if gate else [])]
+
+
+def table_of(sweep: Sweep, more: Sequence[str] = ()) -> RunsTable:
+    """Return the table of runs of a sweep, with `more` metrics besides those of its claims."""
+    gate = read_gate(sweep.about)
+    return make_runs_table(sweep, [*metrics_of(sweep.about), *more], gate)
+
+
+def answer_claims(table: RunsTable, study: Mapping[str, Any], setting: str) -> list[ClaimAnswer]:
+    """Return the answers to the claims of a study, in its order.
+
+    Raises:
+        ValueError: The study makes no sense.
+    """
+    claims = read_claims(study)
+    here = [claim for claim in claims if setting in claim.settings]
+    count = count_comparisons(table, here) if here else 1
+    return [_answer(table, study, claim, setting, count) for claim in claims]
+
+
+def _answer(
+    table: RunsTable, study: Mapping[str, Any], claim: Claim, setting: str, count: int
+) -> ClaimAnswer:
+    if setting not in claim.settings:
+        where = " and ".join(claim.settings)
+        return ClaimAnswer(claim, setting, reason=f"it is tested at {where} only")
+    try:
+        parts = [
+            _answer_comparison(table, study, claim, setting, count, comparison)
+            for comparison in compare(table, claim)
+        ]
+    except NotTestedError as error:
+        return ClaimAnswer(claim, setting, reason=str(error))
+    return _combined(claim, parts)
+
+
+def _answer_comparison(
+    table: RunsTable,
+    study: Mapping[str, Any],
+    claim: Claim,
+    setting: str,
+    count: int,
+    comparison: Comparison,
+) -> ClaimAnswer:
+    looks, gate = looks_of(study, setting), read_gate(study)
+    level = float(study.get("level", st.LEVEL))
+    planned, by_hand = _planned_seeds(table, study)
+    reached = [planned[:n] for n in looks if n <= len(planned)]
+    reached = [seeds for seeds in reached if comparison.has_ended(seeds)]
+    converged = (study.get("converged") or {}) if setting == "tuned" else None
+    reasons = [why_not_valid(table, claim, comparison, s, gate, converged) for s in reached]
+    samples = [
+        None if why else comparison.differences(seeds)
+        for seeds, why in zip(reached, reasons, strict=True)
+    ]
+    for index, values in enumerate(samples):
+        if values is not None and not st.has_spread(values):
+            samples[index] = None
+            reasons[index] = f"there is no spread: all {len(values)} differences are equal"
+    margin = claim.margin_of_differences
+    look = st.look_at(samples, looks, margin, comparisons=count, level=level)
+    notes = [f"seeds {', '.join(by_hand)} are not in the study file: not used"] * bool(by_hand)
+    if not look.number or (reasons[-1] and look.answer == st.CANNOT_TELL):
+        return _untested(claim, setting, comparison, planned, looks, reached, reasons, notes)
+    seeds = reached[look.number - 1]
+    extra = sum(comparison.has_ended([seed]) for seed in planned[len(seeds) :])
+    if extra and look.answer == st.CANNOT_TELL:
+        notes.append(f"{extra} more seeds wait for the next look")
+    notes += _notes(table, claim, comparison, seeds, gate, setting)
+    return _tested(claim, setting, comparison, look, looks, seeds, notes, table, count, level)
+
+
+def _untested(
+    claim: Claim,
+    setting: str,
+    comparison: Comparison,
+    planned: Sequence[str],
+    looks: Sequence[int],
+    reached: Sequence[Sequence[str]],
+    reasons: Sequence[str],
+    notes: Sequence[str],
+) -> ClaimAnswer:
+    ended = [seed for seed in planned if comparison.has_ended([seed])]
+    if reasons:
+        reason, seeds = reasons[-1], reached[-1]
+    else:
+        reason = f"{len(ended)} of the {looks[0]} seeds of the first look have ended"
+        seeds = ended
+    values = comparison.differences(seeds)
+    effect = float(values.mean()) if len(values) else math.nan
+    return ClaimAnswer(
+        claim,
+        setting,
+        reason=reason,
+        effect=effect,
+        n=len(values),
+        look=len(reached),
+        looks=looks,
+        comparison=comparison,
+        seeds=seeds,
+        notes=notes,
+    )
+
+
+def _tested(
+    claim: Claim,
+    setting: str,
+    comparison: Comparison,
+    look: st.Look,
+    looks: Sequence[int],
+    seeds: Sequence[str],
+    notes: list[str],
+    table: RunsTable,
+    count: int,
+    level: float,
+) -> ClaimAnswer:
+    values = comparison.differences(seeds)
+    sd, n = float(values.std(ddof=1)), len(values)
+    images = table.frame[["test_images", "train_images"]].mean()
+    share = float(images["test_images"] / images["train_images"])
+    new = st.interval_for_new_images(values, look.level, share)
+    margin = claim.margin_of_differences
+    final = st.levels_of_looks(looks, level)[-1] / count
+    planned = st.planned_seeds(st.upper_limit_of_sd(sd, n), margin, final)
+    trained = trained_though_listed(table, claim, comparison, seeds)
+    return ClaimAnswer(
+        claim,
+        setting,
+        answer=look.answer,
+        judgement=CONTRADICTED if trained else judge(claim, look.answer, look.interval),
+        reason=trained,
+        effect=look.interval.mean,
+        low=look.interval.low,
+        high=look.interval.high,
+        low_new=new.low,
+        high_new=new.high,
+        n=n,
+        look=look.number,
+        looks=looks,
+        level=look.level,
+        sd=sd,
+        smallest_detectable=st.smallest_detectable(sd, n, look.level),
+        planned_seeds=planned if look.answer == st.CANNOT_TELL else None,
+        comparison=comparison,
+        seeds=seeds,
+        notes=notes,
+    )
+
+
+def judge(claim: Claim, answer: str, interval: st.Interval) -> str:
+    """Return what an answer means for a claim that an article makes; "" for other claims.
+
+    A claim of closeness is contradicted only by an interval wholly outside the margin.
+    """
+    if not claim.is_judged or answer in (st.CANNOT_TELL, st.NOT_TESTED):
+        return ""
+    margin = claim.margin_of_differences
+    if claim.is_closeness:
+        outside = interval.low >= margin or interval.high <= -margin
+        close = answer == st.NO_DIFFERENCE
+        return SUPPORTED if close else CONTRADICTED if outside else NOT_SUPPORTED
+    if answer == st.NO_DIFFERENCE:
+        return NOT_SUPPORTED
+    return SUPPORTED if answer == claim.direction else CONTRADICTED
+
+
+def _combined(claim: Claim, parts: Sequence[ClaimAnswer]) -> ClaimAnswer:
+    """Combine the comparisons of `extreme`: all must hold, and one against it is enough."""
+    opposite = st.LESS if claim.direction == st.MORE else st.MORE
+    order = [opposite, st.NOT_TESTED, st.CANNOT_TELL, st.NO_DIFFERENCE, claim.direction]
+    if claim.is_closeness or len(parts) == 1:
+        return parts[0]
+    sign = 1 if claim.direction == st.MORE else -1
+    return min(parts, key=lambda p: (order.index(p.answer), sign * p.effect))
+
+
+def _planned_seeds(table: RunsTable, study: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the seeds of the study in their order, and those that were added by hand."""
+    listed = axis_values((study.get("axes") or {}).get(SEED, ""))
+    if not listed:
+        return table.seeds, []
+    return listed, [seed for seed in table.seeds if seed not in listed]
+
+
+def _notes(
+    table: RunsTable,
+    claim: Claim,
+    comparison: Comparison,
+    seeds: Sequence[str],
+    gate: Gate | None,
+    setting: str,
+) -> list[str]:
+    notes = []
+    if (missing := len(seeds) - len(comparison.differences(seeds))) > 0:
+        notes.append(f"{missing} of {len(seeds)} seeds have no number in one of the conditions")
+    for name, _, runs in conditions_of(table, comparison, seeds) if gate else []:
+        if failed := int((~runs["trained"]).sum()):
+            notes.append(f"{name}: {failed} of {len(runs)} runs count as chance")
+        if gate and setting == "published" and runs["trained"].any():
+            rise = mean_rise(runs, gate)
+            if rise >= converged_margin(claim, gate):
+                notes.append(
+                    f"{name} was still improving by {rise:.3g} over the last 20% of the epochs:"
+                    " the article's own length stops short"
+                )
+    return notes
+
+
+def all_decided(answers: Sequence[ClaimAnswer]) -> bool:
+    """Return whether more seeds cannot change any answer of the claims tested at this setting."""
+    here = [one for one in answers if one.setting in one.claim.settings]
+    return all(one.is_decided for one in here)

@@ -1,0 +1,126 @@
+"""Put answers into words: effects with intervals, sentences, margins."""
+
+import math
+
+from alexlab.reporting.formatting import format_metric, is_fraction
+from alexlab.studies import statistics as st
+from alexlab.studies.answers import ClaimAnswer
+from alexlab.studies.claims import Claim
+from alexlab.studies.metrics import parse_metric
+
+MANY_SEEDS = f"more than {st.MAX_SEEDS}"
+FUNCTION_NAMES = {
+    "last": "{} at the last epoch",
+    "mean": "mean {} over the epochs",
+    "min": "lowest {}",
+    "max": "highest {}",
+    "epochs_to": "epochs to {}",
+    "epoch_std": "variability of {} between epochs",
+    "generalization_gap": "gap in {} between train and test",
+    "rise": "rise of {}",
+}
+
+
+def metric_name(expression: str) -> str:
+    """Name a metric in words: test/acc_last_3 is "test accuracy (mean of the last 3 epochs)"."""
+    metric = parse_metric(expression)
+    split, _, name = metric.name.rpartition("/")
+    base, _, rest = name.partition("_")
+    words = {"acc": "accuracy", "mae": "absolute error", "loss": "loss", "f1": "F1"}
+    text = f"{'train' if split == 'fit' else split} {words.get(base, base)}".strip()
+    if rest == "last_3":
+        text += " (mean of the last 3 epochs)"
+    elif rest:
+        text += f" with {rest.replace('_', ' ')}"
+    if metric.argument is not None and metric.function == "epochs_to":
+        text += f" {metric.argument:g}"
+    text = FUNCTION_NAMES.get(metric.function, "{}").format(text)
+    if metric.function == "epoch_std":
+        text += f" from epoch {metric.argument:g}"
+    return text
+
+
+def effect_with_interval(one: ClaimAnswer) -> str:
+    """Format an effect with its interval: "+5.2 points (+2.1 to +8.3)"."""
+    if math.isnan(one.effect):
+        return "-"
+    metric = one.claim.metrics[0]
+    values = [one.effect, *clipped(one)]
+    if one.claim.is_ratio:
+        mean, low, high = (f"{math.exp(value):.2f}" for value in values)
+        text, low, high = f"{mean} times", low, high
+    else:
+        size = max(abs(value) for value in values if not math.isnan(value))
+        text = format_metric(metric, values[0], signed=True, like=size)
+        low, high = (
+            format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:]
+        )
+    return text if math.isnan(one.low) else f"{text} ({low} to {high})"
+
+
+def clipped(one: ClaimAnswer) -> tuple[float, float]:
+    """Return the interval within the range of the metric: a fraction differs by 1 at most."""
+    if is_fraction(one.claim.metrics[0]) and not one.claim.is_ratio and not math.isnan(one.low):
+        return max(-1.0, one.low), min(1.0, one.high)
+    return one.low, one.high
+
+
+def margin_of(claim: Claim) -> str:
+    """Format the smallest difference that matters."""
+    return size_of(claim, claim.margin_of_differences)
+
+
+def size_of(claim: Claim, size: float) -> str:
+    """Format the size of a difference, without a sign."""
+    if claim.is_ratio:
+        return f"a factor of {math.exp(size):.2f}"
+    if is_fraction(claim.metrics[0]):
+        return f"{100 * size:.3g} points"
+    return format_metric(claim.metrics[0], size)
+
+
+def sentence(one: ClaimAnswer) -> str:
+    """Write the answer as one sentence with its numbers."""
+    claim, effect = one.claim, effect_with_interval(one)
+    seeds = f"{one.n} seeds"
+    if one.answer == st.NOT_TESTED or one.comparison is None:
+        return f"Not tested: {one.reason}."
+    first, second = one.comparison.names
+    name = metric_name(claim.metrics[0])
+    if claim.kind == "within":
+        second = format_metric(claim.metrics[0], claim.target or 0.0)
+    elif claim.metrics[0] != claim.metrics[1]:
+        second = metric_name(claim.metrics[1])
+        first, name = name, "the same nets"
+    if one.answer == st.CANNOT_TELL:
+        seen = size_of(claim, one.smallest_detectable)
+        return (
+            f"{_capital(first)} against {second}, {name}: cannot tell after {seeds}, {effect};"
+            f" a difference of {seen} would have been seen."
+        )
+    if one.answer == st.NO_DIFFERENCE:
+        both = f"{_capital(first)} and {second}"
+        return f"{both} differ by less than {margin_of(claim)} in {name}: {effect}, {seeds}."
+    word = "higher" if one.answer == st.MORE else "lower"
+    return f"{_capital(first)} is {word} than {second} in {name}: {effect}, {seeds}."
+
+
+def headline(answers: list[ClaimAnswer]) -> str:
+    """Answer the question of the study: the decided claims first, then what is open."""
+    given = [one for one in answers if one.answer in (st.MORE, st.LESS, st.NO_DIFFERENCE)]
+    open_ones = [one for one in answers if one.answer == st.CANNOT_TELL]
+    untested = [one for one in answers if one.answer == st.NOT_TESTED]
+    said = list(dict.fromkeys(map(sentence, given)))[:3]
+    rest = []
+    if len(given) > len(said):
+        rest.append(f"{len(given) - len(said)} more below")
+    if open_ones:
+        rest.append(f"cannot tell for {len(open_ones)} of {len(answers)} claims")
+    if untested:
+        rest.append(f"{len(untested)} of {len(answers)} claims not tested")
+    tail = _capital("; ".join(rest)) + "." if rest else ""
+    return " ".join([*said, tail]).strip()
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,407 @@
+"""Each answer and each reason for "not tested", on sweeps where it is plain to see."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from alexlab.studies.answers import all_decided, answer_claims, looks_of, table_of
+from alexlab.studies.claims import read_claims
+from alexlab.studies.results import axis_values, load
+from alexlab.studies.validity import read_gate
+
+STUDIES = sorted((Path(__file__).parents[2] / "conf" / "study").glob("*.yaml"))
+FAR = [0.30, 0.32, 0.31, 0.33, 0.30]  # well above a margin of 0.02
+NONE = [0.001, -0.002, 0.002, 0.0, -0.001]  # well within it
+NOISE = [0.10, -0.06, 0.12, -0.05, 0.04]  # can be anything
+SMALL = [0.018, 0.022, 0.017, 0.021, 0.019]  # above 0, on both sides of the margin
+MINUS = [-d for d in FAR]
+GATE = {"metric": "last(val/acc)", "chance": 0.2, "margin": 0.1}
+
+
+def claim(kind="greater", margin=0.02, **more):
+    control = {} if kind in ("within", "extreme") else {"control": {"act": "tanh"}}
+    base = {"statement": "it is so", "kind": kind, "margin": margin, "metric": "test/acc"}
+    base |= {"source_says": "asserts", "treatment": {"act": "relu"}}
+    return {**base, **control, **more}
+
+
+def answers(make_sweep, claims, results, *, acts=("relu", "tanh"), seeds=range(5), **study):
+    place = {key: study.pop(key) for key in ("scale", "name") if key in study}
+    study = {"question": "?", "claims": claims, "looks": {"tuned": [5]}, **study}
+    sweep = load(make_sweep({"act": acts, "seed": seeds}, results, study, **place))
+    return answer_claims(table_of(sweep), sweep.about, sweep.setting)
+
+
+def shifted(d, metric="test/acc"):
+    """relu is ahead of tanh by d[seed], on top of what a seed does to both."""
+
+    def results(values):
+        seed = int(values["seed"])
+        return {metric: 0.5 + 0.03 * seed + (d[seed] if values["act"] == "relu" else 0.0)}
+
+    return results
+
+
+@pytest.mark.parametrize(
+    ("kind", "d", "answer", "judgement"),
+    [
+        ("greater", FAR, "more", "supported"),
+        ("greater", MINUS, "less", "contradicted"),
+        ("greater", NONE, "no difference that matters", "not supported"),
+        ("greater", NOISE, "cannot tell", ""),
+        ("greater", SMALL, "more", "supported"),  # its size is uncertain, its sign is not
+        ("equivalent", NONE, "no difference that matters", "supported"),
+        ("equivalent", FAR, "more", "contradicted"),
+        ("equivalent", MINUS, "less", "contradicted"),
+        ("equivalent", NOISE, "cannot tell", ""),
+        ("equivalent", SMALL, "more", "not supported"),  # not wholly outside
+    ],
+)
+def test_answers_and_judgements(make_sweep, kind, d, answer, judgement):
+    (one,) = answers(make_sweep, [claim(kind)], shifted(d))
+    assert (one.answer, one.judgement) == (answer, judgement)
+    assert one.effect == pytest.approx(sum(d) / 5)
+    assert (one.n, one.look, one.looks) == (5, 1, [5])
+    assert (one.planned_seeds is not None) == (answer == "cannot tell")
+    # t(0.975, 4) = 2.776445
+    half = 2.776445 * np.std(d, ddof=1) / math.sqrt(5)
+    assert (one.low, one.high) == pytest.approx((one.effect - half, one.effect + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("source", ["asks", "ours"])
+def test_a_question_gets_an_answer_and_no_judgement(make_sweep, source):
+    (one,) = answers(make_sweep, [claim(source_says=source)], shifted(MINUS))
+    assert (one.answer, one.judgement) == ("less", "")
+
+
+def test_less_may_be_claimed(make_sweep):
+    (one,) = answers(make_sweep, [claim(direction="less")], shifted(MINUS))
+    assert (one.answer, one.judgement) == ("less", "supported")
+
+
+@pytest.mark.parametrize(
+    ("d", "answer", "judgement"),
+    [
+        (NONE, "no difference that matters", "supported"),
+        (FAR, "more", "contradicted"),
+        (NOISE, "cannot tell", ""),
+    ],
+)
+def test_within_a_margin_of_a_target(make_sweep, d, answer, judgement):
+    def results(values):
+        return {"test/acc": 0.41 + d[int(values["seed"])]}
+
+    (one,) = answers(make_sweep, [claim("within", target=0.41)], results, acts=["relu"])
+    assert (one.answer, one.judgement) == (answer, judgement)
+    assert one.effect == pytest.approx(sum(d) / 5)
+
+
+@pytest.mark.parametrize(
+    ("tanh", "sigmoid", "answer", "judgement"),
+    [
+        (FAR, FAR, "more", "supported"),
+        (FAR, MINUS, "less", "contradicted"),  # one is enough
+        (FAR, NONE, "no difference that matters", "not supported"),
+        (FAR, NOISE, "cannot tell", ""),
+    ],
+)
+def test_more_than_all_others(make_sweep, tanh, sigmoid, answer, judgement):
+    ahead = {"tanh": tanh, "sigmoid": sigmoid, "relu": [0.0] * 5}
+
+    def results(values):
+        return {"test/acc": 0.5 - ahead[values["act"]][int(values["seed"])]}
+
+    acts = ["relu", "tanh", "sigmoid"]
+    (one,) = answers(make_sweep, [claim("extreme")], results, acts=acts)
+    assert (one.answer, one.judgement) == (answer, judgement)
+    assert one.level == pytest.approx(0.05 / 2)  # two comparisons
+
+
+def test_a_spread_over_epochs_is_compared_as_a_ratio(make_sweep):
+    """relu varies twice as much as tanh, times 1 +- 0.05."""
+
+    def results(values):
+        size = 2 + 0.1 * (int(values["seed"]) - 2) / 2 if values["act"] == "relu" else 1
+        losses = [1.0 + 0.01 * size * sign for sign in (1, -1, 1, 1, -1, -1, 1, -1)]
+        return {"history": {"val/loss": losses}}
+
+    kind = claim(margin=1.2, metric="epoch_std(val/loss, 2)")
+    (one,) = answers(make_sweep, [kind], results)
+    assert one.answer == "more"
+    assert math.exp(one.effect) == pytest.approx(2, abs=0.01)
+
+
+def test_two_metrics_of_the_same_runs(make_sweep):
+    gains = [0.012, 0.011, 0.013, 0.012, 0.014]
+
+    def results(values):
+        seed = int(values["seed"])
+        return {"test/acc": 0.6 + 0.05 * seed, "test/acc_10_crops": 0.6 + 0.05 * seed + gains[seed]}
+
+    crops = {
+        "statement": "10 crops gain",
+        "kind": "greater",
+        "margin": 0.01,
+        "treatment_metric": "test/acc_10_crops",
+        "control_metric": "test/acc",
+    }
+    (one,) = answers(make_sweep, [crops], results, acts=["relu"])
+    assert (one.answer, one.effect) == ("more", pytest.approx(0.0124))
+
+
+def test_seeds_are_paired_and_other_axes_averaged_within_them(make_sweep):
+    def results(values):
+        ahead = {"true": 0.1, "false": 0.2}[values["pool"]] if values["act"] == "relu" else 0.0
+        jitter = 0.01 * (values["act"] == "relu") * int(values["seed"])
+        return {"test/acc": 0.2 + 0.1 * int(values["seed"]) + ahead + jitter}
+
+    study = {"claims": [claim()], "looks": {"tuned": [3]}}
+    axes = {"act": ["relu", "tanh"], "pool": ["true", "false"], "seed": range(3)}
+    sweep = load(make_sweep(axes, results, study))
+    (one,) = answer_claims(table_of(sweep), study, "tuned")
+    assert one.comparison.differences(one.seeds) == pytest.approx([0.15, 0.16, 0.17])
+
+
+def test_values_are_compared_as_a_command_line_reads_them(make_sweep):
+    def results(values):
+        return {"test/acc": 0.5 + (0.3 + 0.01 * int(values["seed"])) * (values["lr"] == "1e-2")}
+
+    one = claim(treatment={"lr": 0.01}, control={"lr": "0.10"})
+    study = {"claims": [one], "looks": {"tuned": [3]}}
+    sweep = load(make_sweep({"lr": ["1e-2", "0.1"], "seed": range(3)}, results, study))
+    assert answer_claims(table_of(sweep), study, "tuned")[0].answer == "more"
+
+
+def curve(last, rising=0.0):
+    """A val curve of ten epochs that ends at `last`, and rises by `rising` in its last two."""
+    return [0.2] * 2 + [last - rising] * 7 + [last]
+
+
+def gated(ends, test=0.6):
+    """val ends at ends[act][seed]; test is 0.6 for tanh and 0.9 for relu, with a little spread."""
+
+    def results(values):
+        end = ends.get(values["act"], [0.8] * 10)[int(values["seed"])]
+        if isinstance(end, str):
+            return end
+        score = test + 0.3 * (values["act"] == "relu") + 0.001 * int(values["seed"]) ** 2
+        if values["act"] == "relu":
+            score += 0.002 * int(values["seed"])
+        return {"test/acc": score, "history": {"val/acc": curve(end)}}
+
+    return results
+
+
+NAN = "FloatingPointError: the training loss is nan in epoch 2"
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [
+        ({"tanh": [0.8, 0.8, 0.2, 0.21, 0.29]},
+         "tanh was still at chance after 10 epochs in 3 of 5 runs;"
+         r" a run must reach last\(val/acc\) at least 30.0%"),
+        ({"tanh": [0.8, 0.8, 0.8, 0.2, NAN]},
+         "tanh was still at chance after 10 epochs in 1 of 5 runs and diverged in 1 of 5 runs"),
+        ({"relu": [NAN] * 5}, "relu diverged in 5 of 5 runs"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_did_not_train_is_not_tested(make_sweep, ends, reason):
+    (one,) = answers(make_sweep, [claim()], gated(ends), trained=GATE)
+    assert (one.answer, one.judgement) == ("not tested", "")
+    assert re.search(reason, one.reason)
+
+
+def test_one_run_in_five_at_chance_counts_as_chance_and_not_as_missing(make_sweep):
+    ends = {"tanh": [0.8, 0.8, 0.8, 0.8, NAN]}
+    (one,) = answers(make_sweep, [claim()], gated(ends), trained=GATE)
+    # relu 0.9, 0.903, 0.908, 0.915, 0.924; tanh 0.6, 0.601, 0.604, 0.609, and chance: 0.2
+    assert one.comparison.differences(one.seeds) == pytest.approx([0.3, 0.302, 0.304, 0.306, 0.724])
+    assert "tanh: 1 of 5 runs count as chance" in one.notes
+    assert one.n == 5
+
+
+def test_symptoms_close_the_gate_but_a_converged_loss_does_not(make_sweep):
+    def with_symptom(text):
+        def results(values):
+            found = gated({})(values)
+            return {**found, "symptoms": [text] if values["act"] == "tanh" else []}
+
+        return results
+
+    (one,) = answers(make_sweep, [claim()], with_symptom("constant outputs"), trained=GATE)
+    assert "in 5 of 5 runs (symptom: constant outputs)" in one.reason
+    stalled = with_symptom("stalled training loss")
+    (one,) = answers(make_sweep, [claim()], stalled, trained=GATE, name="stalled")
+    assert one.answer == "more"
+
+
+def test_a_condition_listed_as_untrained_is_exempt_and_contradicts_when_it_trains(make_sweep):
+    listed = claim(direction="more", untrained=[{"act": "tanh"}])
+    stuck = gated({"tanh": [0.2] * 5})
+    (one,) = answers(make_sweep, [listed], stuck, trained=GATE)
+    assert (one.answer, one.judgement) == ("more", "supported")
+    assert one.effect == pytest.approx(0.91 - 0.2)  # chance, not the 0.6 of test/acc
+    (one,) = answers(make_sweep, [listed], gated({}), trained=GATE, name="trained")
+    assert (one.judgement, one.reason) == ("contradicted", "tanh trained in 5 of 5 runs")
+
+
+def test_a_tuned_condition_must_have_converged(make_sweep):
+    """val/acc rises by 0.1 in the last of ten epochs: over the last two a slope of 0.1 twice."""
+
+    def results(values):
+        rising = 0.1 if values["act"] == "tanh" else 0.0
+        return {**gated({})(values), "history": {"val/acc": curve(0.8, rising)}}
+
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE)
+    assert one.answer == "not tested"
+    assert "tanh had not converged: over the last 20% of its epochs it gained 0.2" in one.reason
+    shown = {"converged": {"tanh": 0.005}, "name": "shown"}
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE, **shown)
+    assert one.answer == "more"
+    published = {"scale": "published", "name": "p", "looks": {"published": [5]}}
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE, **published)
+    assert one.answer == "more"
+    assert any("the article's own length stops short" in note for note in one.notes)
+
+
+@pytest.mark.parametrize(
+    ("results", "more", "reason"),
+    [
+        (lambda v: "RuntimeError: no" if v["act"] == "tanh" and v["seed"] != "0" else {}, {},
+         "relu and tanh: both have a number in only 1 of 5 seeds (no)"),
+        (lambda v: {"test/acc": float("nan")} if v["act"] == "relu" else {}, {},
+         "a number in only 0 of 5 seeds"),
+        (lambda v: None if v["seed"] == "4" else {}, {}, "4 of the 5 seeds of the first look"),
+        (lambda v: {}, {"seeds": [0]}, "1 of the 5 seeds of the first look have ended"),
+        (lambda v: {"test/acc": 0.25}, {}, "there is no spread: all 5 differences are equal"),
+        (lambda v: {}, {"claims": [claim(treatment={"pool": "max"})]}, "pool is not an axis"),
+        (lambda v: {}, {"claims": [claim(control={"act": "elu"})]}, "has no run with elu"),
+        (lambda v: {}, {"claims": [claim("extreme")], "acts": ["relu"]},
+         "no condition besides relu"),
+        (lambda v: {}, {"claims": [claim(settings=["published"])]}, "tested at published only"),
+    ],
+)  # fmt: skip
+def test_not_tested(make_sweep, results, more, reason):
+    claims = more.pop("claims", [claim()])
+    (one,) = answers(make_sweep, claims, results, **more)
+    assert one.answer == "not tested"
+    assert reason in one.reason
+    assert (math.isnan(one.low), one.judgement) == (True, "")
+
+
+def test_the_first_look_that_answers_is_kept(make_sweep):
+    """At 5 seeds relu is ahead by 30 points; later seeds, by which it is behind, change nothing."""
+    d = [*FAR, *[-2.0 + 0.01 * k for k in range(5)]]
+    (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(10), looks={"tuned": [5, 10]})
+    assert (one.answer, one.look, one.n, one.effect) == ("more", 1, 5, pytest.approx(0.312))
+
+
+def test_a_later_look_answers_and_seeds_between_looks_wait(make_sweep):
+    looks = {"tuned": [5, 10]}
+    d = [0.08, -0.02, 0.05, 0.0, 0.04, *[0.05, 0.06, 0.04, 0.05, 0.06]]
+    (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(8), looks=looks)
+    assert (one.answer, one.look, one.n) == ("cannot tell", 1, 5)
+    assert "3 more seeds wait for the next look" in one.notes
+    assert not all_decided([one])
+    (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(10), looks=looks, name="ten")
+    assert (one.answer, one.look, one.n) == ("more", 2, 10)
+    assert all_decided([one])
+
+
+def test_the_last_look_decides_whatever_it_finds(make_sweep):
+    (one,) = answers(make_sweep, [claim()], shifted(NOISE))
+    assert one.answer == "cannot tell"
+    assert all_decided([one])
+
+
+def test_seeds_that_the_study_does_not_list_are_not_used(make_sweep):
+    study = {"axes": {"act": "relu, tanh", "seed": "range(5)"}}
+    d = [*FAR, 5.0, 6.0]
+    (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(7), **study)
+    assert one.n == 5
+    assert one.notes == ["seeds 5, 6 are not in the study file: not used"]
+
+
+def test_comparisons_share_the_level_and_a_mirrored_claim_counts_once(make_sweep):
+    mirrored = claim(treatment={"act": "tanh"}, control={"act": "relu"}, direction="less")
+    found = answers(make_sweep, [claim(), mirrored], shifted(FAR), name="mirrored")
+    assert [one.level for one in found] == pytest.approx([0.05, 0.05])
+    other = claim(metric="test/acc", treatment={"act": "sigmoid"})
+    acts = ["relu", "tanh", "sigmoid"]
+    found = answers(make_sweep, [claim(), other], wobbly, acts=acts, name="two")
+    assert [one.level for one in found] == pytest.approx([0.025, 0.025])
+
+
+def wobbly(values):
+    """Differences between any two activations have some spread."""
+    order = ["relu", "tanh", "sigmoid"].index(values["act"])
+    return {"test/acc": 0.5 + 0.01 * order + 0.001 * int(values["seed"]) ** (1 + order)}
+
+
+def test_planned_seeds_come_from_the_margin_and_the_upper_limit_of_the_spread(make_sweep):
+    (one,) = answers(make_sweep, [claim()], shifted(NOISE))
+    # sd 0.08307, times sqrt(4 / 1.063623) = 0.1611; to see 0.02 takes (2.8016 * 8.054)^2 = 509,
+    # and two more for t in place of the normal distribution
+    assert one.sd == pytest.approx(0.083066, abs=1e-6)
+    assert one.planned_seeds == pytest.approx(511, abs=2)
+    assert one.smallest_detectable > 0.1
+
+
+def test_the_interval_for_new_images_is_wider(make_sweep):
+    (one,) = answers(make_sweep, [claim()], shifted(FAR))
+    # 40 test images, 100 train images: sqrt(1/5 + 0.4) in place of sqrt(1/5)
+    assert (one.high_new - one.effect) / (one.high - one.effect) == pytest.approx(math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "better"}, "kind=better: unknown; choose from greater"),
+        ({"margin": 0}, "margin=0: it must be above 0"),
+        ({"margin": 1, "metric": "epoch_std(val/loss, 20)"}, "must be a ratio above 1"),
+        ({"target": 0.5}, "target: `within` needs it"),
+        ({"marginn": 0.1}, "marginn is unknown"),
+        ({"metric": "latest(train/loss)"}, "'latest' is unknown; write a name"),
+        ({"control": None}, "control: greater needs it"),
+        ({"direction": "up"}, "direction=up: choose from more, less"),
+        ({"source_says": "claims"}, "source_says=claims: choose from asserts"),
+        ({"settings": ["quick"]}, "settings=quick: choose from tuned, published"),
+    ],
+)
+def test_claims_that_make_no_sense_are_refused(make_sweep, change, message):
+    with pytest.raises(ValueError, match=message):
+        answers(make_sweep, [claim(**change)], lambda values: {})
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"metric": "val/acc"}, "it needs exactly chance, margin, metric"),
+        ({**GATE, "margin": 0}, "must be above 0"),
+        ({**GATE, "metric": "final(val/acc)"}, "'final' is unknown"),
+    ],
+)
+def test_a_gate_that_makes_no_sense_is_refused(section, message):
+    with pytest.raises(ValueError, match=message):
+        read_gate({"trained": section})
+
+
+def test_a_study_without_claims_has_no_answers(make_sweep):
+    assert answers(make_sweep, [], lambda values: {}) == []
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_claims_of_every_study_make_sense(path):
+    study = OmegaConf.to_container(OmegaConf.load(path)).get("study", {})
+    read_gate(study)
+    for one in read_claims(study):
+        axes = {*study["axes"], *study.get("quick", {})}
+        controls = one.control if isinstance(one.control, list) else [one.control or {}]
+        assert {key for values in (one.treatment, *controls) for key in values} <= axes
+        for setting in one.settings:
+            assert looks_of(study, setting)[-1] <= max(5, len(axis_values(study["axes"]["seed"])))
