@@ -112,6 +112,8 @@ def _answer(
     if setting not in claim.settings:
         where = " and ".join(claim.settings)
         return ClaimAnswer(claim, setting, reason=f"it is tested at {where} only")
+    if setting == "tuned" and study.get("tune") and not study.get("chosen"):
+        return ClaimAnswer(claim, setting, reason="its rates have not been tuned (scale=tune)")
     try:
         parts = [
             _answer_comparison(table, study, claim, setting, count, comparison)

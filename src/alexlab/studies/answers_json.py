@@ -14,7 +14,7 @@ ANSWERS, RUNS = "answers.json", "runs.csv"
 TOLERANCE = 1e-6
 NUMBERS = "effect", "low", "high", "low_new", "high_new", "margin", "level"
 TEXTS = "claim", "source_says", "answer", "judgement", "setting", "n", "look"
-STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes"
+STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes", "tune", "chosen"
 
 
 def claim_facts(one: ClaimAnswer) -> dict[str, Any]:

@@ -62,7 +62,19 @@ def write_report(folder: Path) -> "Sweep":
     write_atomically(folder / "summary.csv", report.portable(summary))
     write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
     write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
+    if tuning and all(run.finished or run.diverged for run in sweep.runs):
+        _write_tuned(sweep)
     return sweep
+
+
+def _write_tuned(sweep: "Sweep") -> None:
+    """Write the chosen rates of a tuning sweep that has finished."""
+    from alexlab.studies.tuning import tuned_file, write_tuned
+
+    file = tuned_file(sweep.study)
+    for edge in write_tuned(sweep, file):
+        print(f"{edge}: the best is at the edge of the grid; widen `tune` in the study file")
+    print(f"tuned: {file}")
 
 
 def after_sweep(folder: Path) -> None:
