@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-SCALE ?= quick
+SCALE ?= tuned
 
 .DEFAULT_GOAL := help
 .PHONY: help train test test-all check studies bench board optuna clean

@@ -1,5 +1,6 @@
 """Each answer and each reason for "not tested", on sweeps where it is plain to see."""
 
+import html
 import math
 import re
 from pathlib import Path
@@ -13,7 +14,8 @@ from alexlab.studies.claims import read_claims
 from alexlab.studies.results import axis_values, load
 from alexlab.studies.validity import read_gate
 
-STUDIES = sorted((Path(__file__).parents[2] / "conf" / "study").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "conf" / "study").glob("*.yaml"))
 FAR = [0.30, 0.32, 0.31, 0.33, 0.30]  # well above a margin of 0.02
 NONE = [0.001, -0.002, 0.002, 0.0, -0.001]  # well within it
 NOISE = [0.10, -0.06, 0.12, -0.05, 0.04]  # can be anything
@@ -398,10 +400,42 @@ def test_a_study_without_claims_has_no_answers(make_sweep):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_claims_of_every_study_make_sense(path):
     study = OmegaConf.to_container(OmegaConf.load(path)).get("study", {})
-    read_gate(study)
+    gate = read_gate(study)
     for one in read_claims(study):
-        axes = {*study["axes"], *study.get("quick", {})}
-        controls = one.control if isinstance(one.control, list) else [one.control or {}]
-        assert {key for values in (one.treatment, *controls) for key in values} <= axes
+        assert gate is not None
+        recipes = [one.treatment, one.control or {}, *one.untrained]
+        assert {recipe for values in recipes for recipe in values.values()} <= {
+            *study.get("recipes", {})
+        }
         for setting in one.settings:
-            assert looks_of(study, setting)[-1] <= max(5, len(axis_values(study["axes"]["seed"])))
+            seeds = study.get(setting, {}).get("seed") or study["axes"]["seed"]
+            assert looks_of(study, setting)[-1] == len(axis_values(seeds))
+
+
+def articles():
+    """{quote name: (sentence, translation, {claim: what the article does})} of docs/articles.md."""
+    found = {}
+    for entry in re.split(r"^### ", (ROOT / "docs" / "articles.md").read_text("utf-8"), flags=re.M):
+        name, _, body = entry.partition("\n")
+        quote = re.search(r'<blockquote lang="\w+">(.*?)</blockquote>', body, flags=re.S)
+        if quote is None:
+            continue
+        sentence = html.unescape(quote[1].replace("<br>", " ").replace("\n", ""))
+        translation = re.search(r"- Translation: (.*?)\n- The article:", body, flags=re.S)[1]
+        claims = dict(re.findall(r"`(\w+/[\w-]+)`\s+\((\w+)\)", body))
+        found[name] = " ".join(sentence.split()), " ".join(translation.split()), claims
+    return found
+
+
+def test_study_files_quote_the_articles_and_claim_no_more():
+    known, claimed = articles(), set()
+    for path in STUDIES:
+        study = OmegaConf.to_container(OmegaConf.load(path)).get("study", {})
+        for one in read_claims(study):
+            sentence, translation, claims = known[one.quote_name]
+            assert (one.quote, one.translation) == (sentence, translation)
+            name = f"{path.stem}/{one.name}"
+            assert claims[name] == one.source_says, name
+            claimed.add(name)
+            assert one.article in {article["name"] for article in study["articles"]}
+    assert claimed == {name for _, _, claims in known.values() for name in claims}

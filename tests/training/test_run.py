@@ -55,6 +55,7 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     keys = "status error objective metrics best_epoch epochs wall_s images_per_s peak_rss_mb"
     keys += " peak_gpu_mb params neurons seed git data_fingerprint versions"
     keys += " images hardware command best_sha256 micro_batch precision effective_batch_size"
+    keys += " symptoms"
     assert set(metrics) == set(keys.split())
     assert metrics["objective"] == metrics["metrics"]["val/acc"]
     with (tmp_path / "run/history.csv").open() as file:

@@ -19,10 +19,18 @@ from alexlab.commands.train_help import extra_folders, help_text
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
-from alexlab.studies.tuning import register_resolvers
+from alexlab.studies.tuning import PARTS
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
-register_resolvers()
+OmegaConf.register_new_resolver(
+    "study_at",
+    lambda part, setting, study, name: (
+        PARTS[part](setting, OmegaConf.to_container(study, resolve=False), str(name))
+        if OmegaConf.is_dict(study)
+        else None
+    ),
+    replace=True,
+)
 
 
 @hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")

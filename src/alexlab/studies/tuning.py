@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from alexlab.runs.config import CONF
 from alexlab.studies.results import Sweep, axis_values
@@ -67,17 +66,8 @@ def study_at(setting: str, study: Mapping[str, Any], name: str) -> dict[str, Any
     return found
 
 
-def register_resolvers() -> None:
-    """Register `study_at`, by which conf/scale/*.yaml picks the parts of a study."""
-
-    def resolve(part: str, setting: str, study: Any, name: Any) -> Any:
-        if not isinstance(study, DictConfig):
-            return None
-        plain: Any = OmegaConf.to_container(study, resolve=False)
-        parts = {"overrides": overrides_at, "recipes": recipes_at, "study": study_at}
-        return parts[part](setting, plain, str(name))
-
-    OmegaConf.register_new_resolver("study_at", resolve, replace=True)
+PARTS = {"overrides": overrides_at, "recipes": recipes_at, "study": study_at}
+"""What conf/scale/*.yaml asks of a study, by `study_at:PART,...`."""
 
 
 def chosen_rates(sweep: Sweep) -> dict[str, Any]:
@@ -101,10 +91,10 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
         if not math.isfinite(means[best]):
             raise ValueError(f"recipe={recipe}: no rate has finished at every tuning seed")
         chosen[recipe] = dict(zip(tuned, map(_number, best), strict=True))
-        for axis, value in zip(tuned, best, strict=True):
+        for axis, text in zip(tuned, best, strict=True):
             tried = axis_values((sweep.about.get("tune") or {})[axis])
-            if len(tried) > 1 and value in (tried[0], tried[-1]):
-                edges.append(f"{recipe or 'all'}: {axis}={value}")
+            if len(tried) > 1 and text in (tried[0], tried[-1]):
+                edges.append(f"{recipe or 'all'}: {axis}={text}")
     found: dict[str, Any] = {"recipes": {k: v for k, v in chosen.items() if k}}
     found["settings"] = chosen.get("", {})
     found["at_the_edge"] = edges
@@ -124,7 +114,7 @@ def write_tuned(sweep: Sweep, file: Path) -> list[str]:
     found = chosen_rates(sweep)
     edges: list[str] = found.pop("at_the_edge")
     head = (
-        f"# Chosen by scale=tune from {len(sweep.runs)} runs, by the mean of {sweep.metric} on val\n"
+        f"# Chosen by scale=tune from {len(sweep.runs)} runs, by the mean val/{sweep.metric}\n"
         f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
     )
     file.parent.mkdir(parents=True, exist_ok=True)

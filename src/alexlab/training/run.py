@@ -19,6 +19,7 @@ from alexlab.training import build, console
 from alexlab.training.callbacks.auto_batch import AutoBatch
 from alexlab.training.callbacks.checkpoints import Checkpoints
 from alexlab.training.callbacks.csv_history import History
+from alexlab.training.callbacks.fit_metrics import FitMetrics
 from alexlab.training.callbacks.graceful_stop import GracefulStop
 from alexlab.training.callbacks.health_warnings import TrainingHealthWarnings
 from alexlab.training.callbacks.multi_crop_test import MultiCropTest
@@ -83,19 +84,21 @@ class TrainingRun:
         self.board = TensorBoard(
             self.folder, OmegaConf.to_yaml(config), hparams, history, overridden
         )
+        self.health = TrainingHealthWarnings(history)
         self.optional = build.optional_callbacks(cfg, self.board)
         callbacks = [
             PRCurves(self.board, self.data.classes),
             history,
             NaNGuard(),
             EpochProgress(history, metric=cfg.objective.split("/")[-1]),
-            TrainingHealthWarnings(history),
+            self.health,
             self.board,
             self.checkpoints,
             *self.optional,
             GracefulStop(self.checkpoints),
             StepSeeding(cfg.seed),
             MultiCropTest(cfg.test_crops, self.data),
+            *([FitMetrics(self.data)] if cfg.fit_metrics else []),
         ]
         return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
 
@@ -184,6 +187,7 @@ class TrainingRun:
             "metrics": best.get("metrics", {}),
             "best_epoch": best.get("epoch"),
             "epochs": len(self.history.rows),
+            "symptoms": self.health.symptoms,
             "wall_s": round(self.history.wall_s, 3),
             "images_per_s": self.history.images_per_s,
             "params": self.summary.params,

@@ -24,6 +24,7 @@ class TrainingHealthWarnings(Checkpoint):
     def __init__(self, history: History) -> None:
         self.history = history
         self.spreads: list[float] = []  # of the first batch of val, one per epoch
+        self.symptoms: list[str] = []  # for metrics.json
         self._outputs: Tensor | None = None  # [N, num_outputs]
 
     def on_validation_batch_end(
@@ -44,6 +45,7 @@ class TrainingHealthWarnings(Checkpoint):
 
     def _warn_constant(self) -> None:
         if _constant(self.spreads) and not _constant(self.spreads[:-1]):
+            self.symptoms.append("constant outputs")
             print(
                 f"warning: constant outputs: for {PATIENCE} epochs the outputs for all images have"
                 f" been the same (largest difference {self.spreads[-1]:.1g}).\n"
@@ -55,6 +57,7 @@ class TrainingHealthWarnings(Checkpoint):
     def _warn_stalled(self) -> None:
         losses = [row["train/loss"] for row in self.history.rows]
         if _stalled(losses) and not _stalled(losses[:-1]):
+            self.symptoms.append("stalled training loss")
             print(
                 f"warning: stalled training loss: it has changed by less than {STALLED:.0%} in"
                 f" {PATIENCE} epochs (it is {losses[-1]:.4g})"

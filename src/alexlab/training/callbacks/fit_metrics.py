@@ -1,0 +1,126 @@
+"""Measure what studies compare: train and test in eval mode, at the end of a training.
+
+The train metrics of an epoch are means while the net changes, with dropout and augmentation. A
+comparison of train and test needs the train images as test images are seen: in eval mode, without
+augmentation. This costs two passes over train without gradients and three over test.
+
+| metric | value |
+|---|---|
+| `fit/acc`, `fit/loss` | train images in eval mode, with the weights of the best epoch |
+| `fit/acc_last`, ... | the same with the weights of the last epoch |
+| `test/acc_last_3`, ... | mean of the test metrics after the last three epochs |
+| `test/acc_duplicates` | accuracy on the test images that have a duplicate in train |
+| `test/acc_unique` | accuracy on the other test images |
+
+The test values choose nothing. test_predictions.csv has the target and the prediction of each test
+image, with the weights of the best epoch.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.runs.folder import write_atomically
+from alexlab.training.module import Learner, MeanLoss
+
+LAST_EPOCHS = 3
+PREDICTIONS = "test_predictions.csv"
+
+
+class FitMetrics(L.Callback):
+    """Log the metrics above with the test, and write test_predictions.csv.
+
+    Args:
+        data: Data module with train and test.
+    """
+
+    def __init__(self, data: ImageFolderData) -> None:
+        self.data = data
+        self.last_tests: list[dict[str, float]] = []
+        self.last_fit: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Test after each of the last three epochs, and measure train after the last."""
+        left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        if left < LAST_EPOCHS:
+            self.last_tests.append(self._measure(trainer, pl_module, "test")[0])
+        if left == 0:
+            self.last_fit = self._measure(trainer, pl_module, "train")[0]
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure train with the weights of the best epoch, and log everything."""
+        found = {f"fit/{k}": v for k, v in self._measure(trainer, pl_module, "train")[0].items()}
+        found |= {f"fit/{k}_last": v for k, v in self.last_fit.items()}
+        for name in self.last_tests[0] if len(self.last_tests) == LAST_EPOCHS else []:
+            values = [test[name] for test in self.last_tests]
+            found[f"test/{name}_last_{LAST_EPOCHS}"] = sum(values) / LAST_EPOCHS
+        if trainer.world_size == 1:
+            found |= self._per_image(trainer, pl_module)
+        pl_module.log_dict(found, sync_dist=False)  # computed over all ranks already
+
+    def _measure(
+        self, trainer: L.Trainer, pl_module: Any, split: str
+    ) -> tuple[dict[str, float], Tensor]:
+        """Return the metrics of a split in eval mode, and the outputs [N, num_outputs]."""
+        assert isinstance(pl_module, Learner)
+        loader = self.data.train_dataloader() if split == "train" else self.data.test_dataloader()
+        metrics = pl_module.task.metrics().to(pl_module.device)
+        mean_loss = MeanLoss().to(pl_module.device)
+        training, outputs = pl_module.net.training, []
+        pl_module.net.eval()
+        with torch.no_grad():
+            for batch in loader:
+                images, targets = (part.to(pl_module.device) for part in batch)
+                # outside autocast, as for ordinary batches: bfloat16 is too coarse for a DCT or FFT
+                inputs = self.data.preprocess(images, training=False).to(pl_module.dtype)
+                with trainer.precision_plugin.forward_context():
+                    found = pl_module.net(inputs).float()
+                mean_loss.update(pl_module.task.loss(found, targets), len(targets))
+                metrics.update(found, targets)
+                outputs.append(found)
+        pl_module.net.train(training)
+        values = {"loss": mean_loss.compute(), **metrics.compute()}
+        return {name: float(value) for name, value in values.items()}, torch.cat(outputs)
+
+    def _per_image(self, trainer: L.Trainer, pl_module: Any) -> dict[str, float]:
+        """Write the predictions per test image; compare duplicates of train images with others."""
+        outputs = self._measure(trainer, pl_module, "test")[1]
+        rows = np.concatenate(self.data.test_dataloader().batches())
+        targets = self.data.targets.cpu()[rows]
+        is_class = outputs.shape[1] > 1 and bool(self.data.classes)
+        predictions = outputs.argmax(1).cpu() if is_class else outputs[:, 0].cpu()
+        index = self.data.cache.index(self.data.load_size if self.data.use_cache else None)
+        known = np.isin(index.duplicates[rows], index.duplicates[self.data.indices["train"]])
+        _write(Path(trainer.default_root_dir) / PREDICTIONS, rows, targets, predictions, known)
+        if not is_class:
+            return {}
+        hits = (predictions == targets).double().numpy()
+        groups = {"test/acc_duplicates": hits[known], "test/acc_unique": hits[~known]}
+        return {name: float(values.mean()) for name, values in groups.items() if len(values)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resume in the last three epochs needs."""
+        return {"last_tests": self.last_tests, "last_fit": self.last_fit}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue after the checkpoint."""
+        self.last_tests, self.last_fit = state_dict["last_tests"], state_dict["last_fit"]
+
+
+def _write(path: Path, rows: Any, targets: Tensor, predictions: Tensor, known: Any) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "target", "prediction", "duplicate_in_train"])
+    columns = rows.tolist(), targets.tolist(), predictions.tolist(), known.astype(int).tolist()
+    writer.writerows(
+        [image, target, f"{prediction:.6g}", duplicate]
+        for image, target, prediction, duplicate in zip(*columns, strict=True)
+    )
+    write_atomically(path, text.getvalue())

@@ -1,0 +1,74 @@
+"""Train and test in eval mode at the end of a training, against a pass by hand."""
+
+import csv
+
+import pytest
+import torch
+
+from alexlab.evaluation.loading import load_run
+from alexlab.runs.folder import read_history, read_metrics
+from tests.tiny import train
+
+
+@pytest.fixture
+def run(config, tmp_path):
+    """Four epochs with dropout and augmentation."""
+    train(config("fit_metrics=true", "trainer.max_epochs=4"), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def by_hand(run, split):
+    """Targets and predictions of a split, by the weights of the best epoch."""
+    loaded = load_run(run, torch.device("cpu"))
+    data = loaded.data()
+    rows = data.indices[split]
+    return rows, data.targets[rows], loaded.predict(data.images[rows]).argmax(1)
+
+
+def test_train_images_are_measured_as_test_images_are(run):
+    metrics = read_metrics(run)["metrics"]
+    _, targets, predictions = by_hand(run, "train")
+    assert metrics["fit/acc"] == pytest.approx(float((targets == predictions).float().mean()))
+    assert metrics["fit/loss"] > 0
+    assert 0 <= metrics["fit/acc_last"] <= 1
+
+
+def test_the_score_is_the_mean_of_the_last_three_epochs(config, tmp_path):
+    tests = []
+    training = train(
+        config("fit_metrics=true", "trainer.max_epochs=4"),
+        tmp_path / "run",
+        at_batch=lambda n: tests.append(n),
+    )
+    (callback,) = [c for c in training.trainer.callbacks if type(c).__name__ == "FitMetrics"]
+    assert len(callback.last_tests) == 3
+    losses = [test["loss"] for test in callback.last_tests]
+    assert len(set(losses)) == 3
+    metrics = read_metrics(tmp_path / "run")["metrics"]
+    assert metrics["test/loss_last_3"] == pytest.approx(sum(losses) / 3)
+
+
+def test_predictions_per_image_are_kept(run):
+    rows, targets, predictions = by_hand(run, "test")
+    with (run / "test_predictions.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [int(row["image"]) for row in found] == rows.tolist()
+    assert [int(row["target"]) for row in found] == targets.tolist()
+    assert [int(row["prediction"]) for row in found] == predictions.tolist()
+    assert {row["duplicate_in_train"] for row in found} == {"0"}  # a grouped split has none
+    metrics = read_metrics(run)["metrics"]
+    assert metrics["test/acc_unique"] == pytest.approx(metrics["test/acc"])
+    assert "test/acc_duplicates" not in metrics
+
+
+def test_training_is_the_same_to_the_bit_with_and_without(config, tmp_path):
+    for name, setting in (("with", "true"), ("without", "false")):
+        train(config(f"fit_metrics={setting}", "trainer.max_epochs=4"), tmp_path / name)
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_history(tmp_path / name)]
+        for name in ("with", "without")
+    ]
+    assert rows[0] == rows[1]
+    metrics = [read_metrics(tmp_path / name)["metrics"] for name in ("with", "without")]
+    assert metrics[1].items() <= metrics[0].items()
+    assert not any(name.startswith("fit/") for name in metrics[1])
