@@ -148,7 +148,8 @@ def test_two_seeds_have_points_and_no_interval(make_sweep):
     write_report(folder)
     text = (folder / "report.md").read_text()
     assert "| relu | 2 | 71.0 ± 1.4 |" in text
-    assert "Not tested: 2 of the 3 seeds of the first look have ended." in text
+    assert "**not tested**: 2 of the 3 seeds of the first look have ended." in text
+    assert "So far: +19.5 points, 2 seeds." in text
     assert (folder / "plots" / "answers.png").is_file()
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,15 +23,17 @@ from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
 from alexlab.studies.tuning import PARTS
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
-OmegaConf.register_new_resolver(
-    "study_at",
-    lambda part, setting, study, name: (
-        PARTS[part](setting, OmegaConf.to_container(study, resolve=False), str(name))
-        if OmegaConf.is_dict(study)
-        else None
-    ),
-    replace=True,
-)
+
+
+def _study_at(part: str, setting: str, study: Any, name: Any) -> Any:
+    """Return the part of a study that conf/scale/*.yaml asks for; None for a free sweep."""
+    if not isinstance(study, DictConfig):
+        return None
+    plain: Any = OmegaConf.to_container(study, resolve=False)
+    return PARTS[part](setting, plain, str(name))
+
+
+OmegaConf.register_new_resolver("study_at", _study_at, replace=True)
 
 
 @hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")

@@ -7,7 +7,7 @@ what is ours, gets an answer only.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alexlab.studies import statistics as st
@@ -112,8 +112,6 @@ def _answer(
     if setting not in claim.settings:
         where = " and ".join(claim.settings)
         return ClaimAnswer(claim, setting, reason=f"it is tested at {where} only")
-    if setting == "tuned" and study.get("tune") and not study.get("chosen"):
-        return ClaimAnswer(claim, setting, reason="its rates have not been tuned (scale=tune)")
     try:
         parts = [
             _answer_comparison(table, study, claim, setting, count, comparison)
@@ -121,7 +119,17 @@ def _answer(
         ]
     except NotTestedError as error:
         return ClaimAnswer(claim, setting, reason=str(error))
-    return _combined(claim, parts)
+    found = _combined(claim, parts)
+    if setting == "tuned" and study.get("tune") and not study.get("chosen"):
+        return replace(
+            found,
+            answer=st.NOT_TESTED,
+            judgement="",
+            reason="its rates have not been tuned (scale=tune)",
+            low=math.nan,
+            high=math.nan,
+        )
+    return found
 
 
 def _answer_comparison(

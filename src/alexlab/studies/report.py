@@ -1,5 +1,6 @@
 """Write the report of a sweep in Markdown, from its folder alone: no clock, no machine."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from alexlab.studies.results import Sweep
 from alexlab.studies.validity import read_gate
 from alexlab.studies.wording import (
     MANY_SEEDS,
+    effect_with_interval,
     headline,
     margin_of,
     metric_name,
@@ -88,7 +90,11 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     parts = [f"# {sweep.question}"]
     if answers and (text := headline(list(answers))):
         parts.append(text)
-    for key, word in (("source", "Source"), ("assumed", "Assumed"), ("differs", "Differs")):
+    if study.get("articles"):
+        parts.append("\n".join(f"- {describe_article(one)}" for one in study["articles"]))
+    labels = {"source": "Source", "papers": "See also", "assumed": "Assumed"}
+    labels["differs"] = "Differs from the article"
+    for key, word in labels.items():
         if study.get(key):
             parts.append(f"{word}: {str(study[key]).rstrip('.')}.")
     parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}".strip())
@@ -98,6 +104,14 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
         said = ", ".join(f"`{text}`" for text in changed)
         parts.append(f"**Changed by hand**: {said}. The study file asks for something else.")
     return parts
+
+
+def describe_article(article: Mapping[str, str]) -> str:
+    """Describe an article: name, title with translation, author, date, link."""
+    title = f"{article['title']} (\u201c{article['title_in_english']}\u201d)"
+    name = article["name"][:1].upper() + article["name"][1:]
+    facts = f"author {article['author']}, date {article['date']}, link: {article['link']}"
+    return f"{name}: {title}; {facts}."
 
 
 def data(sweep: Sweep) -> str:
@@ -117,8 +131,8 @@ def data(sweep: Sweep) -> str:
 def card(number: int, one: ClaimAnswer) -> str:
     """Write one claim with its source, its answer and the numbers behind it."""
     claim = one.claim
-    lines = [f"### {number}. {claim.statement}", f"**{one.answer}**" + judgement(one)]
-    lines[-1] += f" {sentence(one)}"
+    said = one.reason + "." if one.answer == st.NOT_TESTED else sentence(one)
+    lines = [f"### {number}. {claim.statement}", f"**{one.answer}**{judgement(one)} {said}"]
     if one.answer not in (st.NOT_TESTED,) and one.reason:
         lines.append(f"The claim names a condition that does not train, but {one.reason}.")
     quoted = [f"> {claim.quote}"] * bool(claim.quote)
@@ -128,8 +142,11 @@ def card(number: int, one: ClaimAnswer) -> str:
     said = SOURCES[claim.source_says]
     lines.append(f"{said} Source: {claim.article}." if claim.article else said)
     details = [f"Compared: {one.comparison.title}."] if one.comparison else []
-    details.append(f"It asks whether {KINDS[claim.kind]}; {margin_of(claim)} matters.")
-    if one.level == one.level:  # not NaN
+    margin = margin_of(claim)
+    details.append(f"It asks whether {KINDS[claim.kind]}; a difference of {margin} matters.")
+    if one.comparison and one.answer == st.NOT_TESTED and not math.isnan(one.effect):
+        details.append(f"So far: {effect_with_interval(one)}, {one.n} seeds.")
+    elif not math.isnan(one.level):
         details.append(
             f"Look {one.look} of {len(one.looks)}, at {one.n} seeds, spends a level of"
             f" {one.level:.4f}. With new images too the interval is {new_images(one)}."
@@ -138,7 +155,7 @@ def card(number: int, one: ClaimAnswer) -> str:
         few = f"about {one.planned_seeds}"
         seeds = few if one.planned_seeds <= st.MAX_SEEDS else MANY_SEEDS
         details.append(
-            f"To see a difference of {margin_of(claim)} takes {seeds} seeds, planned from the"
+            f"To see a difference of {margin} takes {seeds} seeds, planned from the"
             f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
         )
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
@@ -146,14 +163,14 @@ def card(number: int, one: ClaimAnswer) -> str:
 
 
 def judgement(one: ClaimAnswer) -> str:
-    """Return ": the claim is supported." or nothing."""
-    return f": the claim is **{one.judgement}**." if one.judgement else "."
+    """Return ": the claim is supported.", or only a colon."""
+    return f": the claim is **{one.judgement}**." if one.judgement else ":"
 
 
 def new_images(one: ClaimAnswer) -> str:
     """Format the interval that covers new images (Nadeau and Bengio 2003)."""
     metric = one.claim.metrics[0]
-    if one.claim.is_ratio or one.low_new != one.low_new:
+    if one.claim.is_ratio or math.isnan(one.low_new):
         return "not computed"
     limits = (format_metric(metric, v, signed=True) for v in (one.low_new, one.high_new))
     return " to ".join(limits)
