@@ -31,7 +31,7 @@ Contestants = dict[str, Callable[[], object]]
 
 
 def steps() -> Contestants:
-    """A training step in each precision."""
+    """Time a training step in each precision."""
     net = torchvision.models.alexnet(num_classes=5).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, fused=True)
     images = torch.randn(BATCH, 3, SEEN, SEEN).to(memory_format=torch.channels_last)

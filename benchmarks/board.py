@@ -51,7 +51,7 @@ TABS = {"timeseries": "card-view", "hparams": "tf-hparams-table-view"}
 
 
 def write(folder: Path, runs: int, epochs: int) -> None:
-    """Runs as a sweep has them, of one writer each."""
+    """Write runs as a sweep has them, of one writer each."""
     for number in range(runs):
         draw = random.Random(number)
         with SummaryWriter(str(folder / f"sweep/{number}-optim.lr-{draw.random():.4f}")) as writer:

@@ -89,7 +89,7 @@ def own(sizes: Sequence[int]) -> None:
 
 
 def finished(size: int) -> None:
-    """The same command again on a finished sweep."""
+    """Time the same command again on a finished sweep."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [*TOY, f"seed=range(0,{size})", "sweep.name=s", "hydra/launcher=nothing"]
         command(arguments, Path(folder))
@@ -119,7 +119,7 @@ def tpe(sizes: Sequence[int]) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def heading(images: int, args: argparse.Namespace) -> list[str]:
-    """What was run, on what."""
+    """Return what was run, and on what."""
     device = hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return [
         "Written by `python -m benchmarks.training`: torchvision's AlexNet, batch 16, SGD with",
