@@ -35,8 +35,10 @@ def copied(toy, tmp_path):
 
 
 def run(folder, *arguments):
-    """Run alexlab.commands.sweeps as if the toy app were src.train."""
-    code = f"from alexlab.commands import sweeps; sweeps.PROGRAM = {APP!r}; sweeps.main()"
+    """Run `alexlab sweeps` as if the toy app were `alexlab train`."""
+    words = ["-m", APP]
+    code = "from alexlab.commands import sweeps\n"
+    code += f"sweeps.TRAIN, sweeps.TYPED = {words}, [{['python', *words]}]\nsweeps.main()"
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENV)
     return done.returncode, done.stdout + done.stderr

@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS":
 
 
 def start_in(place, *overrides):
-    """Start `python -m src.train ...` in the folder `place`."""
+    """Start `python -m alexlab train ...` in the folder `place`."""
     command = [sys.executable, "-m", "alexlab", "train", *overrides]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=place, env=ENVIRONMENT, **pipes)
@@ -84,7 +84,7 @@ def test_a_signal_saves_and_stops_and_a_resume_ends_as_if_nothing_had_been(
         told = process.stdout.read()
     assert process.returncode == code
     folder = only_run(tmp_path)
-    assert f"to go on: python -m src.train resume={folder.relative_to(tmp_path)}" in told
+    assert f"to go on: python -m alexlab train resume={folder.relative_to(tmp_path)}" in told
     assert read_metrics(folder)["status"] == "stopped"
     goes_on(tmp_path, folder, unbroken)
 

@@ -311,6 +311,9 @@ def test_a_hostile_sweep_yaml_is_refused(sweep, capfd, attack):
         'python -c \'open("MARKER", "w")\'',
         "python MARKER.py -m act=relu",
         "python -m alexlab.training.run",
+        "python -m alexlab report -m act=relu",
+        "alexlab rerun MARKER",
+        "MARKER/alexlab train -m act=relu",
         "python -m src.train 'unclosed",
         "python -m src.train --config-dir MARKER -m act=relu",
         "python -m src.train -cd MARKER",
@@ -358,12 +361,15 @@ def test_a_storage_in_a_file_is_not_opened(sweep):
             sweeps.rerun(sweep, [0], storage=None, dry_run=False)
 
 
-def test_an_honest_command_is_run_again_where_the_sweep_is(sweep, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "typed", ["python -m src.train", "python -m alexlab train", "alexlab train"]
+)
+def test_an_honest_command_is_run_again_where_the_sweep_is(sweep, monkeypatch, typed):
     words = ["-m", "act=relu,tanh", "optim.lr=tag(log,interval(1e-4,1e-1))", "+trainer.limit=2"]
-    words += ["data.root=/my data", "trainer.gradient_clip_val=1", "~data.x", "hydra/launcher=warm"]
+    words += ["data.root=/my data", "trainer.gradient_clip_val=1", "~data.x", "hydra/launcher=ray"]
     path = sweep / "sweep.yaml"
     text = " ".join(map(json.dumps, words))
-    command = f"python -m src.train {text} sweep.name=old hydra.sweep.dir=/elsewhere"
+    command = f"{typed} {text} sweep.name=old hydra.sweep.dir=/elsewhere"
     assert sweeps.safe_words(path, command)[:-2] == words
     about = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(about | {"command": command}))
@@ -375,7 +381,7 @@ def test_an_honest_command_is_run_again_where_the_sweep_is(sweep, monkeypatch, c
         f"hydra.sweep.dir='{sweep.parent}'",
         "sweep.rerun_failed=true",
     ]
-    assert run == [[sys.executable, "-m", "src.train", *words, *place]]
+    assert run == [[sys.executable, "-m", "alexlab", "train", *words, *place]]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from omegaconf import OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from hydra_plugins.hydra_process_launcher._devices import deal
 from hydra_plugins.hydra_study_sweeper import _trials
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences
 from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
@@ -181,15 +180,6 @@ sys.modules["fcntl"] = None
 import hydra_plugins.hydra_study_sweeper._scheduler, hydra_plugins.hydra_process_launcher.launcher
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": PATH})
-
-
-def test_gpus_are_dealt():
-    assert deal(["0", "1", "2"], 1, 1) == ["0", "1", "2"]
-    assert deal(["0", "1"], 2, 1) == ["0", "1", "0", "1"]
-    assert deal(["0", "1", "2", "3", "4"], 1, 2) == ["0,1", "2,3"]
-    assert deal([], 3, 1) == []
-    with pytest.raises(ValueError, match="there are 1"):
-        deal(["0"], 1, 2)
 
 
 PARAMS = [TrialParams({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
@@ -583,9 +573,9 @@ def test_repeated_suggestion_reuses_the_result(tmp_path):
 
 
 @pytest.mark.slow
-def test_spawn_where_a_warm_fork_cannot_be_had(tmp_path):
+def test_spawn_where_a_preloaded_fork_cannot_be_had(tmp_path):
     code, text = sweep(
-        tmp_path, "seed=0,1", "sweep.name=s", "hydra.launcher.start=spawn", "sweep.n_jobs=2"
+        tmp_path, "seed=0,1", "sweep.name=s", "hydra.launcher.start_method=spawn", "sweep.n_jobs=2"
     )
     assert code == 0, text
     assert states(tmp_path) == {"finished": 2}

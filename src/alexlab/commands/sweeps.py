@@ -36,11 +36,17 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
 )
 
 ENDED = ("finished", "pruned", "failed")
-PROGRAM = "src.train"  # what `rerun` starts
+TRAIN = ["-m", "alexlab", "train"]  # what `rerun` starts
+TYPED = [  # how a user may have started a sweep
+    ["python", "-m", "src.train"],
+    ["python", "-m", "alexlab", "train"],
+    ["alexlab", "train"],
+]
 STORAGE, PLACE, NAME = "sweep.storage", "hydra.sweep.dir", "sweep.name"
 HYDRAS = {  # Hydra's settings that a command from a file may have, and what they may be
     "hydra/launcher": r"\w+",
     "hydra.launcher.n_jobs": r"-?\d+",
+    "hydra.launcher.start_method": r"forkserver|spawn",
     "hydra.launcher.timeout_min": r"\d+",
     "hydra.launcher.cpus_per_task": r"\d+",
     "hydra.launcher.gpus_per_node": r"\d+",
@@ -138,7 +144,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     words += [f"{key}={quote(value)}" for key, value in place.items()]
     if not numbers:
         words.append("sweep.rerun_failed=true")
-    command = ["python", "-m", PROGRAM, *words]
+    command = ["python", *TRAIN, *words]
     print(shlex.join(map(without_password, command)))
     if dry_run:
         return 0
@@ -148,11 +154,11 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
 
 
 def safe_words(path: Path, command: object) -> list[str]:
-    """Return the arguments of a sweep's `command`, if none can make src.train run foreign code.
+    """Return the arguments of a sweep's `command`, if none can make `train` run foreign code.
 
     Args:
         path: The sweep.yaml that has it, for the error.
-        command: `python -m src.train`, then `-m` and overrides.
+        command: `python -m src.train` or another of `TYPED`, then `-m` and overrides.
 
     Raises:
         ValueError: It is another program, or an argument is an option, sets what Hydra calls, or
@@ -162,10 +168,12 @@ def safe_words(path: Path, command: object) -> list[str]:
         words = shlex.split(str(command))
     except ValueError:
         words = []
-    program, words = words[:3], words[3:]
-    wrong = [word for word in words if not _is_safe(word)]
-    if program != ["python", "-m", PROGRAM]:
-        wrong = [shlex.join(program)]
+    typed = next((known for known in TYPED if words[: len(known)] == known), None)
+    if typed is None:
+        wrong = [shlex.join(words[:3])]
+    else:
+        words = words[len(typed) :]
+        wrong = [word for word in words if not _is_safe(word)]
     if wrong:
         raise ValueError(
             f"{path}: its command has {wrong[0]!r:.200}, which is not run from a file; check the"

@@ -5,6 +5,7 @@ at once.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
 from alexlab.studies.tuning import PARTS
+from hydra_plugins.hydra_process_launcher.program import program, restore_verbs, verbs
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 
@@ -42,6 +44,7 @@ def task(cfg: DictConfig) -> float | None:
 
     A trial's errors are for its launcher; Hydra would print the overrides above those of others.
     """
+    restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv
     own = HydraConfig.get()
     is_trial = not OmegaConf.is_missing(own.job, "num")
     is_rank_0 = int(os.environ.get("LOCAL_RANK", 0)) == 0
@@ -101,7 +104,8 @@ def main() -> None:
             task()
         except Stopped:
             folder = os.path.relpath(os.environ[RANK_0_FOLDER])
-            print(f"stopped; to go on: python -m src.train resume={folder}")
+            command = shlex.join([*program(), *verbs(), f"resume={folder}"])
+            print(f"stopped; to go on: {command}")
             raise
 
 

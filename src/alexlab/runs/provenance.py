@@ -14,6 +14,7 @@ import torch
 
 from alexlab import __version__
 from alexlab.runs.folder import write_atomically
+from hydra_plugins.hydra_process_launcher.program import program, verbs
 
 try:
     import resource
@@ -63,12 +64,10 @@ def git_commit() -> str:
 
 
 def command() -> str:
-    """Return the command line, without the address of a sweep's storage, maybe a secret."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["python", "-m", spec.name] if spec else [Path(sys.argv[0]).name]
+    """Return the command line as typed, less the address of a sweep's storage, maybe a secret."""
     secret = ("sweep.storage=", "hydra.sweeper.storage=", "hydra.sweeper.trial=")
     shown = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(secret)]
-    return shlex.join([*program, *shown])
+    return shlex.join([*program(), *verbs(), *shown])
 
 
 def versions() -> dict[str, str]:

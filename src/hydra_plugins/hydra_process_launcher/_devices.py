@@ -1,35 +1,199 @@
-"""Where jobs may run: the CPUs and GPUs that this process may use, and how jobs share them."""
+"""Devices of jobs: count CPUs, list GPUs without starting CUDA, and assign GPUs to jobs."""
 
+import itertools
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CUDA, HIP, ROCR = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 
 
 def cpus() -> int:
-    """The CPUs that this process may use."""
+    """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, asked without starting CUDA."""
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in named.split(",") if gpu.strip() and gpu.strip() != "-1"]
+@dataclass(frozen=True)
+class Gpus:
+    """The GPUs that this process may use, each as the environment `variable` names it.
+
+    `problem` is why there are none, or why those that the user named cannot be used.
+    """
+
+    names: list[str] = field(default_factory=list)
+    variable: str = CUDA
+    problem: str = ""
+
+
+def list_gpus() -> Gpus:
+    """List the GPUs that the environment names, else those of nvidia-smi, else of rocm-smi.
+
+    An NVIDIA GPU is named by its UUID, since its number depends on CUDA_DEVICE_ORDER. Where a card
+    is divided by MIG, its slices are listed and it is not: CUDA takes slices by UUID only.
+    """
+    for variable in (HIP, CUDA):  # as PyTorch for ROCm, which reads CUDA's where HIP's is not set
+        if (value := os.environ.get(variable)) is not None:
+            names = _names(value)
+            problem = "" if names else f"{variable}={value!r} hides all GPUs"
+            if variable == CUDA:
+                problem = problem or _not_there(names)
+            return Gpus(names, variable, problem)
+    if (value := os.environ.get(ROCR)) is not None:  # HIP counts those that ROCr lets through
+        names = [str(number) for number in range(len(_names(value)))]
+        return Gpus(names, HIP, "" if names else f"{ROCR}={value!r} hides all GPUs")
+    printed, problem = _ask("nvidia-smi", "-L")
+    cards, slices = _parse_nvidia_smi(printed)
+    if cards:
+        names = [name for card in cards for name in slices.get(card) or [card]]
+        return Gpus(names)
+    printed, amd_problem = _ask("rocm-smi", "--showid")
+    if numbers := sorted({int(n) for n in re.findall(r"^GPU\[(\d+)\]", printed, re.MULTILINE)}):
+        return Gpus([str(number) for number in numbers], HIP)
+    return Gpus(problem=problem or amd_problem)
+
+
+def _names(value: str) -> list[str]:
+    """Split the value of a variable; like CUDA, read nothing from -1 on."""
+    names = (name.strip() for name in value.split(","))
+    return [name for name in itertools.takewhile(lambda name: name != "-1", names) if name]
+
+
+def _ask(program: str, option: str) -> tuple[str, str]:
+    """Return what `program` prints and why it failed; two empty texts where it is not installed."""
     try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i, line in enumerate(found.stdout.splitlines()) if line.startswith("GPU ")]
+        done = subprocess.run(
+            [program, option], capture_output=True, text=True, errors="replace", timeout=20
+        )
+    except FileNotFoundError:
+        return "", ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", f"{program} {option} failed: {error}"
+    if done.returncode:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        reason = lines[0] if lines else f"exit code {done.returncode}"
+        return "", f"{program} {option} failed: {reason}"
+    return done.stdout, ""
 
 
-def deal(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_job: int) -> list[str]:
-    """The places for jobs on `gpus`, each as CUDA_VISIBLE_DEVICES names it.
+def _parse_nvidia_smi(printed: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the UUIDs of the cards, and those of each card's MIG slices."""
+    cards: list[str] = []
+    slices: dict[str, list[str]] = {}
+    for line in printed.splitlines():
+        found = re.search(r"UUID: ((GPU|MIG)-[^)\s]+)", line)
+        if found is None:
+            continue
+        if line.startswith("GPU "):
+            cards.append(found[1])
+        elif cards:
+            slices.setdefault(cards[-1], []).append(found[1])
+    return cards, slices
+
+
+def _not_there(names: Iterable[str]) -> str:
+    """Say which of the GPUs that CUDA_VISIBLE_DEVICES names do not exist, if nvidia-smi works.
+
+    CUDA would see those before the first such name only, and none if it comes first.
+    """
+    cards, slices = _parse_nvidia_smi(_ask("nvidia-smi", "-L")[0])
+    if not cards:
+        return ""
+    known = [*cards, *itertools.chain.from_iterable(slices.values())]
+    for name in names:
+        exists = (
+            int(name) < len(cards) if name.isdigit() else any(u.startswith(name) for u in known)
+        )
+        if not exists:
+            return f"{CUDA} names {name}, and nvidia-smi -L lists {len(cards)} GPUs without it"
+    return ""
+
+
+def count_gpus_per_job(devices: Any) -> int | None:
+    """Read Lightning's `devices` as a number of GPUs per job; None means all.
+
+    A number, as text too; "auto" is one; -1 is all; a list, as text too ("0,1"), must count from 0,
+    since a job's GPUs are numbered anew.
 
     Raises:
-        ValueError: A job asks for more GPUs than there are.
+        ValueError: It is none of these.
     """
+    text = str(devices).strip().strip("[]").replace(" ", "")
+    if text == "auto":
+        return 1
+    if text == "-1":
+        return None
+    is_list = "," in text or not isinstance(devices, int | str)
+    numbers = [int(n) for n in text.split(",") if n.isdigit()]
+    if is_list and numbers == list(range(len(numbers))) and numbers:
+        return len(numbers)
+    if is_list:
+        raise ValueError(
+            f"gpus_per_job={devices}: a job's GPUs are numbered from 0; give their number, and"
+            f" choose GPUs with {CUDA}"
+        )
+    if not numbers or numbers[0] < 1:
+        raise ValueError(f"gpus_per_job={devices}: must be a number from 1 on, -1 or auto")
+    return numbers[0]
+
+
+def assign_devices(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_job: int | None) -> list[str]:
+    """Return the slots for jobs on `gpus`: one text per job that may run at a time.
+
+    Jobs get different GPUs first, then share them.
+
+    Raises:
+        ValueError: A job asks for more GPUs than there are, or for several MIG slices.
+    """
+    if gpus_per_job is None:
+        gpus_per_job = max(1, len(gpus))
+    if jobs_per_gpu < 1:
+        raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
     if gpus and gpus_per_job > len(gpus):
-        raise ValueError(f"gpus_per_job={gpus_per_job}, but there are {len(gpus)} GPUs")
-    whole = range(0, len(gpus) - gpus_per_job + 1, max(1, gpus_per_job))
-    return [",".join(gpus[i : i + gpus_per_job]) for i in whole] * jobs_per_gpu
+        raise ValueError(
+            f"gpus_per_job={gpus_per_job}: there are {len(gpus)} GPUs; ask for no more than that"
+        )
+    if gpus_per_job > 1 and any(name.startswith("MIG-") for name in gpus):
+        raise ValueError(
+            f"gpus_per_job={gpus_per_job}: a process can use one MIG slice; use gpus_per_job=1"
+        )
+    groups = range(0, len(gpus) - gpus_per_job + 1, gpus_per_job)
+    return [",".join(gpus[i : i + gpus_per_job]) for i in groups] * jobs_per_gpu
+
+
+def find_slots(
+    accelerator: str, jobs_per_gpu: int, gpus_per_job: Any
+) -> tuple[list[dict[str, str]], str]:
+    """Return the environment of each slot for a job on GPUs, and a warning to print, if any.
+
+    Without slots the jobs run on CPUs, or on whatever else `accelerator` names.
+
+    Args:
+        accelerator: Lightning's word: `auto` uses the GPUs that there are; `gpu` and `cuda` need
+            one; any other uses none.
+        jobs_per_gpu: Jobs that share a GPU.
+        gpus_per_job: As `count_gpus_per_job` takes it.
+
+    Raises:
+        ValueError: There is no GPU where one is asked for, or too few.
+    """
+    wanted = accelerator in ("gpu", "cuda")
+    if not wanted and accelerator != "auto":
+        return [], ""
+    gpus = list_gpus()
+    if gpus.names and gpus.problem:
+        raise ValueError(f"{gpus.problem}; correct the variable or unset it")
+    if not gpus.names:
+        is_mps = accelerator == "gpu" and sys.platform == "darwin"
+        if wanted and not is_mps:
+            reason = gpus.problem or "neither nvidia-smi nor rocm-smi is installed"
+            raise ValueError(f"accelerator={accelerator}: no GPU ({reason}); use accelerator=cpu")
+        failed = " failed: " in gpus.problem
+        return [], f"{gpus.problem}; jobs run on the CPU" if failed else ""
+    names = assign_devices(gpus.names, jobs_per_gpu, count_gpus_per_job(gpus_per_job))
+    return [{gpus.variable: name} for name in names], ""

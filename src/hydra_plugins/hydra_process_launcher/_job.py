@@ -1,82 +1,237 @@
-"""A job's process, warm or spawned anew: it becomes the single run that its command asks for.
+"""The process of one job: it runs the task function that Hydra gave to the launcher.
 
-What it prints goes to train.log in its folder. It ends itself when the process that launched it
-dies.
+Its output goes to train.log in the job's folder, and its result to the launcher. It exits when the
+process that launched it has exited.
 """
 
 import atexit
 import faulthandler
 import multiprocessing
 import os
-import runpy
+import re
 import signal
+import stat
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from importlib.machinery import ModuleSpec
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
-from hydra.types import RunMode
+import cloudpickle
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import run_job as run_hydra_job
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.hydra_process_launcher._devices import cpus
 
 LOG = "train.log"
+SWEEP_FOLDER = ("hydra.sweep.dir", "hydra.sweep.subdir")
+
+
+class JobProcessError(RuntimeError):
+    """A job's process exited without a result, unlike one whose task raised an exception.
+
+    `exit_code` is negative for a signal, and None where nobody saw the process exit.
+    """
+
+    def __init__(self, exit_code: int | None) -> None:
+        self.exit_code = exit_code
+        names = {-number: number.name for number in signal.Signals}
+        if exit_code is None:
+            how = "unobserved, since the fork server was killed"
+        elif exit_code in names:
+            how = f"by {names[exit_code]}"
+        else:
+            how = f"with exit code {exit_code}"
+        super().__init__(f"the process ended {how}")
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.exit_code,)
 
 
 @dataclass
 class Job:
-    """What a job's process is told: `main` is a module, or the path of a script."""
+    """One job, as its process gets it.
 
-    main: str
+    Args:
+        number: Its number in the sweep.
+        overrides: Those of this job.
+        shared: What all jobs of the sweep share, as `serialize` made it.
+        main: The module that `python -m` runs; None if a script runs.
+        argv: How sys.argv begins: the program, and the verbs of its dispatcher.
+        flags: Hydra's own flags of the sweep's command.
+        environment: Variables to set.
+        threads: CPU threads.
+        grace_s: Seconds to save and exit after the launcher has exited.
+    """
+
+    number: int
+    overrides: list[str]
+    shared: bytes
+    main: str | None
     argv: list[str]
-    folder: str
+    flags: list[str]
     environment: dict[str, str]
     threads: int
     grace_s: float
 
 
-def run_job(job: Job) -> None:
-    """In the job's process: be the single run that `job.argv` asks for."""
+def serialize(context: HydraContext, config: DictConfig, task_function: TaskFunction) -> bytes:
+    """Pickle what the jobs of a sweep share, with the state of Hydra's singletons.
+
+    As Hydra's joblib launcher does it, with cloudpickle: the task function may be defined in
+    `__main__` or in a function.
+    """
+    shared: bytes = cloudpickle.dumps((context, config, task_function, Singleton.get_state()))
+    return shared
+
+
+def run_job(job: Job, results: Connection) -> None:
+    """Run `job` in this process, and send its pickled JobReturn through `results`."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     getattr(os, "setsid", int)()  # the terminal's Ctrl-C goes to the sweeper, which passes it on
-    threading.Thread(target=_follow, args=(parent.sentinel, job.grace_s), daemon=True).start()
-    _redirect(Path(job.folder) / LOG)
+    arguments = (parent.sentinel, job.grace_s)
+    threading.Thread(target=exit_with_parent, args=arguments, daemon=True).start()
+    if hasattr(os, "register_at_fork"):  # the launcher takes the end of the pipe for our end
+        os.register_at_fork(after_in_child=results.close)
     os.environ.update(job.environment)
     if job.threads < cpus():  # else it is the job's own affair, which may divide them among ranks
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(job.threads)
-    sys.argv = [job.main, *job.argv]
-    Hydra.get_mode = _run_mode  # type: ignore[method-assign]
     try:
-        if job.main.endswith(".py") or os.sep in job.main:
-            runpy.run_path(job.main, run_name="__main__")
-        else:
-            runpy.run_module(job.main, run_name="__main__", alter_sys=True)
+        results.send_bytes(_pickled(_result(job)))
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
 
 
-def _run_mode(*args: Any, **more: Any) -> RunMode:
-    """The mode of a job, for which Hydra would compose the whole config."""
-    return RunMode.RUN
+def _result(job: Job) -> JobReturn:
+    """Run `job`; an exception, also before its task, is the result, and is printed."""
+    try:
+        if (folder := folder_of_overrides(job.overrides)) is not None:
+            redirect_output_to(folder / LOG)
+        result = _execute(job, redirected=folder is not None)
+    except Exception as problem:
+        result = JobReturn(overrides=job.overrides, status=JobStatus.FAILED)
+        result.return_value = problem
+    error = result._return_value
+    if result.status is JobStatus.FAILED and isinstance(error, BaseException):
+        trace = "".join(traceback.format_exception(error))
+        if not _ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
+            print(trace, end="", file=sys.stderr)
+        if not hasattr(result, "_remote_traceback"):  # Hydra 1.3 drops it
+            error.add_note(f"\nIn the process of the job:\n{trace}")
+    return result
 
 
-def _follow(sentinel: int, grace_s: float) -> None:
-    """End this process when the one at `sentinel` has died: politely, then at once."""
+def _execute(job: Job, *, redirected: bool) -> JobReturn:
+    """Compose the job's config and call Hydra's run_job."""
+    context: HydraContext
+    config: DictConfig
+    context, config, task_function, state = cloudpickle.loads(job.shared)
+    state["instances"].setdefault(Plugins, Plugins.instance())  # set_state would scan for them anew
+    setup_globals()
+    Singleton.set_state(state)
+    cfg = context.config_loader.load_sweep_config(config, job.overrides)
+    with open_dict(cfg):
+        cfg.hydra.job.id = f"{cfg.hydra.job.name}_{job.number}"
+        cfg.hydra.job.num = job.number
+    HydraConfig.instance().set_config(cfg)
+    keys = [str(OmegaConf.select(cfg, key)) for key in SWEEP_FOLDER]
+    folder = Path(*keys).absolute()
+    with read_write(cfg.hydra.run):
+        cfg.hydra.run.dir = str(folder)  # Lightning tells it to the other ranks
+    if not redirected:
+        redirect_output_to(folder / LOG)
+    _become_single_run(job, config, cfg, folder)
+    return run_hydra_job(
+        hydra_context=context,
+        task_function=task_function,
+        config=cfg,
+        job_dir_key=SWEEP_FOLDER[0],
+        job_subdir_key=SWEEP_FOLDER[1],
+    )
+
+
+def folder_of_overrides(overrides: Sequence[str]) -> Path | None:
+    """Return the job's folder if its overrides name it, without composing a config."""
+    given = [o for o in overrides if o.startswith(tuple(f"{key}=" for key in SWEEP_FOLDER))]
+    if len(given) != len(SWEEP_FOLDER):
+        return None
+    parsed = OverridesParser.create().parse_overrides(given)
+    values = {override.key_or_group: str(override.value()) for override in parsed}
+    folder = Path(*(values[key] for key in SWEEP_FOLDER))
+    return None if "${" in str(folder) else folder.absolute()
+
+
+def _become_single_run(job: Job, config: DictConfig, cfg: DictConfig, folder: Path) -> None:
+    """Set sys.argv and the name of `__main__` to the command of this job as a single run.
+
+    Lightning's DDP starts the other ranks with them. The command has Hydra's settings of the
+    sweep's `config`, and the overrides of the job, whose config is `cfg`.
+    """
+    replaced = ("hydra.mode=", "hydra.run.dir=")
+    of_hydra: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    kept = [override for override in of_hydra if not override.startswith(replaced)]
+    single = {
+        "hydra.mode": "RUN",
+        "hydra.run.dir": _quoted(str(folder)),
+        "hydra.job.num": str(job.number),
+        "hydra.job.id": _quoted(cfg.hydra.job.id),
+    }
+    words = [*job.flags, *kept, *job.overrides]
+    sys.argv = [*job.argv, *words, *(f"{key}={value}" for key, value in single.items())]
+    main = sys.modules["__main__"]
+    if getattr(main.__spec__, "name", None) != job.main:
+        main.__spec__ = None if job.main is None else ModuleSpec(job.main, loader=None)
+
+
+def _quoted(text: str) -> str:
+    r"""Quote `text` for Hydra's grammar, if it is no plain word; ' and \ are escaped."""
+    if re.fullmatch(r"[A-Za-z/][\w./-]*", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _pickled(result: JobReturn) -> bytes:
+    """Pickle `result`; what cannot be pickled and read back is left out, and that is printed."""
+    try:
+        pickled: bytes = cloudpickle.dumps(result)
+        cloudpickle.loads(pickled)
+    except Exception as problem:
+        value = result._return_value
+        print(f"not sent to the launcher: {type(value).__name__}: {problem}", file=sys.stderr)
+        result.return_value = None
+        if result.status is JobStatus.FAILED:
+            text = "".join(traceback.format_exception_only(value)).strip()
+            result.return_value = RuntimeError(text)
+        pickled = cloudpickle.dumps(result)
+    return pickled
+
+
+def exit_with_parent(sentinel: int, grace_s: float) -> None:
+    """Exit when the process at `sentinel` has: by SIGTERM, then by SIGKILL of the group."""
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace_s)
     getattr(os, "killpg", os.kill)(os.getpid(), signal.SIGKILL)
 
 
-def _redirect(log: Path) -> None:
-    """Send what is printed, by C code too, to the end of `log`."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+def redirect_output_to(log: Path) -> None:
+    """Append the output of this process, also that of C code, to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(descriptor, 1)
@@ -84,3 +239,12 @@ def _redirect(log: Path) -> None:
     os.close(descriptor)
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     faulthandler.enable(file=sys.stderr)
+
+
+def _ends_with(line: str) -> bool:
+    """Return True if standard error is a file, and `line` the last one in it."""
+    if not stat.S_ISREG(os.fstat(2).st_mode):
+        return False
+    with open(2, "rb", closefd=False) as log:
+        log.seek(-min(log.seek(0, os.SEEK_END), len(line.encode()) + 1), os.SEEK_END)
+        return log.read().decode(errors="replace").strip() == line.strip()

@@ -1,8 +1,10 @@
-"""Imported by the warm parent: Hydra looks for its plugins once, not in every job."""
+"""Imported by the fork server: Hydra looks for its plugins once, and not in every job."""
 
 import gc
 
 from hydra.core.plugins import Plugins
 
+import hydra_plugins.hydra_process_launcher._job  # noqa: F401
+
 Plugins.instance()
-gc.freeze()  # what is here is for good; looking at it again would copy its pages into every job
+gc.freeze()  # a later collection in a job would write to these objects, and so copy their pages

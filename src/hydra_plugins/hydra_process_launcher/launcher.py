@@ -1,13 +1,13 @@
-"""A Hydra launcher that runs every job in a process of its own, forked from a warm parent.
+"""Hydra launcher that runs every job in a process of its own, forked from a preloaded parent.
 
-The parent (Python's forkserver) has imported what takes long, so a job starts in under a second and
-leaves nothing behind for the next. The job is the single run that a user would have typed, with
-`hydra.mode=RUN hydra.run.dir=...` (`_process_command`, and `_process_job` at the other end);
-`_process_places` deals out CPUs and GPUs.
+The parent, a fork server of multiprocessing, has imported what takes long, so a job starts in under
+a second and leaves nothing behind for the next. The job is Hydra's: its process composes the config
+of the job and calls the task function (`_job`). `_devices` assigns GPUs.
 """
 
 import contextlib
 import itertools
+import logging
 import multiprocessing
 import os
 import queue
@@ -17,114 +17,94 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035
 
+import cloudpickle
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from hydra_plugins.hydra_process_launcher._devices import cpus, deal, visible_gpus
-from hydra_plugins.hydra_process_launcher._job import Job, run_job
+from hydra_plugins.hydra_process_launcher._devices import cpus, find_slots
+from hydra_plugins.hydra_process_launcher._job import Job, JobProcessError, run_job, serialize
+from hydra_plugins.hydra_process_launcher.program import main_module, verbs
 
-
-def job_folder(
-    context: HydraContext, config: DictConfig, overrides: Sequence[str], number: int
-) -> Path:
-    """Where job `number` writes: as its overrides say, else as the config does."""
-    given = [o for o in overrides if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]
-    if len(given) == 2:
-        parsed = OverridesParser.create().parse_overrides(given)
-        values = {override.key_or_group: str(override.value()) for override in parsed}
-        return Path(values["hydra.sweep.dir"]) / values["hydra.sweep.subdir"]
-    cfg = context.config_loader.load_sweep_config(config, list(overrides))
-    with open_dict(cfg):
-        cfg.hydra.job.id = cfg.hydra.job.num = number
-    return Path(cfg.hydra.sweep.dir).absolute() / str(cfg.hydra.sweep.subdir)
-
-
-def job_arguments(
-    config: DictConfig, overrides: Sequence[str], folder: Path, number: int
-) -> list[str]:
-    """What the job is given: the sweep's own config and flags, and its `overrides`."""
-    flags = [f"--config-name={config.hydra.job.config_name}"]
-    for source in config.hydra.runtime.config_sources:
-        if source.provider == "command-line":
-            flags.append(f"--config-dir={source.path}")
-    of_hydra = ("hydra.mode=", "hydra.run.dir=")
-    kept = [o for o in config.hydra.overrides.hydra if not o.startswith(of_hydra)]
-    path = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    single = ["hydra.mode=RUN", f"hydra.run.dir='{path}'", f"hydra.job.num={number}"]
-    return [*flags, *kept, *overrides, *single]
-
-
-def main_module() -> str:
-    """How the running program was named: a module, or the path of a script."""
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    return spec.name if spec is not None else os.path.abspath(str(main.__file__))
+log = logging.getLogger(__name__)
+UNOBSERVED = 255  # multiprocessing's exit code of a process whose fork server was killed
 
 
 @dataclass
 class ProcessLauncherConf:
-    """hydra.launcher: `start` is `forkserver`, or `spawn` where a warm fork cannot be had."""
+    """The node hydra.launcher; see `ProcessLauncher`.
+
+    An app extends it in a file conf/hydra/launcher/process.yaml with `defaults: [base_process]`.
+    """
 
     _target_: str = "hydra_plugins.hydra_process_launcher.launcher.ProcessLauncher"
     preload: List[str] = field(default_factory=list)  # noqa: UP006
-    start: Optional[str] = None  # noqa: UP045
-    jobs: Optional[int] = None  # noqa: UP045
+    start_method: Optional[str] = None  # noqa: UP045
+    n_jobs: Optional[int] = None  # noqa: UP045
+    accelerator: str = "auto"
     jobs_per_gpu: int = 1
-    gpus_per_job: int = 1
+    gpus_per_job: Any = 1
     threads: Optional[int] = None  # noqa: UP045
     grace_s: float = 60.0
 
 
 ConfigStore.instance().store(
-    group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="process_launcher"
+    group="hydra/launcher",
+    name="base_process",
+    node=ProcessLauncherConf,
+    provider="process_launcher",
 )
 
 
-class JobDied(RuntimeError):
-    """A job's process ended without a word. `exit_code` is negative for a signal."""
+class ProcessLauncherSearchPath(SearchPathPlugin):
+    """Offer `hydra/launcher=process`, behind the file of that name that an app may have."""
 
-    def __init__(self, exit_code: int) -> None:
-        self.exit_code = exit_code
-        names = {-number: number.name for number in signal.Signals}
-        how = f"by {names[exit_code]}" if exit_code in names else f"with exit code {exit_code}"
-        super().__init__(f"the process ended {how}")
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """See SearchPathPlugin."""
+        search_path.append("process_launcher", f"file://{Path(__file__).parent / 'conf'}")
 
 
 class ProcessLauncher(Launcher):
-    """Runs jobs in processes; safe to call from several threads, a list of one job each.
+    """Runs jobs in processes; several threads may call it, each with a list of one job.
 
     Args:
-        preload: Modules that the warm parent imports.
-        start: `forkserver` or `spawn`; by default what the system can do.
-        jobs: Jobs at a time, for a sweeper that does not say; CPU threads are divided by it.
-        jobs_per_gpu: Jobs that share a GPU.
-        gpus_per_job: GPUs that each job gets.
-        threads: CPU threads of a job; by default its share.
-        grace_s: Seconds that a job has to save and stop.
+        preload: Modules that the fork server imports.
+        start_method: `forkserver` or `spawn`; default: what the system can do.
+        n_jobs: Jobs at a time; default: one, or one per slot on the GPUs. CPU threads are divided
+            by it.
+        accelerator: Lightning's word. `auto` uses the GPUs that there are, `gpu` and `cuda` need
+            one, any other word uses none.
+        jobs_per_gpu: Jobs that share a GPU, at most.
+        gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
+        threads: CPU threads of a job; default: its share.
+        grace_s: Seconds that a job has to save and exit, once this process has exited.
     """
 
     def __init__(
         self,
         preload: Sequence[str],
-        start: str | None,
-        jobs: int | None,
+        start_method: str | None,
+        n_jobs: int | None,
+        accelerator: str,
         jobs_per_gpu: int,
-        gpus_per_job: int,
+        gpus_per_job: Any,
         threads: int | None,
         grace_s: float,
     ) -> None:
         self.preload, self.threads, self.grace_s = list(preload), threads, grace_s
-        self.start = start or ("forkserver" if sys.platform == "linux" else "spawn")
-        self.jobs, self.jobs_per_gpu, self.gpus_per_job = jobs, jobs_per_gpu, gpus_per_job
-        self._free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.start_method = start_method or ("forkserver" if sys.platform == "linux" else "spawn")
+        self.n_jobs, self.accelerator = n_jobs, accelerator
+        self.jobs_per_gpu, self.gpus_per_job = jobs_per_gpu, gpus_per_job
+        self._free: queue.SimpleQueue[dict[str, str]] | None = None  # slots
+        self._shared: bytes | None = None
         self._lock = threading.RLock()  # two threads must not poll one process
         self._processes: dict[int, Any] = {}
 
@@ -132,64 +112,121 @@ class ProcessLauncher(Launcher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """See Launcher."""
-        self.context, self.config = hydra_context, config
+        self.context, self.task_function, self.config = hydra_context, task_function, config
 
-    def prepare(self, jobs: int | None) -> int:
-        """Make ready for `jobs` at a time, by default as many as there are GPU places, or one."""
-        places = deal(visible_gpus(), self.jobs_per_gpu, self.gpus_per_job)
-        self.jobs = jobs or self.jobs or max(1, len(places))
-        self.threads = self.threads or max(1, cpus() // self.jobs)
-        for index in range(self.jobs):
-            self._free.put(places[index % len(places)] if places else None)
+    def prepare(self, n_jobs: int | None) -> int:
+        """Get ready for calls of `launch` from several threads; return how many jobs may run.
+
+        What jobs share is pickled here, in the calling thread: `launch` would read Hydra's state
+        while the caller may be composing configs.
+
+        Args:
+            n_jobs: Jobs at a time; default: the launcher's own setting.
+
+        Raises:
+            ValueError: A GPU was asked for that is not there, or a setting is wrong.
+        """
+        jobs = self._make_slots(n_jobs or self.n_jobs)
+        self._shared = serialize(self.context, self.config, self.task_function)
+        return jobs
+
+    def _make_slots(self, n_jobs: int | None) -> int:
+        """Assign devices, and start no more jobs than that gives slots; return their number."""
+        slots, warning = find_slots(self.accelerator, self.jobs_per_gpu, self.gpus_per_job)
+        if warning:
+            log.warning(warning)
+        jobs = n_jobs or len(slots) or 1
+        if slots and jobs > len(slots):
+            log.warning(
+                f"n_jobs={jobs}: {len(slots)} jobs run at a time, as many as the GPUs have slots;"
+                f" jobs_per_gpu={self.jobs_per_gpu + 1} makes more"
+            )
+            jobs = len(slots)
+        self.threads = self.threads or max(1, cpus() // jobs)
+        self._free = queue.SimpleQueue()
+        for index in range(jobs):
+            self._free.put(slots[index] if slots else {})
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
-        self._method: Any = multiprocessing.get_context(self.start)
-        if self.start == "forkserver":
+        self._method: Any = multiprocessing.get_context(self.start_method)
+        if self.start_method == "forkserver":
             self._method.set_forkserver_preload(
                 [*self.preload, "hydra_plugins.hydra_process_launcher._preload"]
             )
-        return self.jobs
+        return jobs
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See Launcher."""
-        if not hasattr(self, "_method"):
-            self.prepare(None)
-        with ThreadPoolExecutor(len(job_overrides)) as pool:
-            return list(pool.map(self._run, job_overrides, itertools.count(initial_job_idx)))
+        if self._free is None:
+            self._make_slots(self.n_jobs)
+        setup_globals()
+        shared = self._shared or serialize(self.context, self.config, self.task_function)
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        log.info(f"Launching {len(job_overrides)} jobs in processes of their own")
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+        with ThreadPoolExecutor(max(1, len(job_overrides))) as pool:
+            numbers = itertools.count(initial_job_idx)
+            return list(pool.map(self._run, job_overrides, numbers, itertools.repeat(shared)))
 
-    def _run(self, overrides: Sequence[str], number: int) -> JobReturn:
-        folder = job_folder(self.context, self.config, overrides, number)
-        folder.mkdir(parents=True, exist_ok=True)
-        place = self._free.get()
+    def _run(self, overrides: Sequence[str], number: int, shared: bytes) -> JobReturn:
+        assert self._free is not None
+        slot = self._free.get()
         try:
             job = Job(
+                number=number,
+                overrides=list(overrides),
+                shared=shared,
                 main=main_module(),
-                argv=job_arguments(self.config, overrides, folder, number),
-                folder=str(folder),
-                environment={} if place is None else {"CUDA_VISIBLE_DEVICES": place},
+                argv=[sys.argv[0], *verbs()],
+                flags=hydra_flags(self.config),
+                environment=slot,
                 threads=self.threads or 1,
                 grace_s=self.grace_s,
             )
-            code = self._process(job, number)
+            code, pickled = self._wait_for(job)
         finally:
-            self._free.put(place)
-        result = JobReturn()
-        result.overrides = list(overrides)
-        result.status = JobStatus.FAILED if code else JobStatus.COMPLETED
-        result.return_value = JobDied(code) if code else None
+            self._free.put(slot)
+        error: Exception | None = None
+        if pickled:
+            try:
+                result: JobReturn = cloudpickle.loads(pickled)
+                return result
+            except Exception as problem:
+                error = RuntimeError(f"cannot read the job's result: {problem}")
+        result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+        result.return_value = error or JobProcessError(code)
         return result
 
-    def _process(self, job: Job, number: int) -> int:
-        process = self._method.Process(target=run_job, args=(job,))
-        with self._lock:
-            process.start()
-            self._processes[number] = process
+    def _wait_for(self, job: Job) -> tuple[int | None, bytes]:
+        """Run `job` in a process; return its exit code, if known, and its pickled result, if any.
+
+        The result, or the end of the pipe, comes also from a process whose fork server was killed.
+        """
+        receiver: Connection
+        receiver, sender = self._method.Pipe(duplex=False)
+        with receiver:
+            with sender:
+                process = self._method.Process(target=run_job, args=(job, sender))
+                with self._lock:
+                    process.start()
+                    self._processes[job.number] = process
+            wait([receiver, process.sentinel])
+            pickled = b""
+            if receiver.poll() or self._is_unobserved(process):
+                with contextlib.suppress(EOFError, OSError):
+                    pickled = receiver.recv_bytes()
         wait([process.sentinel])
         with self._lock:
-            del self._processes[number]
+            del self._processes[job.number]
             process.join()
-        return int(process.exitcode or 0)
+        return (None if self._is_unobserved(process) else process.exitcode), pickled
+
+    def _is_unobserved(self, process: Any) -> bool:
+        """Return True if multiprocessing did not see how `process` ended, and it may still run."""
+        with self._lock:
+            return self.start_method == "forkserver" and process.exitcode == UNOBSERVED
 
     def signal(self, number: int, what: signal.Signals) -> bool:
         """Send `what` to job `number`; SIGKILL also to all that it has started."""
@@ -203,3 +240,18 @@ class ProcessLauncher(Launcher):
                 else:
                     os.kill(process.pid, what)
         return True
+
+
+def hydra_flags(config: DictConfig) -> list[str]:
+    """Return Hydra's own flags that a job's command needs, as the sweep's command had them."""
+    flags = []
+    if (name := config.hydra.job.config_name) is not None:
+        flags.append(f"--config-name={name}")
+    is_moved = any(word.startswith(("--config-path", "-cp")) for word in sys.argv)
+    for source in config.hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            flags.append(f"--config-dir={source.path}")
+        if source.provider == "main" and is_moved:
+            scheme = "pkg://" if source.schema == "pkg" else ""
+            flags.append(f"--config-path={scheme}{source.path}")
+    return flags

@@ -35,12 +35,12 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
     if isinstance(launched, BaseException):  # the launcher failed, not the run
         return {"status": "interrupted", "error": _in_one_line(launched)}
     returned = getattr(launched, "_return_value", None)
-    if isinstance(returned, BaseException):
-        if getattr(returned, "exit_code", None) in STOP_REQUESTS:
-            return {"status": "interrupted", "error": str(returned)}
-        if hasattr(returned, "exit_code"):
-            return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
+    if isinstance(returned, BaseException) and not hasattr(returned, "exit_code"):
         return {"status": "failed", "error": _in_one_line(returned)}
+    if (code := getattr(returned, "exit_code", 0)) != 0:  # None: nobody saw the process exit
+        if code is None or code in STOP_REQUESTS:
+            return {"status": "interrupted", "error": str(returned)}
+        return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
     if as_floats(returned) is not None:  # an app that returns its objective and writes nothing
         return {"status": "finished", "error": None, "objective": returned}
     return {"status": "failed", "error": "the run ended without metrics.json"}

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_process_launcher.program import program, verbs
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
 from hydra_plugins.hydra_study_sweeper._results import TrialResult, resolve_status
@@ -63,9 +64,7 @@ def sweep_fingerprint(
 
 def command_line() -> str:
     """Return the running command as it may be stored, without a password."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = ["-m", spec.name] if spec is not None else [sys.argv[0]]
-    return shlex.join(["python", *program, *map(without_password, sys.argv[1:])])
+    return shlex.join([*program(), *verbs(), *map(without_password, sys.argv[1:])])
 
 
 def read_fingerprint(folder: Path, settings: StudySweeperConf) -> dict[str, Any] | None:
