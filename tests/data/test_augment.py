@@ -2,6 +2,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from alexlab.data import transforms
 from alexlab.data.augment import Augment
 from alexlab.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
 from alexlab.runs.config import CONF
@@ -65,6 +66,41 @@ def test_warps_stay_within_their_settings():
     columns = (moved.sum(1) * torch.arange(40)).sum(1) / moved.sum((1, 2)) - 29.5
     assert 3 < columns.max() <= 4.01
     assert -4.01 <= columns.min() < -3
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("shift", 0.1), ("stretch", 0.2), ("shear", 0.2)], ids=str
+)
+def test_the_two_axes_are_drawn_independently(setting, value):
+    """Of the parameters that reach the warp, among 400 images."""
+    torch.manual_seed(0)
+    drawn = {}
+
+    def warp(images, **parameters):
+        drawn.update(parameters)
+        return images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "warp", warp)
+        Augment(**{setting: value})(torch.zeros(400, 3, 8, 8, dtype=torch.uint8), 8)
+    amounts = drawn[setting] - (1.0 if setting == "stretch" else 0.0)
+    assert amounts.shape == (400, 2)
+    assert abs(torch.corrcoef(amounts.T)[0, 1]) < 0.2  # 4 standard deviations
+    assert (amounts.abs() <= value).all()
+    assert (amounts.std(0) / value - 3**-0.5).abs().max() < 0.1  # uniform on both sides of 0
+
+
+def test_shifts_go_right_and_down_independently():
+    """Where the middle of a white dot has moved to, in 400 images."""
+    torch.manual_seed(0)
+    image = torch.zeros(400, 3, 40, 40, dtype=torch.uint8)
+    image[:, :, 18:22, 18:22] = 255
+    moved = Augment(shift=0.2)(image, 40)[:, 0]
+    place = torch.arange(40.0)
+    right, down = (moved.sum(axis) @ place / moved.sum((1, 2)) - 19.5 for axis in (1, 2))
+    assert abs(torch.corrcoef(torch.stack([right, down]))[0, 1]) < 0.2
+    assert right.abs().max() > 6
+    assert down.abs().max() > 6
 
 
 def test_colours_stay_within_their_settings():

@@ -29,7 +29,9 @@ def nothing_is_read(monkeypatch):
     )
 
 
-def test_images_are_the_files_in_order(cache):
+@pytest.mark.parametrize("chunk", [256, 4, 17, 18])
+def test_images_are_the_files_in_order(cache, monkeypatch, chunk):
+    monkeypatch.setattr(alexlab.data.cache, "CHUNK", chunk)
     cache.index(16)
     images = cache.images(16)
     assert images.shape == (18, 3, 16, 16)

@@ -143,6 +143,26 @@ def test_names_that_look_like_numbers(make, image_folder, tmp_path):
     assert make(tmp_path / "digits", classes=[0, 2]).classes == ["0", "2"]
 
 
+def test_fractions_of_test_and_val_are_not_mixed_up_nor_found_again_by_others(make):
+    """18 images in three classes; one cache, so that a stored split may be taken for another."""
+
+    def sizes(test, val):
+        data = make(test_fraction=test, val_fraction=val)
+        return [sum(data.counts[split].values()) for split in ("train", "val", "test")]
+
+    assert sizes(1 / 2, 1 / 6) == [6, 3, 9]
+    assert sizes(1 / 3, 1 / 6) == [9, 3, 6]
+    assert sizes(1 / 3, 1 / 3) == [6, 6, 6]
+    assert sizes(1 / 6, 1 / 2) == [6, 9, 3]
+
+
+def test_the_images_that_fraction_keeps_do_not_depend_on_the_seed(make):
+    kept = [paths(make(fraction=0.5, seed=seed), "train") for seed in range(3)]
+    assert kept[0] == kept[1] == kept[2]
+    others = [paths(make(fraction=0.5, split_seed=seed), "train") for seed in range(3)]
+    assert others[0] != others[1]
+
+
 def test_fraction_cuts_train_only(make):
     whole, half = make(), make(fraction=0.5)
     assert half.counts["train"] == {"blue": 2, "green": 2, "red": 2}

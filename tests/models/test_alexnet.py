@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 import torchvision
+from hydra.utils import instantiate
 from torch import nn
 
 from alexlab.models.activations import ACTIVATIONS, activation
@@ -14,6 +17,11 @@ from alexlab.models.summary import summarize
 def shapes_only(resolution=64, num_outputs=5, **arguments):
     with torch.device("meta"):
         return AlexNet(num_outputs, resolution=resolution, **arguments)
+
+
+def shipped(compose, name="alexnet"):
+    with torch.device("meta"):
+        return instantiate(compose(f"model={name}").model, num_outputs=5, _convert_="all")
 
 
 def count(net):
@@ -259,6 +267,30 @@ def test_dropout_at():
     assert rates(small(dropout_at="features", **arguments)) == features
     assert rates(small(dropout_at="both", **arguments)) == fc | features
     assert set(rates(small(dropout_at="features", dropout=0.3)).values()) == {0.3}
+
+
+@pytest.mark.parametrize("default", [lambda compose: AlexNet(1000), shipped])
+def test_the_defaults_are_the_papers(default, compose):
+    """Krizhevsky et al. 2012: dropout 0.5 in front of fc6 and fc7 (4.2), 4096 neurons each (3.5).
+
+    Also local response normalisation behind the first two convolutions (3.3), windows of 3 with
+    stride 2 (3.4), and two towers (3.5).
+    """
+    net = default(compose)
+    assert rates(net) == {"classifier.dropout6": 0.5, "classifier.dropout7": 0.5}
+    assert [net.classifier.fc6.out_features, net.classifier.fc7.out_features] == [4096, 4096]
+    assert kinds(net, LocalResponseNorm) == ["features.norm1", "features.norm2"]
+    pools = [layer for layer in net.modules() if isinstance(layer, nn.MaxPool2d)]
+    assert [(pool.kernel_size, pool.stride) for pool in pools] == [(3, 2)] * 3
+    assert net.features.conv2.groups == 2
+
+
+@pytest.mark.parametrize(
+    "default",
+    [lambda compose: AlexNetTorchvision(5), partial(shipped, name="alexnet_torchvision")],
+)
+def test_torchvisions_form_drops_half(default, compose):
+    assert list(rates(default(compose)).values()) == [0.5, 0.5]  # torchvision.models.alexnet
 
 
 def test_channel_dropout_drops_whole_channels():

@@ -47,6 +47,22 @@ def test_articles_nets(net_class, resolution, channels, outputs, params, sizes):
     assert (found.params, found.map_sizes) == (params, sizes)
 
 
+@pytest.mark.parametrize(
+    ("net_class", "option", "rates"),
+    [
+        (NaiveCNN, "naive_cnn", [0.25, 0.4]),  # article 003, behind 120 and 60 neurons
+        (ScoreCNN, "score_cnn", [0.15, 0.15, 0.4]),  # article 000, behind each layer but the last
+        (ScoreAlexNet, "score_alexnet", [0.4, 0.4, 0.4]),  # article 000, wide layers
+    ],
+)
+def test_the_default_dropout_is_the_articles(net_class, option, rates, compose):
+    with torch.device("meta"):
+        default = net_class(1)
+        shipped = instantiate(compose(f"model={option}").model, num_outputs=1, _convert_="all")
+    for net in (default, shipped):
+        assert [layer.p for layer in net.modules() if isinstance(layer, nn.Dropout)] == rates
+
+
 @pytest.mark.parametrize(("stride", "side"), [(4, 4), (2, 8), (1, 16)])
 def test_a_smaller_stride_leaves_a_larger_last_map(stride, side):
     with torch.device("meta"):
