@@ -25,7 +25,7 @@ check: .venv/done           ## check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-studies: .venv/done         ## run what is missing of all studies, and report; SCALE=full for a GPU
+studies: .venv/done         ## run what is missing of all studies, and report; SCALE=tune or published
 	@failed=0; for file in $$(grep -l '^study:' conf/study/*.yaml); do \
 	  $(BIN)/alexlab train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
 	done; $(BIN)/alexlab report multirun && exit $$failed

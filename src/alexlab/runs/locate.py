@@ -49,7 +49,7 @@ def _check(folder: Path) -> None:
     metrics = read_metrics(folder)
     status = metrics["status"] if metrics else "running" if is_locked(folder) else "interrupted"
     if status != "finished":
-        again = f"; to go on: python -m src.train resume={folder}"
+        again = f"; to go on: alexlab train resume={folder}"
         may = again if status in ("stopped", "interrupted") else ""
         raise ValueError(f"{folder} has not finished, it is {status}{may}")
     if not (folder / BEST).is_file():
