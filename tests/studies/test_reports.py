@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_a_study(make_sweep):
     write_report(folder)
     text = (folder / "report.md").read_text()
     # t interval of 20, 19, 21: 20 -+ 4.3027 / sqrt(3)
-    found = "Relu is higher than tanh in test accuracy: +20.0 points (+17.5 to +22.5), 3 seeds."
+    effect = "+20.0 points (+17.5 to +22.5), 3 seeds"
+    found = f"With relu, test accuracy is higher than with tanh ({effect})."
     assert text.startswith(f"# Which activation is best?\n\n{found}\n")
     assert f"**more**: the claim is **supported**. {found}" in text
     assert "6 runs. Data: shapes (100 train, 20 val, 40 test images)." in text
@@ -335,3 +337,31 @@ def test_cells_of_the_study_that_did_not_run_are_named(make_sweep):
     text = (folder / "report.md").read_text()
     assert text.count("| not run |") == 1
     assert "| gelu | not run |" in text
+
+
+def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):
+    def git(day, *arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+        env = {**os.environ, "GIT_AUTHOR_DATE": day, "GIT_COMMITTER_DATE": day}
+        done = subprocess.run([*command, *arguments], env=env, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    study, commits = tmp_path / "act.yaml", []
+    for day, text in (
+        ("2026-01-02T12:00:00+00:00", "claims"),
+        ("2026-01-03T12:00:00+00:00", "claims"),  # a run
+        ("2026-01-04T12:00:00+00:00", "other claims"),
+    ):
+        if not commits:
+            git(day, "init", "-q")
+        study.write_text(text)
+        git(day, "add", "-A")
+        git(day, "commit", "-q", "--allow-empty", "-m", "x")
+        commits.append(git(day, "rev-parse", "HEAD"))
+    text = publish.dates(study, [commits[1], commits[1], ""])
+    assert f"first committed in {commits[0][:7]} 2026-01-02" in text
+    assert f"the first run is of {commits[1][:7]} 2026-01-03" in text
+    assert f"changed after that: {commits[2][:7]} 2026-01-04." in text
+    assert "has not changed since" in publish.dates(study, [commits[2]])
+    assert publish.dates(study, []) == ""
+    assert publish.dates(tmp_path / "none.yaml", commits) == ""

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,49 @@ def write_index(root: Path) -> Path:
     return root / "index.html"
 
 
+def dates(study_file: Path, commits: Sequence[str]) -> str:
+    """Return when claims and runs were committed, and the changes in between; "" if unknown.
+
+    Args:
+        study_file: The study file, in a git checkout.
+        commits: The commits of the runs.
+    """
+    changes = _git(
+        study_file, "log", "--follow", "--reverse", "--format=%h %as", "--", study_file.name
+    )
+    known = {
+        line.partition(" ")[0][:12]: line
+        for commit in set(commits)
+        if commit
+        for line in _git(study_file, "show", "-s", "--format=%h %as", commit[:12])
+    }
+    if not changes or not known:
+        return ""
+    first_run = min(known.values(), key=lambda line: line.partition(" ")[2])
+    later = [
+        line
+        for line in changes
+        if not _is_before(study_file, line.partition(" ")[0], first_run.partition(" ")[0])
+    ]
+    text = f"The study file was first committed in {changes[0]}, the first run is of {first_run}."
+    return text + (
+        f" The study file changed after that: {', '.join(later)}."
+        if later
+        else " The study file has not changed since."
+    )
+
+
+def _git(file: Path, *arguments: str) -> list[str]:
+    command = ["git", "-C", str(file.parent), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def _is_before(file: Path, one: str, other: str) -> bool:
+    command = ["git", "-C", str(file.parent), "merge-base", "--is-ancestor", one, other]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> None:
     """Copy reports to `target`/<study>/<setting>, and list them there and in `readme`.
 
@@ -114,6 +158,12 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
         plots = re.findall(r"\]\((plots/[^)]+)\)", (sweep.folder / "report.md").read_text("utf-8"))
         for name in [*PUBLISHED, *plots]:
             shutil.copyfile(sweep.folder / name, place / name)
+        commits = [str(run.record.get("git") or "") for run in sweep.done]
+        if history := dates(conf / f"{sweep.study}.yaml", commits):
+            report = (place / "report.md").read_text("utf-8")
+            write_atomically(
+                place / "report.md", f"{report}\n## When the claims were written\n\n{history}\n"
+            )
     found = read(target)
     done = {study["study"] for study in found.values()}
     files = [file for file in sorted(conf.glob("*.yaml")) if file.stem not in done]

@@ -110,7 +110,8 @@ def describe_article(article: Mapping[str, str]) -> str:
     """Describe an article: name, title with translation, author, date, link."""
     title = f"{article['title']} (\u201c{article['title_in_english']}\u201d)"
     name = article["name"][:1].upper() + article["name"][1:]
-    facts = f"author {article['author']}, date {article['date']}, link: {article['link']}"
+    link = f"<{article['link']}>" if "://" in article["link"] else article["link"]
+    facts = f"author {article['author']}, date {article['date']}, link: {link}"
     return f"{name}: {title}; {facts}."
 
 

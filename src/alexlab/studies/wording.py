@@ -81,28 +81,28 @@ def size_of(claim: Claim, size: float) -> str:
 
 def sentence(one: ClaimAnswer) -> str:
     """Write the answer as one sentence with its numbers."""
-    claim, effect = one.claim, effect_with_interval(one)
-    seeds = f"{one.n} seeds"
+    claim = one.claim
     if one.answer == st.NOT_TESTED or one.comparison is None:
         return f"Not tested: {one.reason}."
-    first, second = one.comparison.names
-    name = metric_name(claim.metrics[0])
+    name, control = metric_name(claim.metrics[0]), f"with {one.comparison.names[1]}"
+    subject = f"With {one.comparison.names[0]}, {name}"
     if claim.kind == "within":
-        second = format_metric(claim.metrics[0], claim.target or 0.0)
+        control = format_metric(claim.metrics[0], claim.target or 0.0)
     elif claim.metrics[0] != claim.metrics[1]:
-        second = metric_name(claim.metrics[1])
-        first, name = name, "the same nets"
+        subject, control = name[:1].upper() + name[1:], metric_name(claim.metrics[1])
+    numbers = f"{effect_with_interval(one)}, {one.n} seeds"
     if one.answer == st.CANNOT_TELL:
         seen = size_of(claim, one.smallest_detectable)
         return (
-            f"{_capital(first)} against {second}, {name}: cannot tell after {seeds}, {effect};"
-            f" a difference of {seen} would have been seen."
+            f"{subject}, against {control}: cannot tell ({numbers}); a difference of {seen} would"
+            " have been seen."
         )
     if one.answer == st.NO_DIFFERENCE:
-        both = f"{_capital(first)} and {second}"
-        return f"{both} differ by less than {margin_of(claim)} in {name}: {effect}, {seeds}."
+        return f"{subject} differs from {control} by less than {margin_of(claim)} ({numbers})."
+    if claim.is_ratio:
+        return f"{subject} is {math.exp(one.effect):.2f} times that {control} ({numbers})."
     word = "higher" if one.answer == st.MORE else "lower"
-    return f"{_capital(first)} is {word} than {second} in {name}: {effect}, {seeds}."
+    return f"{subject} is {word} than {control} ({numbers})."
 
 
 def headline(answers: list[ClaimAnswer]) -> str:
@@ -118,9 +118,5 @@ def headline(answers: list[ClaimAnswer]) -> str:
         rest.append(f"cannot tell for {len(open_ones)} of {len(answers)} claims")
     if untested:
         rest.append(f"{len(untested)} of {len(answers)} claims not tested")
-    tail = _capital("; ".join(rest)) + "." if rest else ""
-    return " ".join([*said, tail]).strip()
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    tail = "; ".join(rest)
+    return " ".join([*said, tail[:1].upper() + tail[1:] + "." * bool(tail)]).strip()

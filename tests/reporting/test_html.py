@@ -1,0 +1,45 @@
+"""Pages as one HTML file: folded sections, marked answers, the language of quotes."""
+
+from alexlab.reporting.html import html_page
+
+PAGE = """# Which?
+
+## Answers
+
+**more**: the claim is **supported**. And **no difference that matters**, **not tested**.
+
+> \u6fc0\u6d3b\u51fd\u6570
+
+## Methods
+
+How it was done.
+
+## How it was run
+
+By a command.
+"""
+
+
+def test_folded_sections_are_closed_and_the_others_are_not(tmp_path):
+    page = html_page(PAGE, tmp_path, folded=["Methods"])
+    assert "<details><summary>Methods</summary>\n<p>How it was done.</p>\n</details>" in page
+    assert "<h2>Answers</h2>" in page
+    assert "<h2>How it was run</h2>\n<p>By a command.</p>" in page
+    assert "<details>" not in html_page(PAGE, tmp_path)
+
+
+def test_answers_and_judgements_are_marked(tmp_path):
+    page = html_page(PAGE, tmp_path)
+    for css, text in (
+        ("more", "more"),
+        ("supported", "supported"),
+        ("no-difference-that-matters", "no difference that matters"),
+        ("not-tested", "not tested"),
+    ):
+        assert f'<span class="answer {css}">{text}</span>' in page
+
+
+def test_chinese_text_has_its_language(tmp_path):
+    page = html_page(PAGE, tmp_path)
+    assert '<p lang="zh">\u6fc0\u6d3b\u51fd\u6570</p>' in page
+    assert page.count('lang="zh"') == 1
