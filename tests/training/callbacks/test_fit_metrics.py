@@ -18,18 +18,19 @@ def run(config, tmp_path):
 
 
 def by_hand(run, split):
-    """Targets and predictions of a split, by the weights of the best epoch."""
+    """Rows, targets and probabilities of a split, by the weights of the best epoch."""
     loaded = load_run(run, torch.device("cpu"))
     data = loaded.data()
     rows = data.indices[split]
-    return rows, data.targets[rows], loaded.predict(data.images[rows]).argmax(1)
+    return rows, data.targets[rows], loaded.predict(data.images[rows])
 
 
 def test_train_images_are_measured_as_test_images_are(run):
     metrics = read_metrics(run)["metrics"]
-    _, targets, predictions = by_hand(run, "train")
-    assert metrics["fit/acc"] == pytest.approx(float((targets == predictions).float().mean()))
-    assert metrics["fit/loss"] > 0
+    _, targets, probs = by_hand(run, "train")
+    assert metrics["fit/acc"] == pytest.approx(float((targets == probs.argmax(1)).float().mean()))
+    chosen = probs[torch.arange(len(targets)), targets]
+    assert metrics["fit/loss"] == pytest.approx(float(-chosen.log().mean()), rel=1e-4)
     assert 0 <= metrics["fit/acc_last"] <= 1
 
 
@@ -49,12 +50,12 @@ def test_the_score_is_the_mean_of_the_last_three_epochs(config, tmp_path):
 
 
 def test_predictions_per_image_are_kept(run):
-    rows, targets, predictions = by_hand(run, "test")
+    rows, targets, probs = by_hand(run, "test")
     with (run / "test_predictions.csv").open() as file:
         found = list(csv.DictReader(file))
     assert [int(row["image"]) for row in found] == rows.tolist()
     assert [int(row["target"]) for row in found] == targets.tolist()
-    assert [int(row["prediction"]) for row in found] == predictions.tolist()
+    assert [int(row["prediction"]) for row in found] == probs.argmax(1).tolist()
     assert {row["duplicate_in_train"] for row in found} == {"0"}  # a grouped split has none
     metrics = read_metrics(run)["metrics"]
     assert metrics["test/acc_unique"] == pytest.approx(metrics["test/acc"])
