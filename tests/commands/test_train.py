@@ -160,6 +160,16 @@ def test_two_ranks_count_each_image_once_whatever_the_split(start, tmp_path):
         assert two[name] == pytest.approx(one[name], rel=1e-5), name
 
 
+def test_a_run_on_two_ranks_is_repeated_on_two(start, tmp_path):
+    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    with start(*ddp, "trainer.max_epochs=1", "hydra.run.dir=run") as process:
+        print(process.stdout.read())
+    command = [sys.executable, "-m", "alexlab", "rerun", "run", "--into", "again"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "again is the same to the bit as run" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
 def test_a_second_process_is_refused_in_a_folder_under_way(start, tmp_path):
     with start("hydra.run.dir=run", "trainer.max_epochs=500") as first:
         until(first, r"epoch +1/")

@@ -102,10 +102,10 @@ def test_it_trains_and_evaluates(installed):
     assert (installed.place / "run/evaluation/evaluation.html").exists()
 
 
-@pytest.mark.xfail(reason="the process launcher runs __main__ again, without the verb")
 def test_it_sweeps(installed):
-    installed("train", "-m", *TINY, "optim.lr=0.01,0.02")
-    (table,) = installed.place.glob("multirun/*/trials.csv")
-    states = [line.split(",")[1] for line in table.read_text().splitlines()[1:]]
-    assert states == ["finished"] * 2
+    installed("train", "-m", *TINY, "optim.lr=0.01,0.02", "sweep.name=rates")
+    table = (installed.place / "multirun/rates/trials.csv").read_text()
+    assert [line.split(",")[1] for line in table.splitlines()[1:]] == ["finished"] * 2
     assert "2 finished" in installed("sweeps", "list")
+    again = installed("train", "-m", *TINY, "optim.lr=0.01,0.02", "sweep.name=rates")
+    assert "nothing to do" in again

@@ -12,6 +12,7 @@ from pathlib import Path
 from alexlab.commands.arguments import command_parser
 from alexlab.errors import user_errors
 from alexlab.training.rerun import rerun
+from hydra_plugins.hydra_process_launcher.program import restore_verbs
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="the new folder; in multirun/single by default")
     options = parser.parse_args()
     into = options.into or Path("multirun/single", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv
     with user_errors():
         sys.exit(0 if rerun(options.run, into) else 1)
 
