@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from alexlab.__main__ import VERBS
+from alexlab.runs.config import CONF, compose_config, flatten
 from alexlab.runs.folder import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +83,23 @@ def test_a_command_of_a_document_exists_with_its_options(alexlab, capsys, verb, 
         assert option in usage, f"alexlab {verb}{rest}"
     if verb == "sweeps":
         assert words[0] in ("list", "rm", "rerun", "clean")
+
+
+def settings_of_all_options():
+    """The names of groups and settings that the root config or an option of a group has."""
+    root = OmegaConf.to_container(compose_config(), resolve=False)
+    found = {*root, *flatten(root), "recipe"}  # of studies that have recipes
+    for path in CONF.glob("*/*.yaml"):
+        group, content = path.parent.name, yaml.safe_load(path.read_text("utf-8")) or {}
+        found |= {group, *(f"{group}.{key}" for key in flatten(content))}
+    return found
+
+
+def test_a_setting_of_the_readme_exists():
+    named = set(re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=(?!=)", TEXT["README.md"]))
+    assert len(named) > 40
+    unknown = named - settings_of_all_options() - {"root"}  # --data root=FOLDER
+    assert {name for name in unknown if not name.startswith("hydra.")} == set()
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
