@@ -314,3 +314,14 @@ def test_a_gpu_gets_the_images_in_use_if_a_quarter_of_its_memory_is_enough(make,
 
 def test_on_a_cpu_no_thread_fetches_in_advance(make):
     assert not make().train_dataloader().prefetch
+
+
+def test_a_checkpoint_of_other_data_is_refused(make, image_folder, tmp_path):
+    data, fewer = make(), make(classes=["red", "blue"])
+    make(seed=1, batch_size=2).load_state_dict(data.state_dict())
+    with pytest.raises(ValueError, match=r"its classes was \['blue', 'green', 'red'\].* now \["):
+        fewer.load_state_dict(data.state_dict())
+    shutil.copytree(image_folder, tmp_path / "copy")
+    Image.new("RGB", (16, 16)).save(tmp_path / "copy" / "red" / "0.png")
+    with pytest.raises(ValueError, match=r"its fingerprint was .*restore the images of data=tiny"):
+        make(tmp_path / "copy").load_state_dict(data.state_dict())

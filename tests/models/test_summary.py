@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -88,3 +89,29 @@ def test_a_net_without_feature_maps():
     summary = summarize(Perceptron(), in_channels=3, resolution=16)
     assert summary.headline() == "Perceptron 4K parameters, 5 neurons, 1 weight layers"
     assert (summary.last_map, summary.junction) == ((), "")
+
+
+def test_receptive_fields_of_alexnet_are_the_published_ones():
+    """Araujo, Norris and Sim 2019, "Computing receptive fields": 195 pixels, stride 32, at the end.
+
+    The others by their formula, field + (size - 1) * stride, from 11 pixels at stride 4 on.
+    """
+    with torch.device("meta"):
+        net = AlexNet(1000, resolution=224)
+    rows = summarize(net, in_channels=3, resolution=224).rows
+    assert [row.field for row in rows if row.step] == [
+        *[(11, 4), (19, 8)],  # conv1, pool1
+        *[(51, 8), (67, 16)],  # conv2, pool2
+        *[(99, 16), (131, 16), (163, 16), (195, 32)],  # conv3, conv4, conv5, pool5
+    ]
+
+
+def test_a_summary_leaves_the_modes_of_a_net_as_they_were():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+    net.train()
+    net[1].eval()  # frozen
+    summarize(net, in_channels=3, resolution=8)
+    assert [layer.training for layer in (net, *net)] == [True, True, False, True]
+    with pytest.raises(RuntimeError):
+        summarize(net, in_channels=3, resolution=2)  # smaller than the kernel
+    assert [layer.training for layer in (net, *net)] == [True, True, False, True]

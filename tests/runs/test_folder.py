@@ -143,3 +143,13 @@ def test_only_its_own_unfinished_files_go(tmp_path):
     with RunFolder(tmp_path, keep=True):
         pass
     assert [path.exists() for path in (*others, *own)] == [True, True, False, False]
+
+
+def test_a_resumed_run_has_no_metrics_until_it_ends(tmp_path):
+    with RunFolder(tmp_path, keep=True) as folder:
+        folder.record["objective"] = 0.5
+    with RunFolder(tmp_path, keep=False) as folder:
+        assert read_metrics(tmp_path)["objective"] == 0.5  # as it was, until it starts
+        folder.start()
+        assert read_metrics(tmp_path) is None
+    assert read_metrics(tmp_path) == {"status": "finished", "error": None}
