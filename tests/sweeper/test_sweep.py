@@ -114,6 +114,10 @@ def test_recipe_is_a_set_of_overrides_below_the_command_line(composer):
     assert [slow["recipe"], slow["lr"], slow["model"]["bias"]] == ["slow", 0.01, 0.5]
     assert [fast["recipe"], fast["lr"], fast["model"]["bias"]] == ["fast", 1.0, 0.0]
     assert slow["epochs"] == fast["epochs"] == 4
+    recipes["same"] = recipes["fast"]  # its name cannot change a result
+    _, made = composer(axes={"recipe": "fast,same"}, recipes=recipes)
+    fast, same = (made.params({"recipe": name}) for name in ("fast", "same"))
+    assert fast.identity == same.identity
     with pytest.raises(ValueError, match="recipe=quick: unknown; choose from slow, fast"):
         composer("recipe=quick", axes=axes, recipes=recipes)
 
@@ -288,6 +292,17 @@ def test_trials_csv_has_status_and_error(store, tmp_path):
     assert found["1-seed-1"]["state"] == "failed"
     assert found["1-seed-1"]["error"] == 'a "quoted", reason'
     assert found["2-seed-2"]["state"] == "pending"
+
+
+def test_an_error_with_square_brackets_is_printed_as_it_is(store, tmp_path, capsys):
+    one = store()
+    reporter = ProgressReporter(tmp_path, ["seed"], ["minimize"])
+    one.claim(one.trials[0])
+    result = {"status": "failed", "error": "ValueError: [/x] of [red]"}
+    one.finish(one.trials[0], TrialState.FAIL, result)
+    reporter.update(one.pop_changes())
+    reporter.print_summary()
+    assert "ValueError: [/x] of [red]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])
