@@ -10,7 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from alexlab.commands import sweeps
-from alexlab.runs import sweep_hooks
+from alexlab.runs import locate, sweep_hooks
+from alexlab.studies import results
 from hydra_plugins.hydra_study_sweeper._resume import command_line
 from tests.sweeper.sweeping import APP, PATH, rows, states, sweep
 
@@ -134,6 +135,31 @@ def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
     code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
     assert code == 0
     assert "sweep.storage='redis://me:***@host'" in shlex.split(text)
+
+
+def test_a_sweep_of_version_0_1_is_listed_and_otherwise_refused(copied):
+    path = copied / "multirun/s/sweep.yaml"
+    path.write_text(path.read_text().replace("version: 1\n", ""))
+    refusal = "multirun/s was made by an older version of the sweeper, and this one reads format 1"
+    code, text = run(copied, "list")
+    assert code == 0
+    assert "2 finished, 1 failed" in text
+    code, text = run(copied, "rerun", "multirun/s")
+    assert (code, text.startswith(f"error: {refusal}")) == (1, True)
+    for use in (results.load, lambda folder: locate.resolve_run_dir(f"best:{folder}")):
+        with pytest.raises(ValueError, match=refusal):
+            use(copied / "multirun/s")
+
+
+def test_a_row_whose_folder_is_elsewhere_is_refused(copied):
+    path = copied / "multirun/s/trials.csv"
+    path.write_text(path.read_text().replace("0-seed-0", "../../precious"))
+    (copied / "precious").mkdir()
+    for what in ("list", "clean", "rm"):
+        code, text = run(copied, what, "multirun/s")
+        assert code == 1
+        assert "trials.csv: '../../precious' is not the name of a folder in this sweep" in text
+    assert (copied / "multirun/s").is_dir()
 
 
 def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):
