@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from alexlab.runs.config import flatten, hparams, read, read_to_resume, write
+from alexlab.performance import devices
+from alexlab.runs.config import CONF, flatten, hparams, read, read_to_resume, to_plain, write
 from alexlab.runs.folder import CONFIG
 
 
@@ -89,3 +90,20 @@ def test_hparams_are_the_settings_that_can_change_a_result():
         **{"optim.lr": 0.1, "augment.flip": 0.5, "augment.crop": True},
         **{"trainer.max_epochs": 2, "trainer.precision": "auto"},
     }
+
+
+def test_precision_and_effective_batch_size_are_settings_that_identify_a_run(compose, monkeypatch):
+    """Two GPUs of compute capability 9.0; the sweep's identity ignores trainer.devices itself."""
+    monkeypatch.setattr(devices, "_torch_build", lambda: "cuda")
+    monkeypatch.setattr(devices, "_compute_capabilities", lambda: [9.0, 9.0])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    batch = ["data.batch_size=8", "trainer.accumulate_grad_batches=3"]
+    seen = {}
+    for overrides in ([], ["trainer.devices=2"], ["trainer.devices=2", "+trainer.num_nodes=4"]):
+        config = to_plain(compose(*batch, *overrides))
+        seen[len(overrides)] = config["trainer"]["precision"], config["effective_batch_size"]
+    assert seen == {0: ("bf16-mixed", 24), 1: ("bf16-mixed", 48), 2: ("bf16-mixed", 192)}
+    assert to_plain(compose("trainer.accelerator=cpu"))["trainer"]["precision"] == "32-true"
+    ignored = OmegaConf.load(CONF / "train.yaml").hydra.sweeper.ignore
+    assert "trainer.devices" in ignored
+    assert not {"trainer.precision", "trainer", "effective_batch_size"} & set(ignored)
