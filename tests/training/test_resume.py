@@ -92,13 +92,13 @@ def test_sigkill_at_a_seeded_step_costs_nothing(config, once, tmp_path, seed, hi
 @pytest.mark.parametrize("seed", range(12))
 def test_sigkill_as_a_file_gets_its_name_costs_nothing(config, once, tmp_path, seed, hit):
     unbroken, folder = once("plain", config()), tmp_path / "run"
-    told = tmp_path / "told"
+    renamed = tmp_path / "renamed"
     at = seed + 1 if seed < 8 else random.Random(seed).randint(9, 15)
 
     def killed():
         def die(n, target):
             if n == at:
-                told.write_text(target.name)
+                renamed.write_text(target.name)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         renames(pytest.MonkeyPatch(), die)
@@ -108,7 +108,7 @@ def test_sigkill_as_a_file_gets_its_name_costs_nothing(config, once, tmp_path, s
     later(folder)
     train(config(), folder)
     assert_as_unbroken(folder, unbroken)
-    hit(f"SIGKILL before the rename to {told.read_text()}")
+    hit(f"SIGKILL before the rename to {renamed.read_text()}")
 
 
 @pytest.mark.parametrize("batch", [2, 4, 7, 12])

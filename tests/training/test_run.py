@@ -92,7 +92,7 @@ def test_a_resume_under_other_conditions_is_refused(config, tmp_path, override, 
         train(config("sched=constant", "trainer.max_epochs=3", override), tmp_path / "run")
 
 
-def test_a_resume_on_another_kind_of_device_is_told(config, tmp_path, capsys):
+def test_a_resume_on_another_kind_of_device_prints_a_warning(config, tmp_path, capsys):
     train(config("sched=constant"), tmp_path / "run")
     path = tmp_path / "run" / LAST
     content = {k: v for k, v in load(path).items() if k != "format"}
@@ -166,7 +166,7 @@ def test_patience_stops_early(config, tmp_path):
     assert read_metrics(tmp_path / "run")["epochs"] == 3  # the first, and two without improvement
 
 
-def test_a_loss_that_is_no_number_fails_the_run_and_says_where(config, tmp_path):
+def test_a_loss_that_is_no_number_fails_the_run_with_its_place(config, tmp_path):
     with pytest.raises(FloatingPointError, match=r"epoch 1, step 2, .*lower optim\.lr"):
         train(config("optim.lr=1e30", "sched=constant"), tmp_path / "run")
     assert read_metrics(tmp_path / "run")["status"] == "failed"
@@ -192,7 +192,7 @@ def test_a_net_learns_twelve_images_by_heart(compose, image_folder, tmp_path):
         ("trainer.precision=8bit", "8bit"),
     ],
 )
-def test_a_setting_that_cannot_work_is_said(config, tmp_path, override, message):
+def test_an_impossible_setting_is_refused(config, tmp_path, override, message):
     with pytest.raises(Exception, match=message):
         train(config(override), tmp_path / "run")
 
@@ -215,7 +215,7 @@ def test_a_run_stopped_in_its_first_epoch_has_no_best_one(config, tmp_path, caps
     assert "best epoch - of 0" in capsys.readouterr().out
 
 
-def test_tensorboard_is_not_told_where_the_sweep_is_kept(config, tmp_path):
+def test_tensorboard_does_not_show_where_the_sweep_is_kept(config, tmp_path):
     cfg = config()
     cfg.sweep.storage = "postgresql://me:secret@host/db"
     assert "secret" not in TrainingRun(cfg, tmp_path, {}, trial=True).board.config

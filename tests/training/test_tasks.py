@@ -199,7 +199,7 @@ def test_over_two_processes_each_image_counts_once(make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda: Classification(1), "two classes or more"),
         (lambda: Classification(3, sigmoid=True), "sigmoid"),
@@ -210,6 +210,6 @@ def test_over_two_processes_each_image_counts_once(make, tmp_path):
         (lambda: Regression(low=3, high=3), "low=3"),
     ],
 )
-def test_wrong_settings_say_what_is_allowed(make, says):
-    with pytest.raises(ValueError, match=says):
+def test_wrong_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

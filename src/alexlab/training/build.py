@@ -88,7 +88,7 @@ def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -
     Returns:
         One text for each, such as "avgpool (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)".
     """
-    found = []
+    layers: list[str] = []
 
     def note(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[torch.Tensor], outputs: torch.Tensor) -> None:
@@ -96,7 +96,7 @@ def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -
             is_mean = isinstance(layer, nn.AdaptiveAvgPool2d) and after == (1, 1)
             if not is_mean:
                 sizes = " -> ".join(f"{height} x {width}" for height, width in (before, after))
-                found.append(f"{name} ({type(layer).__name__}, {sizes})")
+                layers.append(f"{name} ({type(layer).__name__}, {sizes})")
 
         return hook
 
@@ -110,7 +110,7 @@ def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -
         net(torch.empty(2, in_channels, resolution, resolution, device="meta"))
     for handle in handles:
         handle.remove()
-    return found
+    return layers
 
 
 def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:

@@ -16,7 +16,7 @@ from alexlab.training.module import Learner
 from tests.tiny import rows, same, train, weights
 
 
-def test_what_torch_says_when_there_is_no_memory_is_recognised():
+def test_errors_of_torch_for_too_little_memory_are_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
@@ -31,10 +31,12 @@ def test_what_torch_says_when_there_is_no_memory_is_recognised():
 def test_it_is_explained_in_one_line():
     with pytest.raises(RuntimeError) as caught, friendly_oom_errors(512, 224):
         torch.empty(1 << 50, dtype=torch.uint8)
-    told = str(caught.value)
-    assert told.startswith("out of memory with batches of 512 images of 224 px: lower data.batch")
-    assert "trainer.auto_batch=true" in told
-    assert len(told.splitlines()) == 1
+    message = str(caught.value)
+    assert message.startswith(
+        "out of memory with batches of 512 images of 224 px: lower data.batch"
+    )
+    assert "trainer.auto_batch=true" in message
+    assert len(message.splitlines()) == 1
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def test_nothing_of_a_failed_attempt_counts(config, tmp_path, monkeypatch, littl
     assert same(found, known)
 
 
-def test_the_size_outlives_a_stop(config, tmp_path, little_memory):
+def test_the_size_is_kept_over_a_stop(config, tmp_path, little_memory):
     cfg = config("data.batch_size=6", "trainer.auto_batch=true")
     unbroken = weights(train(cfg, tmp_path / "unbroken"))
     with pytest.raises(Stopped):

@@ -31,13 +31,13 @@ def test_it_stops_at_the_step_and_the_last_good_checkpoint_stays(config, tmp_pat
     poison.steps = 0
     with pytest.raises(FloatingPointError) as caught:
         train_with_loss(cfg, folder, poison)
-    told = str(caught.value)
-    assert f"the training loss is {bad} in epoch 2, step 7, at a learning rate of 0.0" in told
+    message = str(caught.value)
+    assert f"the training loss is {bad} in epoch 2, step 7, at a learning rate of 0.0" in message
     assert re.search(
-        r"the largest gradient was [\d.e+-]+ in (features|classifier)\.\w+ at step 6", told
+        r"the largest gradient was [\d.e+-]+ in (features|classifier)\.\w+ at step 6", message
     )
     assert read_metrics(folder)["status"] == "failed"
-    assert told in read_metrics(folder)["error"]
+    assert message in read_metrics(folder)["error"]
     verify_checksum(folder / LAST)
     assert load(folder / LAST)["epoch"] == 0
     hit(f"a loss of {bad}")
@@ -91,7 +91,7 @@ def test_a_gradient_that_is_no_number_is_named():
         step.take(finite, torch.tensor(float("nan")), [0.0] * 4)
 
 
-def test_a_device_is_waited_for_once_in_a_while_and_the_first_bad_step_is_told():
+def test_a_device_is_waited_for_once_in_a_while_and_the_first_bad_step_is_named():
     """The meta device's numbers cannot be read at all: each look would raise."""
 
     class Remote(torch.Tensor):
