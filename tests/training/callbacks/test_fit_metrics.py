@@ -10,11 +10,11 @@ from alexlab.runs.folder import read_history, read_metrics
 from tests.tiny import train
 
 
-@pytest.fixture
-def run(config, tmp_path):
-    """Four epochs with dropout and augmentation."""
-    train(config("fit_metrics=true", "trainer.max_epochs=4"), tmp_path / "run")
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def run(train_shapes):
+    """Four epochs of a net that learns, with augmentation."""
+    small = ["data.resolution=32", "augment=affine", "trainer.max_epochs=4"]
+    return train_shapes("fit_metrics=true", *small)
 
 
 def by_hand(run, split):
