@@ -1,0 +1,128 @@
+"""Define what a check is, what it is given and what it reports."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+class Result(NamedTuple):
+    """One line of the report: a name, whether it is right, and what was seen."""
+
+    name: str
+    ok: bool
+    value: str
+    numbers: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a check runs: its device and its folders.
+
+    Attributes:
+        device: `cuda` or `cpu`.
+        work: A folder for runs, caches and logs that is deleted at the end.
+        data_dir: The folder that holds `pokemon/<class>/*`, if there is one.
+        wheels: The folder of missing packages, if one was given.
+    """
+
+    device: str
+    work: Path
+    data_dir: Path | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the checks run on a GPU."""
+        return self.device == "cuda"
+
+    def pick(self, on_gpu: T, on_cpu: T) -> T:
+        """Choose a size by the device."""
+        return on_gpu if self.on_gpu else on_cpu
+
+    def run_dir(self, name: str) -> Path:
+        """Return the folder of a run; its log and numbers are kept."""
+        return self.work / "runs" / name
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a number for a later check, which runs in another process."""
+        (self.work / "notes").mkdir(exist_ok=True)
+        (self.work / "notes" / f"{name}.json").write_text(json.dumps(value))
+
+    def recall(self, name: str) -> Any:
+        """Return what an earlier check has kept; None if it did not."""
+        path = self.work / "notes" / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One group of results, computed in a process of its own.
+
+    Attributes:
+        name: The prefix of its results' names.
+        function: `module:name` in this package, or with the module's full name; called with the
+            context, it yields the results one by one.
+        limit_s: After this time the process is killed and the check has failed.
+        needs_s: The check is skipped if less of the budget is left.
+        devices: Where it can run.
+        alone: No other check runs meanwhile, except a background one.
+        background: It may run beside any other check.
+        after: The name of a check that must have ended.
+    """
+
+    name: str
+    function: str
+    limit_s: float = 60.0
+    needs_s: float = 5.0
+    devices: tuple[str, ...] = ("cuda", "cpu")
+    alone: bool = False
+    background: bool = False
+    after: str | None = None
+
+    def load(self) -> Callable[[Context], Iterator[Result]]:
+        """Import the function, and with it torch."""
+        module, name = self.function.split(":")
+        package = "" if "." in module else f"{__package__}."
+        function: Callable[[Context], Iterator[Result]]
+        function = getattr(import_module(package + module), name)
+        return function
+
+
+@dataclass
+class Report:
+    """Print each result at once and keep all of them for the JSON file."""
+
+    path: Path
+    about: dict[str, Any]
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, result: Result, **more: Any) -> None:
+        """Print a result and write the file anew, so that a killed command leaves it complete."""
+        print(f"{result.name} {'ok' if result.ok else 'FAIL'} {result.value}", flush=True)
+        entry = {"name": result.name, "ok": result.ok, "value": result.value}
+        self.results.append({**entry, "numbers": result.numbers, **more})
+        self.write()
+
+    def skip(self, name: str, reason: str) -> None:
+        """Print that a check did not run."""
+        print(f"{name} skipped {reason}", flush=True)
+        self.results.append({"name": name, "ok": None, "value": reason})
+        self.write()
+
+    def write(self) -> None:
+        """Write everything known so far as JSON."""
+        text = json.dumps({**self.about, "results": self.results}, indent=1, default=str)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(text + "\n")
+        os.replace(temporary, self.path)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the results that are wrong."""
+        return [entry["name"] for entry in self.results if entry["ok"] is False]

@@ -1,0 +1,74 @@
+"""Check what a run does when the memory of the device is not enough."""
+
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+import torch
+
+from benchmarks.gpu_check import names
+from benchmarks.gpu_check.context import Context, Result
+from benchmarks.gpu_check.training import Done, command_train, shapes, train
+
+LARGE = ["model=alexnet", "trainer.max_epochs=1"]
+
+
+def told(done: Done) -> bool:
+    """Return whether a command has failed with one line about memory."""
+    errors = [line for line in done.output.splitlines() if line.startswith("error: ")]
+    return done.code == 1 and len(errors) == 1 and "out of memory" in errors[0]
+
+
+def too_large(context: Context) -> Iterator[Result]:
+    """Ask for a net or batches that no memory can hold: one line must say what helps."""
+    if not context.on_gpu:
+        wide = ["model=alexnet", "model.head=[2000000000]", "trainer.max_epochs=1"]
+        done, _ = command_train(context, "memory.large", *shapes(100), *wide)
+        yield Result("memory.large", told(done), done.end)
+        return
+    torch.cuda.set_per_process_memory_fraction(0.02)
+    size = [*shapes(600, 224, 256), *LARGE]
+    try:
+        train(context, "memory.large", *size)
+        said = "there was enough memory"
+    except RuntimeError as error:
+        said = str(error)
+    ok = said.startswith("out of memory with batches of 256 images") and "auto_batch" in said
+    yield Result("memory.large", ok, said[:200])
+    torch.cuda.empty_cache()
+    run = train(context, "memory.auto_batch", *size, "trainer.auto_batch=true")
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    part = run.metrics[names.MICRO_BATCH]
+    ok = run.metrics["status"] == "finished" and isinstance(part, int) and part < 256
+    yield Result("memory.auto_batch", ok, f"batches of 256 in parts of {part}")
+
+
+def occupy(connection: Connection) -> None:
+    """Take all of the GPU's memory but a little, until told to stop."""
+    torch.ones(1, device="cuda")
+    free, _ = torch.cuda.mem_get_info()
+    taken = [torch.empty(max(0, free - (150 << 20)), dtype=torch.uint8, device="cuda")]
+    connection.send(torch.cuda.mem_get_info()[0])
+    connection.recv()
+    del taken
+
+
+def crowded(context: Context) -> Iterator[Result]:
+    """Train while another process holds the memory, so that CUDA itself fails to start."""
+    method = get_context("forkserver")
+    ours, theirs = method.Pipe()
+    other = method.Process(target=occupy, args=(theirs,))
+    other.start()
+    try:
+        if not ours.poll(60):
+            raise TimeoutError("the other process has not taken the memory")
+        left = ours.recv()
+        done, _ = command_train(context, "memory.crowded", *shapes(100), "trainer.max_epochs=1")
+        text = f"{left >> 20} MB were free: {done.end}"
+        yield Result("memory.crowded", told(done), text)
+    finally:
+        ours.send(None)
+        other.join(20)
+        other.kill()
+        time.sleep(1)  # the driver frees the memory

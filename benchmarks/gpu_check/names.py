@@ -1,0 +1,15 @@
+"""Name the settings and the keys of metrics.json that the checks use, each in one place."""
+
+N_JOBS = "jobs"  # trials at a time
+JOBS_PER_GPU = "jobs_per_gpu"
+SWEEP_NAME = "sweep"
+START_METHOD = "hydra.launcher.start"
+
+HARDWARE = "hardware"
+PRECISION = "precision"
+EFFECTIVE_BATCH = "effective_batch_size"
+PEAK_GPU_MB = "peak_gpu_mb"
+MICRO_BATCH = "micro_batch"
+
+CLI = "src.train"  # python -m
+PRELOAD = ("torch", "torchvision", "lightning", "torchmetrics", "alexlab.training.run")
