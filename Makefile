@@ -5,7 +5,7 @@ BIN := .venv/bin
 SCALE ?= tuned
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check studies bench board optuna clean
+.PHONY: help train test test-all check gpu-check studies bench board optuna clean
 
 help:                       ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | \
@@ -24,6 +24,9 @@ check: .venv/done           ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+gpu-check: .venv/done       ## check results and speed on a GPU; ARGS="--device cpu" without one
+	$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 studies: .venv/done         ## run what is missing of all studies, and report; SCALE=tune or published
 	@failed=0; for file in $$(grep -l '^study:' conf/study/*.yaml); do \

@@ -87,7 +87,7 @@ def noise_images(context: Context) -> Iterator[Result]:
     made = time.perf_counter() - start
     for side in context.pick((64, 128), (64,)):
         data = factory.data_module(compose(context, *noise(context, side)))
-    images = sum(map(len, data.rows.values()))
+    images = sum(sum(counts.values()) for counts in data.counts.values())
     decoded = time.perf_counter() - start - made
     expected = 10 * (train + test)
     text = f"{images:,} images written in {made:.1f} s, decoded in {decoded:.1f} s"

@@ -1,8 +1,7 @@
 """Name the settings and the keys of metrics.json that the checks use, each in one place."""
 
-N_JOBS = "jobs"  # trials at a time
-JOBS_PER_GPU = "jobs_per_gpu"
-SWEEP_NAME = "sweep"
+N_JOBS = "sweep.n_jobs"  # trials at a time
+JOBS_PER_GPU = "sweep.jobs_per_gpu"
 START_METHOD = "hydra.launcher.start"
 
 HARDWARE = "hardware"

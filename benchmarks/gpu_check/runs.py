@@ -1,7 +1,6 @@
 """Train with the settings that behave differently on a GPU and check what the runs record."""
 
 import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,9 @@ from benchmarks.gpu_check.context import Context, Result
 from benchmarks.gpu_check.training import (
     EpochClock,
     GradNorms,
-    Trained,
     command_train,
     noise,
     shapes,
-    synchronize,
     train,
 )
 

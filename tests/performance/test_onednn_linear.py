@@ -1,6 +1,7 @@
 """The faster product is the same layer: outputs and gradients of PyTorch's own in float64."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,3 +93,19 @@ def test_columns_of_a_wider_tensor() -> None:
     features = torch.randn(2048, 16).t()
     found = layer(features.requires_grad_())
     assert torch.allclose(found.double(), exact(features.double()), atol=1e-4)
+
+
+def changed_op(*args: object) -> Tensor:
+    raise RuntimeError("mkldnn::_linear_pointwise() expected at most 5 argument(s)")
+
+
+@pytest.mark.parametrize("namespace", [{}, {"_linear_pointwise": changed_op}])
+def test_a_pytorch_without_the_private_operation_keeps_its_own_layer(
+    monkeypatch: pytest.MonkeyPatch, namespace: dict[str, object]
+) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**namespace))
+    layer = nn.Linear(2048, 1024)
+    use_onednn(layer)
+    assert type(layer) is nn.Linear
+    layer(torch.randn(4, 2048)).sum().backward()
+    assert layer.weight.grad is not None

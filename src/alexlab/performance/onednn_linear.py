@@ -17,7 +17,7 @@ WIDE = 1 << 20  # weights; narrower layers cost almost nothing
 
 def use_onednn(net: nn.Module) -> None:
     """Turn the wide linear layers of `net` into `WideLinear`, if this PyTorch has oneDNN."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available() or not _op_works():  # type: ignore[no-untyped-call]
         return
     for layer in net.modules():
         wide = type(layer) is nn.Linear and layer.weight.numel() >= WIDE
@@ -68,3 +68,12 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     """Compute left [A, B] @ right.T [B, C] with oneDNN's inner product."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
     return result
+
+
+def _op_works() -> bool:
+    """Try the operation: it is private, so a release may lack it or change its arguments."""
+    try:
+        product = _product(torch.ones(1, 2), torch.full((1, 2), 3.0))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return product.shape == (1, 1) and product.item() == 6
