@@ -51,7 +51,9 @@ def check(options: argparse.Namespace, work: Path, spent: float) -> int:
     checks = [c for c in CHECKS if options.device in c.devices]
     if options.only:
         wanted = tuple(options.only)
-        checks = [c for c in checks if c.name.startswith(wanted) or c.name == "noise"]
+        chosen = [c for c in checks if c.name.startswith(wanted)]
+        needed = {c.after for c in chosen}
+        checks = [c for c in checks if c in chosen or c.name in needed]
     if options.list:
         print("\n".join(f"{c.name} (at most {c.limit_s:.0f} s)" for c in checks))
         return 0
@@ -67,6 +69,7 @@ def check(options: argparse.Namespace, work: Path, spent: float) -> int:
             report,
             budget_s=options.budget - spent,
             slots=context.pick(4, 2),
+            patience=context.pick(1.0, 3.0),  # a CPU may be shared with others
             preload=[*names.PRELOAD, *MODULES],
         )
         archive(work, out / "gpu_check_logs.tar.gz")

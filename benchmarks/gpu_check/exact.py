@@ -138,8 +138,8 @@ def serve(context: Context) -> Iterator[Result]:
         before, now = metrics["metrics"]["test/acc"], found["crops"][0]["acc"]["value"]
         ok = math.isclose(before, now, abs_tol=max(0.005, 1.01 / images))
         yield Result("serve.evaluate", ok, f"test/acc {before:.4f}, {now:.4f} on {found['device']}")
-    pictures = sorted((context.work / "cache/shapes").rglob("*.png"))[:50]
-    words = [str(run), *map(str, pictures[:1]), "--format", "jsonl"]
+    pictures = sorted((context.work / "cache").rglob("*.png"))
+    words = [str(run), str(pictures[0]), "--format", "jsonl"]
     done = command("alexlab", "predict", *words, timeout=100)
     lines = [json.loads(li) for li in done.output.splitlines() if li.startswith("{")]
     ok = done.code == 0 and len(lines) == 1 and "predictions" in lines[0]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def _seconds(work: Callable[[], object], repeats: int = 10) -> float:
 def noise_images(context: Context) -> Iterator[Result]:
     """Write noise PNGs laid out like CIFAR-10 and decode them to both sizes."""
     start = time.perf_counter()
-    train, test = context.pick((5000, 1000), (60, 10))
+    train, test = context.pick((5000, 1000), (40, 10))
     folder = context.work / "noise"
     jobs = [
         (folder.with_suffix(".tmp") / split / name, count, seed)
@@ -81,7 +82,7 @@ def noise_images(context: Context) -> Iterator[Result]:
             for name in CLASSES
         )
     ]
-    with ProcessPoolExecutor(cores()) as pool:
+    with ProcessPoolExecutor(cores(), mp_context=get_context("fork")) as pool:
         list(pool.map(write_noise, jobs))
     folder.with_suffix(".tmp").rename(folder)
     made = time.perf_counter() - start

@@ -55,8 +55,11 @@ def occupy(connection: Connection) -> None:
 
 
 def crowded(context: Context) -> Iterator[Result]:
-    """Train while another process holds the memory, so that CUDA itself fails to start."""
-    method = get_context("forkserver")
+    """Train while another process holds the memory, so that CUDA itself fails to start.
+
+    CUDA has not started here yet: the other process is a fork of this one.
+    """
+    method = get_context("fork")
     ours, theirs = method.Pipe()
     other = method.Process(target=occupy, args=(theirs,))
     other.start()

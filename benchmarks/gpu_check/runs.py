@@ -111,7 +111,7 @@ def averaging(context: Context) -> Iterator[Result]:
         clock = EpochClock()
         size = context.pick(
             [*noise(context), "+trainer.limit_train_batches=60", "trainer.max_epochs=3"],
-            [*shapes(200), *SMALL, "trainer.max_epochs=2"],
+            [*shapes(120), *SMALL, "trainer.max_epochs=2"],
         )
         run = train(context, f"ema.{name}", *size, *settings, callbacks=[clock, look])
         steps[name] = min(clock.training_s[1:]) / run.training.trainer.num_training_batches

@@ -30,9 +30,13 @@ def run_checks(
     *,
     budget_s: float,
     slots: int,
+    patience: float = 1.0,
     preload: Sequence[str] = (),
 ) -> None:
-    """Run `checks` in order, up to `slots` at a time; once the budget is spent, skip the rest."""
+    """Run `checks` in order, up to `slots` at a time; once the budget is spent, skip the rest.
+
+    Each check has `patience` times its limit.
+    """
     method = multiprocessing.get_context("forkserver")
     method.set_forkserver_preload(list(preload))
     end = time.monotonic() + budget_s
@@ -44,7 +48,9 @@ def run_checks(
             if left < check.needs_s:
                 report.skip(check.name, f"{max(left, 0):.0f} s of the budget are left")
             else:
-                running.append(_Running(method, check, context, min(check.limit_s, left)))
+                running.append(
+                    _Running(method, check, context, min(patience * check.limit_s, left))
+                )
         _wait(running)
         for job in [job for job in running if job.poll(report)]:
             running.remove(job)

@@ -113,7 +113,7 @@ def epochs(context: Context) -> Iterator[Result]:
     """Measure seconds per epoch on noise images, and whether the run's own clock agrees."""
     for side in context.pick((64, 128), (64,)):
         clock = EpochClock()
-        tiny = ["model.width=0.25", "model.head=[64,64]", "data.batch_size=64"]
+        tiny = ["model.width=0.25", "model.head=[64,64]", "data.batch_size=32"]
         settings = [*noise(context, side), *context.pick([], tiny), "trainer.max_epochs=3"]
         run = train(context, f"speed.{side}px", *settings, callbacks=[clock])
         own = [float(row["seconds"]) for row in run.history]
@@ -136,7 +136,7 @@ def epochs(context: Context) -> Iterator[Result]:
 
 def small_batches(context: Context) -> Iterator[Result]:
     """Compare training in small batches with a bare loop over tensors on the device."""
-    images, epochs = context.pick((9600, 3), (160, 2))
+    images, epochs = context.pick((9600, 3), (96, 2))
     bare = command(
         *("benchmarks.limit", "--resolution=64", f"--images={images}", f"--epochs={epochs}"),
         "--precision=" + context.pick("bf16-mixed", "32-true"),
@@ -144,7 +144,7 @@ def small_batches(context: Context) -> Iterator[Result]:
     )
     limit = float(bare.output.split()[-1])
     data = context.pick(
-        [*noise(context), "data.fraction=0.2", "data.load_size=64", "augment=none"], shapes(229, 64)
+        [*noise(context), "data.fraction=0.2", "data.load_size=64", "augment=none"], shapes(137, 64)
     )
     plain = ["model=alexnet_torchvision", "optim=sgd", "optim.lr=0.01", "data.batch_size=16"]
     run = train(context, "small_batches", *data, *plain, f"trainer.max_epochs={epochs}")

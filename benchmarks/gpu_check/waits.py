@@ -112,12 +112,12 @@ class FakeWaits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and look at the devices of what goes in and comes out."""
-        out = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
         tensors = [a for a in args if isinstance(a, torch.Tensor)]
         devices = {t.device.type for t in tensors}
         if name in READS and "cuda" in devices:
-            self.waits[name] += 1
+            self.waits[name] += 1  # before the call: it raises where it needs the values
+        out = func(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_") and isinstance(out, torch.Tensor):
             source = tensors[-1]
             moved = {source.device.type, out.device.type} == {"cpu", "cuda"}
