@@ -17,13 +17,6 @@ from alexlab.runs.config import compose_config
 
 torch.set_num_threads(1)  # nets this small gain nothing from a second thread
 
-
-def pytest_configure(config):
-    """Hide GPUs, before CUDA starts: the tests compare bits, and fork. `-m gpu` shows them."""
-    if config.option.markexpr.strip() != "gpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
 
 

@@ -121,26 +121,6 @@ def test_a_profile_is_summed_per_step():
     assert next(iter(found["top"])).startswith("at::native::vectorized_elementwise_kernel")
 
 
-def test_waits_are_counted_on_fake_tensors():
-    import torch
-    from torch._subclasses.fake_tensor import DataDependentOutputException
-
-    from benchmarks.gpu_check.waits import MODE, FakeWaits
-
-    with MODE, FakeWaits() as counter:
-        values = torch.zeros(3, device="cuda")
-        assert not counter.waits
-        values.new_tensor([1.0, 2.0, 3.0])  # pageable memory
-        values.cpu()
-        with pytest.raises(DataDependentOutputException):
-            values[0].item()
-    assert dict(counter.waits) == {
-        "_to_copy cpu to cuda": 1,
-        "_to_copy cuda to cpu": 1,
-        "_local_scalar_dense": 1,
-    }
-
-
 @pytest.fixture
 def wheel(tmp_path):
     """A wheel of one module, `toy_package`, that says where it is."""

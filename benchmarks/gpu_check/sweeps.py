@@ -127,7 +127,7 @@ def spawned(context: Context) -> Iterator[Result]:
 
 
 def interrupted(context: Context) -> Iterator[Result]:
-    """Interrupt a sweep with Ctrl-C and run it again: what had finished is not trained twice."""
+    """Press Ctrl-C in a sweep, run it again: what had finished is not trained twice."""
     folder = context.run_dir("sweep.interrupted")
     words = settings(context, "sweep.interrupted", epochs=context.pick(8, 4))
     with subprocess.Popen(

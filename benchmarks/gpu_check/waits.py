@@ -13,8 +13,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexlab.data.preprocess import Preprocess
 from benchmarks.gpu_check.context import ROOT, Context, Result
@@ -24,8 +22,6 @@ AUGMENTATIONS = ["none", "crop", "flip", "shift", "affine", "colour", "alexnet",
 REPRESENTATIONS = ["rgb", "dct", "fft", "hsv", "gray"]
 FIRST, LAST = 2, 15  # steps that are watched; the NaN guard reads the losses once in 16 steps
 WAIT = "called a synchronizing CUDA operation"
-# read one value on the CPU, or make a tensor whose size depends on values
-READS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "item")
 
 
 def combinations() -> list[tuple[str, str]]:
@@ -103,46 +99,19 @@ def on_gpu(context: Context, name: str, settings: list[str]) -> Counter[str]:
     return counter.waits
 
 
-class FakeWaits(TorchDispatchMode):
-    """Count operations on fake GPU tensors that would make the CPU wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and look at the devices of what goes in and comes out."""
-        name = func._schema.name.removeprefix("aten::")
-        tensors = [a for a in args if isinstance(a, torch.Tensor)]
-        devices = {t.device.type for t in tensors}
-        if name in READS and "cuda" in devices:
-            self.waits[name] += 1  # before the call: it raises where it needs the values
-        out = func(*args, **(kwargs or {}))
-        if name in ("_to_copy", "copy_") and isinstance(out, torch.Tensor):
-            source = tensors[-1]
-            moved = {source.device.type, out.device.type} == {"cpu", "cuda"}
-            asynchronous = bool((kwargs or {}).get("non_blocking")) or (
-                name == "copy_" and len(args) > 2 and bool(args[2])
-            )
-            if moved and not asynchronous:  # pageable memory: the copy waits for the stream
-                self.waits[f"{name} {source.device.type} to {out.device.type}"] += 1
-        return out
-
-
-MODE = FakeTensorMode(allow_non_fake_inputs=True)  # one, since caches keep its tensors
-
-
 def on_fake(context: Context, settings: list[str]) -> Counter[str]:
-    """Prepare one fake batch as for training and return the waits."""
+    """Prepare one fake batch as for training and return the waits, as the tests count them."""
+    from tests.waits import GPU, Waits
+
     cfg = compose(context, *shapes(500), *settings)
-    view = Preprocess(
+    preprocess = Preprocess(
         cfg.data.resolution,
         augment=instantiate(cfg.augment) or None,
         representation=cfg.data.representation,
     )
-    with MODE, FakeWaits() as counter:
-        images = torch.empty(16, 3, 36, 36, dtype=torch.uint8, device="cuda")
-        view(images, training=True)  # moves constants to the device, once per run
-        counter.waits.clear()
-        view(images, training=True)
-    return counter.waits
+    with Waits() as waits:
+        images = torch.empty(16, 3, 36, 36, dtype=torch.uint8, device=GPU)
+        preprocess(images, training=True)  # moves constants to the device, once per run
+        waits.found.clear()
+        preprocess(images, training=True)
+    return Counter(waits.found)

@@ -18,8 +18,9 @@ def test_the_run_is_on_the_gpu_and_says_so(config, tmp_path):
     assert metrics["hardware"] == torch.cuda.get_device_name()
     assert metrics[PEAK_GPU_MB] > 0
     assert metrics[PRECISION] == ("bf16-mixed" if bfloat16 else "32-true")
-    assert training.data.images.is_cuda  # all images were moved to the GPU
-    assert training.data.targets.is_cuda
+    images, targets = next(iter(training.data.train_dataloader()))
+    assert images.is_cuda  # the loader has all images on the GPU
+    assert targets.is_cuda
 
 
 @pytest.mark.parametrize("augment", AUGMENTATIONS)
