@@ -32,6 +32,8 @@ def test_it_has_every_config_file_and_both_plugins_and_no_test(wheel):
     configs = {path.relative_to(ROOT) for path in (ROOT / "conf").rglob("*.yaml")}
     assert configs
     assert {f"alexlab/{path.as_posix()}" for path in configs} <= names
+    option = "hydra_plugins/hydra_process_launcher/conf/hydra/launcher/process.yaml"
+    assert option in names
     modules = {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.py")}
     assert {p.as_posix() for p in modules} - {"train.py"} == {n for n in names if n[-3:] == ".py"}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
