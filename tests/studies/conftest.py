@@ -36,6 +36,12 @@ RECORD = {
 }
 
 
+@pytest.fixture(autouse=True)
+def chosen_rates_go_elsewhere(tmp_path_factory, monkeypatch):
+    """What scale=tune chooses is written to a folder of the test, not to conf/ of the checkout."""
+    monkeypatch.setattr("alexlab.studies.tuning.CONF", tmp_path_factory.mktemp("conf"))
+
+
 @pytest.fixture
 def make_sweep(tmp_path):
     """make_sweep({"act": ["relu", "tanh"], "seed": range(3)}, results, about) -> its folder.
