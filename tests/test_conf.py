@@ -48,6 +48,11 @@ def test_studies_are_in_block_style(path):
     assert [event.start_mark.line + 1 for event in starts if event.flow_style] == []
 
 
+@pytest.mark.parametrize("scale", ["tuned", "tune", "published"])
+def test_hydra_s_own_sweeper_and_launcher_can_be_chosen(compose, scale):
+    compose(f"scale={scale}", "hydra/sweeper=basic", "hydra/launcher=basic")
+
+
 def test_a_recipe_can_be_chosen_where_a_study_has_some(compose):
     with_recipes = 0
     for path in CONF.glob("study/*.yaml"):

@@ -27,12 +27,15 @@ from hydra_plugins.hydra_process_launcher.program import program, restore_verbs,
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
 
 
-def _study_at(part: str, setting: str, study: Any, name: Any) -> Any:
-    """Return the part of a study that conf/scale/*.yaml asks for; None for a free sweep."""
-    if not isinstance(study, DictConfig):
+def _study_at(part: str, *, _root_: DictConfig) -> Any:
+    """Return a part of the chosen study at the chosen scale; None for a free sweep."""
+    study, choices = _root_.get("study"), _root_.hydra.runtime.choices
+    if part == "suffix":  # of the sweep's name
+        return "" if study is None or choices.scale == "tuned" else f"-{choices.scale}"
+    if study is None:
         return None
     plain: Any = OmegaConf.to_container(study, resolve=False)
-    return PARTS[part](setting, plain, str(name))
+    return PARTS[part](choices.scale, plain, str(choices.study))
 
 
 OmegaConf.register_new_resolver("study_at", _study_at, replace=True)

@@ -67,7 +67,7 @@ def study_at(setting: str, study: Mapping[str, Any], name: str) -> dict[str, Any
 
 
 PARTS = {"overrides": overrides_at, "recipes": recipes_at, "study": study_at}
-"""What conf/scale/*.yaml asks of a study, by `study_at:PART,...`."""
+"""The parts of a study at a scale, for `${study_at:PART}` in conf/hydra/sweeper/study.yaml."""
 
 
 def chosen_rates(sweep: Sweep) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 
 class TrialReporter:
@@ -27,7 +28,10 @@ class TrialReporter:
     @classmethod
     def from_hydra(cls) -> Self | None:
         """Make the reporter of the trial that Hydra runs; None if its sweep prunes nothing."""
-        trial = HydraConfig.get().sweeper.get("trial") if HydraConfig.initialized() else None
+        if not HydraConfig.initialized():
+            return None
+        hydra_node: Any = HydraConfig.get()
+        trial = OmegaConf.select(hydra_node, "sweeper.trial")  # other sweepers have no such key
         return None if trial is None else cls(**trial)
 
     @cached_property

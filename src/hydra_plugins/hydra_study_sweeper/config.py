@@ -13,8 +13,9 @@ from omegaconf.errors import ValidationError
 class StudySweeperConf:
     """The node hydra.sweeper. Durations are in seconds.
 
-    An app that keeps settings in a node of its own config names it in `settings_from`; they have
-    the names below, and what else that node has is not the sweeper's.
+    An app extends it in a file conf/hydra/sweeper/study.yaml with `defaults: [base_study]`. If it
+    keeps settings in a node of its own config, it names that node in `settings_from`. They have the
+    names below there; other keys of that node are not read.
     """
 
     _target_: str = "hydra_plugins.hydra_study_sweeper.sweeper.StudySweeper"

@@ -1,4 +1,4 @@
-"""What a trial needs to report to its pruner."""
+"""Report intermediate values of a running trial to its pruner (public names)."""
 
 from hydra_plugins.hydra_study_sweeper._reporter import TrialReporter
 

@@ -19,8 +19,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -30,8 +32,16 @@ from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, tak
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name
 
 ConfigStore.instance().store(
-    group="hydra/sweeper", name="study", node=StudySweeperConf, provider="study_sweeper"
+    group="hydra/sweeper", name="base_study", node=StudySweeperConf, provider="study_sweeper"
 )
+
+
+class StudySweeperSearchPath(SearchPathPlugin):
+    """Offers `hydra/sweeper=study` to apps that have no file of that name."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folder with that option to the search path."""
+        search_path.append("study_sweeper", f"file://{Path(__file__).parent / 'conf'}")
 
 
 class StudySweeper(Sweeper):
