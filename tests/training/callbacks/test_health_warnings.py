@@ -54,3 +54,20 @@ def test_different_outputs_are_healthy(tmp_path, capsys):
         warnings.history.rows.append({"train/loss": loss})
         warnings.on_train_epoch_end(Trainer, None)
     assert capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_warns_and_reports_as_an_uninterrupted_one(tmp_path, capsys):
+    """Stopped after three epochs of constant outputs, and after the fifth, which warns."""
+    net, history = nn.Linear(3, 2), History(tmp_path / "history.csv")
+    nn.init.zeros_(net.weight)
+    warnings = TrainingHealthWarnings(history)
+    for epoch in range(1, 8):
+        validate(warnings, net(torch.eye(3)), batch=0)
+        history.rows.append({"train/loss": 1.0 / epoch})
+        warnings.on_train_epoch_end(Trainer, None)
+        if epoch in (3, 5):
+            resumed = TrainingHealthWarnings(history)
+            resumed.load_state_dict(warnings.state_dict())
+            warnings = resumed
+    assert warnings.symptoms == ["constant outputs"]
+    assert capsys.readouterr().out.count("warning: constant outputs") == 1

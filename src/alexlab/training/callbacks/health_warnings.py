@@ -63,6 +63,14 @@ class TrainingHealthWarnings(Checkpoint):
                 f" {PATIENCE} epochs (it is {losses[-1]:.4g})"
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to warn, and to report, as an uninterrupted one does."""
+        return {"spreads": self.spreads, "symptoms": self.symptoms}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the saved epochs."""
+        self.spreads, self.symptoms = state_dict["spreads"], state_dict["symptoms"]
+
 
 def _constant(spreads: list[float]) -> bool:
     last = spreads[-PATIENCE:]
