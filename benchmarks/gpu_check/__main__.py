@@ -38,6 +38,7 @@ def main() -> None:
         environment.pop("PYTHONPATH", None)
         if options.device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
+            environment.setdefault("OMP_NUM_THREADS", "1")  # two checks run at a time
         words = [python, "-u", "-m", "benchmarks.gpu_check", *sys.argv[1:]]
         os.execve(python, words, environment)
     sys.exit(check(options, Path(work), float(os.environ["GPU_CHECK_SPENT"])))
