@@ -13,7 +13,8 @@ from benchmarks.gpu_check import names, overlay
 from benchmarks.gpu_check.context import Context, Report
 from benchmarks.gpu_check.scheduler import run_checks
 
-PYTHON = "GPU_CHECK_WORK"  # set once the right Python runs this: the work folder
+# set once the right Python runs this: the work folder, and the seconds that it took
+WORK, SPENT = "GPU_CHECK_WORK", "GPU_CHECK_SPENT"
 KEPT = ("*.log", "metrics.json", "history.csv", "config.yaml")
 MOST_BYTES = 15 << 20  # of the archive
 
@@ -29,19 +30,20 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="list the checks, and stop")
     options = parser.parse_args()
     started = time.time()
-    work = os.environ.get(PYTHON)
+    work = os.environ.get(WORK)
     if work is None:
         place = Path(tempfile.mkdtemp(prefix="gpu_check_"))
         python = overlay.make(place, options.wheels)
         spent = time.time() - started
-        environment = {**os.environ, PYTHON: str(place), "GPU_CHECK_SPENT": f"{spent:.2f}"}
-        environment.pop("PYTHONPATH", None)
+        environment = {**os.environ, WORK: str(place), SPENT: f"{spent:.2f}"}
+        if python != sys.executable:
+            environment.pop("PYTHONPATH", None)
+        environment.setdefault("OMP_NUM_THREADS", "4" if options.device == "cuda" else "1")
         if options.device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
-            environment.setdefault("OMP_NUM_THREADS", "1")  # two checks run at a time
         words = [python, "-u", "-m", "benchmarks.gpu_check", *sys.argv[1:]]
         os.execve(python, words, environment)
-    sys.exit(check(options, Path(work), float(os.environ["GPU_CHECK_SPENT"])))
+    sys.exit(check(options, Path(work), float(os.environ[SPENT])))
 
 
 def check(options: argparse.Namespace, work: Path, spent: float) -> int:
@@ -69,7 +71,7 @@ def check(options: argparse.Namespace, work: Path, spent: float) -> int:
             context,
             report,
             budget_s=options.budget - spent,
-            slots=context.pick(4, 2),
+            slots=context.pick(6, 2),
             patience=context.pick(1.0, 3.0),  # a CPU may be shared with others
             preload=[*names.PRELOAD, *MODULES],
         )

@@ -53,7 +53,12 @@ def make(place: Path, wheels: Path | None) -> str:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
         pip += ["--no-compile", "--no-cache-dir", "--target", str(packages), *map(str, needed)]
         subprocess.run(pip, check=True)
-    venv.create(place / "env", symlinks=True)
+    try:
+        venv.create(place / "env", symlinks=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"no environment of its own ({error}): PYTHONPATH instead", flush=True)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), str(packages)])
+        return sys.executable
     own = sysconfig.get_path("purelib", "venv", {"base": str(place / "env")})
     folders = [p for p in [*site.getsitepackages(), site.getusersitepackages()] if Path(p).is_dir()]
     lines = [str(ROOT / "src"), str(packages)]

@@ -143,9 +143,7 @@ def small_batches(context: Context) -> Iterator[Result]:
         timeout=100,
     )
     limit = float(bare.output.split()[-1])
-    data = context.pick(
-        [*noise(context), "data.fraction=0.2", "data.load_size=64", "augment=none"], shapes(137, 64)
-    )
+    data = context.pick([*noise(context), "data.fraction=0.2", "augment=none"], shapes(137, 64))
     plain = ["model=alexnet_torchvision", "optim=sgd", "optim.lr=0.01", "data.batch_size=16"]
     run = train(context, "small_batches", *data, *plain, f"trainer.max_epochs={epochs}")
     ours = run.metrics["images_per_s"]

@@ -23,13 +23,12 @@ def report(name: str, done: Done) -> Iterator[Result]:
 
 def on_gpu(context: Context) -> Iterator[Result]:
     """Run the tests that are marked gpu; without a GPU they are skipped."""
-    done = command("pytest", "tests/gpu", "-m", "gpu", "-rs", *QUIET, timeout=100)
+    done = command("pytest", "tests/gpu", "-m", "gpu", "-rs", *QUIET, timeout=145)
     yield from report("pytest.gpu", done)
 
 
 def ordinary(context: Context) -> Iterator[Result]:
     """Run the quick tests on the CPU, with the packages of this machine."""
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    words = ["pytest", "-n", "12", *QUIET]
-    done = command(*words, timeout=290, environment=hidden)
+    done = command("pytest", "-n", "8", *QUIET, timeout=195, environment=hidden)
     yield from report("pytest.quick", done)

@@ -22,7 +22,7 @@ TRIALS = 4
 def settings(context: Context, name: str, *more: str, epochs: int = 0) -> list[str]:
     """Return the words of a sweep over seeds, each trial of a few seconds."""
     size = context.pick(
-        [*shapes(1000, 64), "model=alexnet", f"trainer.max_epochs={epochs or 8}"],
+        [*shapes(1000, 64), "model=alexnet", f"trainer.max_epochs={epochs or 20}"],
         [*shapes(100), f"trainer.max_epochs={epochs or 2}"],
     )
     folder = context.run_dir(name)
@@ -88,7 +88,7 @@ def several_at_a_time(context: Context) -> Iterator[Result]:
 def limited(context: Context) -> Iterator[Result]:
     """Ask for four trials at a time where one may use the GPU: `jobs_per_gpu` is a limit."""
     more = f"{names.N_JOBS}=4"
-    done = command(names.CLI, *settings(context, "sweep.limited", more, epochs=4), timeout=110)
+    done = command(names.CLI, *settings(context, "sweep.limited", more, epochs=8), timeout=110)
     yield from report(context, "sweep.limited", done, range(1, 2))
 
 
@@ -129,7 +129,7 @@ def spawned(context: Context) -> Iterator[Result]:
 def interrupted(context: Context) -> Iterator[Result]:
     """Press Ctrl-C in a sweep, run it again: what had finished is not trained twice."""
     folder = context.run_dir("sweep.interrupted")
-    words = settings(context, "sweep.interrupted", epochs=context.pick(8, 4))
+    words = settings(context, "sweep.interrupted", epochs=context.pick(20, 4))
     with subprocess.Popen(
         [sys.executable, "-m", names.CLI, *words],
         cwd=ROOT,

@@ -32,8 +32,18 @@ def combinations() -> list[tuple[str, str]]:
 
 
 def waits_per_step(context: Context) -> Iterator[Result]:
-    """Count the waits of each augmentation with each representation: none is allowed."""
-    for augment, representation in combinations()[: context.pick(None, 12)]:
+    """Count the waits of each augmentation and of each representation: none is allowed."""
+    yield from count(context, combinations()[:12])
+
+
+def others(context: Context) -> Iterator[Result]:
+    """Count the waits of all other pairs of an augmentation and a representation."""
+    yield from count(context, combinations()[12:])
+
+
+def count(context: Context, pairs: list[tuple[str, str]]) -> Iterator[Result]:
+    """Count the waits of each pair."""
+    for augment, representation in pairs:
         settings = [f"augment={augment}", f"data.representation={representation}"]
         name = f"waits.{augment}.{representation}"
         try:

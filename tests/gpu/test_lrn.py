@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alexlab.models.lrn import LocalResponseNorm
+from alexlab.models.lrn import LocalResponseNorm, _triton
 
 
 def formula(maps):
@@ -36,6 +36,10 @@ def test_it_is_the_formula(shape, layout):
         assert (ours.double().cpu() - true).abs().max() <= 1e-5 * true.abs().max()
     with torch.no_grad():
         assert torch.allclose(LocalResponseNorm()(maps), found, rtol=1e-5, atol=1e-6)
+
+
+def test_the_fused_kernels_can_be_used_here():
+    assert _triton() is not None
 
 
 def test_half_precision_is_rounded_once():
