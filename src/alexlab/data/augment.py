@@ -60,11 +60,17 @@ class Augment(nn.Module):
         self.warp = {"shift": shift, "rotate": rotate, "stretch": stretch, "shear": shear}
         self.colour = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
         self.pca = pca
-        most = {"rotate": 180, "stretch": 0.9, "pca": math.inf, "randaugment": 14, "magnitude": 30}
+        limits = {
+            "rotate": 180,
+            "stretch": 0.9,
+            "pca": math.inf,
+            "randaugment": 14,
+            "magnitude": 30,
+        }
         others = {"flip": flip, "pca": pca, "randaugment": randaugment, "magnitude": magnitude}
         for name, value in (self.warp | self.colour | others).items():
-            if not 0 <= value <= most.get(name, 1):
-                raise ValueError(f"augment.{name}={value} must be in [0, {most.get(name, 1)}]")
+            if not 0 <= value <= limits.get(name, 1):
+                raise ValueError(f"augment.{name}={value} must be in [0, {limits.get(name, 1)}]")
         self.rand_augment = RandAugment(randaugment, magnitude) if randaugment else None
         self.register_buffer("pca_axes", transforms.pca_axes(), persistent=False)
 
@@ -75,9 +81,9 @@ class Augment(nn.Module):
         images = self._crop_flip(images, resolution)
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        for name, most in self.colour.items():
-            if most:
-                factor = 1 + most * self._draw(images)
+        for name, largest in self.colour.items():
+            if largest:
+                factor = 1 + largest * self._draw(images)
                 images = getattr(transforms, name)(images, factor)
         if self.pca:
             alpha = self.pca * torch.randn(len(images), 3, device=images.device)

@@ -130,38 +130,38 @@ def _pairs(keys: Iterable[Hashable]) -> int:
 SHOWN = 10  # examples of each finding; the JSON has all
 
 
-def check_report(found: Mapping[str, Any]) -> str:
+def check_report(facts: Mapping[str, Any]) -> str:
     """Format the result of `examine` as Markdown."""
-    broken = [f"{path}: {reason}" for path, reason in found["broken"].items()]
+    broken = [f"{path}: {reason}" for path, reason in facts["broken"].items()]
     exact, near = (
-        [" = ".join(group) for group in found[key]]
+        [" = ".join(group) for group in facts[key]]
         for key in ("exact_duplicates_of_two_classes", "duplicates_of_two_classes")
     )
-    sizes = [[f"{name} (pixels)", *values] for name, values in found["size"].items() if values]
+    sizes = [[f"{name} (pixels)", *values] for name, values in facts["size"].items() if values]
     leaks = [
         [kind, n["test"], n["test_duplicated_in_train"], _share(n)]
-        for kind, n in found["leak"].items()
+        for kind, n in facts["leak"].items()
     ]
     parts = [
-        f"# Data check: {found['name']}",
-        f"{found['files']:,} images in `{found['root']}`.",
+        f"# Data check: {facts['name']}",
+        f"{facts['files']:,} images in `{facts['root']}`.",
         "## Images per class and split (grouped)",
-        _counts_table(found["counts"]["grouped"]),
+        _counts_table(facts["counts"]["grouped"]),
         "## Files",
         _table(("", "minimum", "median", "maximum"), sizes),
-        f"Formats: {_tally(found['formats'])}. Modes: {_tally(found['modes'])}.",
-        _finding("Files whose extension names another format", found["wrong_extension"]),
+        f"Formats: {_tally(facts['formats'])}. Modes: {_tally(facts['modes'])}.",
+        _finding("Files whose extension names another format", facts["wrong_extension"]),
         _finding("Broken files", broken),
-        _finding("Ignored files (no image file name)", found["ignored"]),
+        _finding("Ignored files (no image file name)", facts["ignored"]),
         "## Duplicates",
-        _duplicates("Exact duplicates", found["exact_duplicates"]),
-        _duplicates("Exact or near duplicates", found["duplicates"]),
+        _duplicates("Exact duplicates", facts["exact_duplicates"]),
+        _duplicates("Exact or near duplicates", facts["duplicates"]),
         _finding("Groups of exact duplicates in two classes", exact),
         _finding("Groups of exact or near duplicates in two classes", near),
         "## Leaks from train into test",
         _table(("split", "test images", "with a duplicate in train", "share"), leaks),
     ]
-    if truth := found["against_manifest"]:
+    if truth := facts["against_manifest"]:
         parts += [
             "## Duplicates against manifest.csv",
             f"{truth['images']:,} images; {truth['pairs_true']:,} true pairs of duplicates,"

@@ -169,12 +169,12 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
     if given is not None and not given.exists():
         raise FileNotFoundError(f"{given} does not exist")
     data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as made:
-        inside = Path(made) / "unpacked"
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as temporary:
+        inside = Path(temporary) / "unpacked"
         if given is not None and given.is_dir():
             shutil.copytree(given, inside, ignore=shutil.ignore_patterns(".*"))
         else:
-            unpack(given or download(source, Path(made) / "download"), inside)
+            unpack(given or download(source, Path(temporary) / "download"), inside)
         root = _without_wrapping(inside)
         shutil.rmtree(root / "__MACOSX", ignore_errors=True)
         for path in list(root.iterdir()):
@@ -225,11 +225,11 @@ def _without_wrapping(folder: Path) -> Path:
 
 def _check_counts(root: Path, expected: dict[str, int]) -> None:
     files = find_class_images(root)
-    found = Counter(files.classes[int(target)] for target in files.targets)
-    if missing := set(expected) - set(found):
+    counts = Counter(files.classes[int(target)] for target in files.targets)
+    if missing := set(expected) - set(counts):
         raise ValueError(
-            f"no images of {', '.join(sorted(missing))}; found the classes {', '.join(found)}"
+            f"no images of {', '.join(sorted(missing))}; found the classes {', '.join(counts)}"
         )
-    for name, count in found.items():
+    for name, count in counts.items():
         if expected.get(name) and count != expected[name]:
             print(f"note: {count} images of {name}, not {expected[name]}")

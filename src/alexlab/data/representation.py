@@ -4,7 +4,7 @@ Article 004 asks for another way to record an image than three colours, and name
 Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]: the map keeps its size, so
 that a net that takes R pixels takes it, with C input channels.
 
-- `dct`: what JPEG stores, YCbCr in 8x8 blocks as cosine coefficients, one channel a frequency.
+- `dct`: as in JPEG, YCbCr in 8x8 blocks as cosine coefficients, one channel per frequency.
   JPEG puts a block at every eighth pixel, but a map of R/8 is too small for an AlexNet; here there
   is one around every pixel. (Xu et al. 2020, "Learning in the frequency domain", enlarge the image
   instead; they lose little when 24 of the 192 frequencies are left. Here the lowest 16 are kept.)

@@ -140,7 +140,7 @@ def config_folders() -> list[Path]:
 
 def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
     """List for each place of the composed config the values that the files in `folders` give it."""
-    found: dict[Place, list[Any]] = {}
+    allowed: dict[Place, list[Any]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.yaml")):
             group = path.relative_to(folder).parent.parts
@@ -151,8 +151,8 @@ def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
             names = package[1].split(".") if package else group
             place = tuple(name for name in names if name != "_global_")
             for where, value in calls(yaml.load(text, yaml.CSafeLoader), place):
-                found.setdefault(where, []).append(value)
-    return found
+                allowed.setdefault(where, []).append(value)
+    return allowed
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
