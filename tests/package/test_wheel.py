@@ -104,6 +104,7 @@ def test_it_trains_and_evaluates(installed):
     assert (installed.place / "run/evaluation/evaluation.html").exists()
 
 
+@pytest.mark.slow
 def test_it_sweeps(installed):
     installed("train", "-m", *TINY, "optim.lr=0.01,0.02", "sweep.name=rates")
     table = (installed.place / "multirun/rates/trials.csv").read_text()
