@@ -76,6 +76,11 @@ def test_what_the_budget_does_not_cover_is_skipped(run):
     assert report["results"][1]["ok"] is None
 
 
+def test_without_what_is_required_the_rest_is_skipped(run):
+    lines, _ = run(toy("wrong", required=True), toy("good"))
+    assert lines == ["wrong FAIL 3 (expected 4)", "good skipped wrong failed"]
+
+
 def test_checks_share_the_device_or_have_it_alone(run):
     lines, _ = run(toy("meets"), toy("meets"), slots=2)
     assert lines == ["meets ok two at a time"] * 2

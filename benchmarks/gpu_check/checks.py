@@ -5,8 +5,8 @@ from benchmarks.gpu_check.context import Check
 GPU = ("cuda",)
 
 CHECKS = [
-    Check("env", "machine:environment", limit_s=60, alone=True),
-    Check("noise", "machine:noise_images", limit_s=180, background=True),
+    Check("env", "machine:environment", limit_s=60, alone=True, required=True),
+    Check("noise", "machine:noise_images", limit_s=180, background=True, after="env"),
     Check("train", "runs:default", limit_s=110, alone=True),
     Check("waits", "waits:waits_per_step", limit_s=60, alone=True),
     Check("kernels", "speed:kernels", limit_s=80, devices=GPU, alone=True, after="noise"),

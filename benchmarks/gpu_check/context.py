@@ -74,6 +74,7 @@ class Check:
         alone: No other check runs meanwhile, except a background one.
         background: It may run beside any other check.
         after: The name of a check that must have ended.
+        required: If it fails, all that follow are skipped: without a GPU they would take hours.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Check:
     alone: bool = False
     background: bool = False
     after: str | None = None
+    required: bool = False
 
     def load(self) -> Callable[[Context], Iterator[Result]]:
         """Import the function, and with it torch."""

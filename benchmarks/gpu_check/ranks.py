@@ -118,9 +118,14 @@ def _rank(context: Context, rank: int, port: int, folder: Path, size: list[str])
 
 def use_gloo() -> None:
     """Let Lightning's DDP use gloo, also on a GPU."""
-    from lightning.pytorch.strategies import DDPStrategy
+    from lightning.pytorch.strategies import ddp
 
-    DDPStrategy._get_process_group_backend = lambda self: "gloo"  # type: ignore[method-assign]
+    original = ddp._init_dist_connection
+
+    def connect(cluster: Any, backend: str, *, device_id: Any = None, **others: Any) -> None:
+        original(cluster, "gloo", **others)
+
+    ddp._init_dist_connection = connect
 
 
 def refuse_cpu_tensors() -> None:

@@ -54,6 +54,10 @@ def run_checks(
         _wait(running)
         for job in [job for job in running if job.poll(report)]:
             running.remove(job)
+            if job.check.required and job.failed:
+                for check in waiting:
+                    report.skip(check.name, f"{job.check.name} failed")
+                waiting.clear()
 
 
 def _next(waiting: Sequence[Check], running: "Sequence[_Running]", slots: int) -> Check | None:
@@ -91,7 +95,7 @@ class _Running:
         childs.close()
         self.started = time.monotonic()
         self.deadline = self.started + limit_s
-        self.count, self.open = 0, True
+        self.count, self.open, self.failed = 0, True, False
 
     def waited_for(self) -> list[Any]:
         """Return what becomes ready when there is something to do."""
@@ -126,6 +130,7 @@ class _Running:
 
     def _add(self, report: Report, result: Result) -> None:
         self.count += 1
+        self.failed |= not result.ok
         more: dict[str, Any] = {"seconds": round(time.monotonic() - self.started, 1)}
         if not result.ok and self.log.exists():
             more["log"] = self.log.read_text(errors="replace")[-TAIL:]
