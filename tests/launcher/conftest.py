@@ -9,6 +9,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 
+Plugins.instance()  # a fixture that restores Hydra's state must not take them away (Hydra 1.4)
+
 
 @pytest.fixture
 def make_launcher(tmp_path):

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -77,7 +78,7 @@ def test_an_exception_comes_back_with_its_traceback(launch, tmp_path):
     assert result.status is JobStatus.FAILED
     with pytest.raises(KeyError, match="no such thing") as raised:
         _ = result.return_value
-    assert "in task\n" in raised.value.__notes__[0]
+    assert "in task\n" in "".join(traceback.format_exception(raised.value))
     log = (tmp_path / "0/train.log").read_text()
     assert log.count("Traceback") == 1
     assert log.endswith("KeyError: 'no such thing'\n")
