@@ -139,7 +139,7 @@ def test_a_large_result_arrives(launch):
         (lambda: sys.exit(143), 143, "exit code 143"),
     ],
 )
-@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+@pytest.mark.parametrize("start", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_process_that_ended_is_no_exception_of_the_task(launch, end, code, text, start):
     def task(cfg):
         end()
