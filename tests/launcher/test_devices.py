@@ -164,7 +164,7 @@ def test_gpus_are_assigned():
     assert assign_devices(["0", "1", "2", "3", "4"], 1, 2) == ["0,1", "2,3"]
     assert assign_devices(["0", "1", "2"], 1, None) == ["0,1,2"]
     assert assign_devices([], 3, 1) == []
-    with pytest.raises(ValueError, match="gpus_per_job=2: there are 1 GPUs"):
+    with pytest.raises(ValueError, match="gpus_per_job=2: the number of GPUs is 1"):
         assign_devices(["0"], 1, 2)
     with pytest.raises(ValueError, match="jobs_per_gpu=0"):
         assign_devices(["0"], 0, 1)
@@ -177,7 +177,8 @@ def test_no_more_jobs_run_than_the_gpus_have_slots(machine, make_launcher, caplo
     launcher = make_launcher(lambda cfg: None, f"hydra.launcher.jobs_per_gpu={jobs_per_gpu}")
     with caplog.at_level(logging.WARNING):
         assert launcher.prepare(n_jobs) == jobs
-    assert ("n_jobs=5" in caplog.text) == (n_jobs == 5)
+    told = f"{jobs} of 5 jobs run at a time" in caplog.text
+    assert told == (n_jobs == 5)
     given = [launcher._free.get()["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
     assert given == (UUIDS * jobs_per_gpu)[:jobs]
 

@@ -3,23 +3,29 @@
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from alexlab.runs.config import CONF
 
 
 @pytest.fixture
-def settings():
-    """settings("trainer.devices=2", ...): hydra.launcher, resolved, as a sweep's command has it."""
+def config():
+    """config("trainer.devices=2", ...): the config of a sweep's command."""
 
     def compose(*overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            config = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
-            return OmegaConf.to_container(config.hydra.launcher, resolve=True)
+            return loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
 
     return compose
+
+
+@pytest.fixture
+def settings(config):
+    """settings("trainer.devices=2", ...): hydra.launcher of that config, resolved."""
+    return lambda *args: OmegaConf.to_container(config(*args).hydra.launcher, resolve=True)
 
 
 @pytest.mark.parametrize("chosen", [[], ["hydra/launcher=process"]])
@@ -39,6 +45,25 @@ def test_devices_are_those_of_the_trainer(settings, chosen):
         [0, 1],
         3,
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.accelerator=gpu", r"trainer\.accelerator=gpu: no GPU .*use trainer.accel"),
+        ("trainer.devices=[1,2]", r"trainer\.devices=\[1, 2\]: a job's GPUs"),
+        ("sweep.jobs_per_gpu=0", r"sweep\.jobs_per_gpu=0: must"),
+        ("hydra.launcher.jobs_per_gpu=0", r"hydra\.launcher\.jobs_per_gpu=0: must"),
+    ],
+)
+def test_an_error_names_the_key_that_was_set(config, monkeypatch, override, said):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "" if override.endswith("=gpu") else "0,1")
+    monkeypatch.setenv("PATH", "")
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=HydraContext(None, None), task_function=print, config=config(override)
+    )
+    with pytest.raises(ValueError, match=said):
+        launcher.prepare(None)
 
 
 def test_other_launchers_take_none_of_these_settings(settings):

@@ -156,7 +156,7 @@ def assign_devices(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_job: int | N
         raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
     if gpus and gpus_per_job > len(gpus):
         raise ValueError(
-            f"gpus_per_job={gpus_per_job}: there are {len(gpus)} GPUs; ask for no more than that"
+            f"gpus_per_job={gpus_per_job}: the number of GPUs is {len(gpus)}; ask for no more"
         )
     if gpus_per_job > 1 and any(name.startswith("MIG-") for name in gpus):
         raise ValueError(

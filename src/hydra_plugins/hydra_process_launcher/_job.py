@@ -5,6 +5,7 @@ process that launched it has exited.
 """
 
 import atexit
+import contextlib
 import faulthandler
 import multiprocessing
 import os
@@ -128,8 +129,9 @@ def _result(job: Job) -> JobReturn:
     error = result._return_value
     if result.status is JobStatus.FAILED and isinstance(error, BaseException):
         trace = "".join(traceback.format_exception(error))
-        if not _ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
-            print(trace, end="", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the disk may be full
+            if not _ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
+                print(trace, end="", file=sys.stderr)
         if not hasattr(result, "_remote_traceback"):  # Hydra 1.3 drops it
             error.add_note(f"\nIn the process of the job:\n{trace}")
     return result

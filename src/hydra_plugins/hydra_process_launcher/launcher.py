@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globa
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_process_launcher._devices import cpus, find_slots
 from hydra_plugins.hydra_process_launcher._job import Job, JobProcessError, run_job, serialize
@@ -132,16 +133,19 @@ class ProcessLauncher(Launcher):
 
     def _make_slots(self, n_jobs: int | None) -> int:
         """Assign devices, and start no more jobs than that gives slots; return their number."""
-        slots, warning = find_slots(self.accelerator, self.jobs_per_gpu, self.gpus_per_job)
-        if warning:
-            log.warning(warning)
+        try:
+            slots, warning = find_slots(self.accelerator, self.jobs_per_gpu, self.gpus_per_job)
+        except ValueError as error:
+            raise ValueError(self._with_keys(str(error))) from None
         jobs = n_jobs or len(slots) or 1
         if slots and jobs > len(slots):
-            log.warning(
-                f"n_jobs={jobs}: {len(slots)} jobs run at a time, as many as the GPUs have slots;"
+            warning = (
+                f"{len(slots)} of {jobs} jobs run at a time, since the GPUs have no more slots;"
                 f" jobs_per_gpu={self.jobs_per_gpu + 1} makes more"
             )
             jobs = len(slots)
+        if warning:
+            log.warning(self._with_keys(warning))
         self.threads = self.threads or max(1, cpus() // jobs)
         self._free = queue.SimpleQueue()
         for index in range(jobs):
@@ -153,6 +157,17 @@ class ProcessLauncher(Launcher):
                 [*self.preload, "hydra_plugins.hydra_process_launcher._preload"]
             )
         return jobs
+
+    def _with_keys(self, message: str) -> str:
+        """Give each setting in `message` the key that a user sets, maybe one of the app's own."""
+        node: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
+
+        def key(found: re.Match[str]) -> str:
+            name = found[1]
+            wired = re.fullmatch(r"\$\{([\w.]+)\}", str(node[name]))
+            return wired[1] if wired else f"hydra.launcher.{name}"
+
+        return re.sub(r"\b(accelerator|jobs_per_gpu|gpus_per_job)(?==)", key, message)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
