@@ -23,7 +23,7 @@ from benchmarks.gpu_check.training import (
 )
 
 FIRST, STEPS = 6, 20  # of the profiled training steps
-# kernels per step on an H200 (198, 203, 196) before each group of a convolution got its own
+# an H200 starts 196 to 203 kernels per step
 MOST_KERNELS = 250
 # seconds of training per epoch of 48,000 images: limit, goal; those of PAPER_S over its epochs
 EPOCH_S = {64: (1.5, 0.5), 128: (6.0, 0.8)}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from alexlab.errors import lookup
-from alexlab.models.grouped_conv import GroupedConv2d
 from alexlab.models.lrn import LocalResponseNorm
 
 NORMS = dict.fromkeys(("none", "lrn", "batch"))
@@ -127,8 +126,7 @@ class Stages:
         if pooled and self.pool == "strided":
             layers["pad"] = nn.ZeroPad2d(self._sampled(stride, padding))
             stride, padding = 2 * stride, 0
-        conv = GroupedConv2d if groups > 1 else nn.Conv2d
-        layers["conv"] = conv(maps, kernels, size, stride, padding, 1, groups, bias=not batch)
+        layers["conv"] = nn.Conv2d(maps, kernels, size, stride, padding, 1, groups, bias=not batch)
         if batch:
             layers["norm"] = nn.BatchNorm2d(kernels)
         layers["act"] = self.act()
@@ -143,8 +141,7 @@ class Stages:
     def _pooling(self, maps: int, groups: int) -> nn.Module:
         if self.pool == "conv1x1":
             sample = nn.ZeroPad2d(self._sampled(1, 0))
-            conv = GroupedConv2d if groups > 1 else nn.Conv2d
-            return nn.Sequential(sample, conv(maps, maps, 1, 2, groups=groups))
+            return nn.Sequential(sample, nn.Conv2d(maps, maps, 1, 2, groups=groups))
         pooling = nn.MaxPool2d if self.pool == "max" else nn.AvgPool2d
         return pooling(3 if self.overlap else 2, 2)
 
