@@ -1,0 +1,233 @@
+"""Test the trials in a storage: claims, stale trials, results, the journal, pruning."""
+
+import json
+import os
+import subprocess
+import sys
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hydra_plugins.hydra_study_sweeper import _trials
+from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
+from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
+from hydra_plugins.hydra_study_sweeper._resume import check_compatible
+from hydra_plugins.hydra_study_sweeper._space import TrialParams
+from hydra_plugins.hydra_study_sweeper._storage import open_storage
+from hydra_plugins.hydra_study_sweeper._trials import TrialStore, read_csv
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
+from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
+from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
+from tests.sweeper.sweeping import PATH
+
+PARAMS = [TrialParams({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """store() -> another view of one storage, as another worker has it."""
+
+    def make(directions=("minimize",)):
+        return TrialStore(str(tmp_path / "study.journal"), "s", list(directions), tmp_path)
+
+    first = make()
+    first.add(PARAMS, {"seed": ["0", "1", "2"]})
+    return make
+
+
+def test_one_worker_claims_a_trial(store):
+    one, two = store(), store()
+    assert one.claim(one.trials[0])
+    assert not two.claim(two.trials[0])
+    assert two.trials[0].status == "running"
+    assert not one.claim(one.trials[0])
+
+
+def test_trials_with_equal_params_are_added_once(store):
+    one, two = store(), store()
+    one.add(PARAMS, {"seed": ["0", "1", "2"]})
+    two.add([*PARAMS, TrialParams({"seed": "9"}, "identity-9")], {"seed": ["0", "1", "2", "9"]})
+    one.sync()
+    assert list(one.by_identity) == ["identity-0", "identity-1", "identity-2", "identity-9"]
+    assert len(one.trials) == 4
+
+
+def test_two_machines_that_add_a_trial_at_once_share_it(store, monkeypatch):
+    one, two = store(), store()
+    new = [TrialParams({"seed": "9"}, "identity-9")]
+    axes = {"seed": ["0", "1", "2", "9"]}
+    with monkeypatch.context() as blind:  # `two` reads, then `one` writes, then `two` writes
+        blind.setattr(two, "sync", lambda: None)
+        one.add(new, axes)
+        two.add(new, axes)
+    for view in (one, two):
+        view.sync()
+        assert [*view.trials] == [0, 1, 2, 3]
+    assert len(one.optuna_study.trials) == 5
+    assert one.claim(one.trials[3])
+    assert not two.claim(two.trials[3])
+
+
+def test_one_worker_reclaims_a_stale_trial(store, monkeypatch):
+    dead = store()
+    dead.worker.name = "host|boot|3|3"
+    dead.claim(dead.trials[0])
+    monkeypatch.setattr(_trials, "process_start_time", lambda pid: "")  # no process is alive
+    one, two = store(), store()
+    one.worker.name, two.worker.name = "host|boot|1|1", "host|boot|2|2"
+    stale = [view.stale_trials()[0] for view in (one, two)]
+    assert one.reclaim(stale[0])
+    assert not two.reclaim(stale[1])
+    assert two.trials[0].status == "interrupted"
+    assert [one.claim(one.trials[0]), two.claim(two.trials[0])] == [True, False]
+
+
+def test_worker_of_another_machine_is_dead_without_heartbeat(store, monkeypatch):
+    far, near = store(), store()
+    far.worker.name = "elsewhere|boot|1|1"
+    far.claim(far.trials[0])
+    near.sync()
+    clock = [1000.0]
+    monkeypatch.setattr(_trials.time, "monotonic", lambda: clock[0])
+    assert near.stale_trials() == []  # seen for the first time
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S / 2
+    far.worker.heartbeat()
+    assert near.stale_trials() == []
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S * 0.9
+    assert near.stale_trials() == []
+    clock[0] += _trials.HEARTBEAT_TIMEOUT_S * 0.2
+    assert [trial.number for trial in near.stale_trials()] == [0]
+
+
+def test_second_result_of_a_trial_is_ignored(store):
+    one, two = store(), store()
+    one.claim(one.trials[0])
+    two.sync()
+    one.finish(one.trials[0], TrialState.COMPLETE, {"status": "finished", "objective": 0.5})
+    two.finish(two.trials[0], TrialState.FAIL, {"status": "failed", "error": "x"})
+    assert two.trials[0].status == "finished"
+    assert two.trials[0].optuna_trial.value == 0.5
+
+
+def test_another_direction_is_refused(store):
+    with pytest.raises(ValueError, match="direction"):
+        store(["maximize"])
+
+
+def test_trials_csv_has_status_and_error(store, tmp_path):
+    one = store()
+    reporter = ProgressReporter(tmp_path, ["seed"], ["minimize"])
+    one.claim(one.trials[1])
+    end = {"status": "failed", "error": 'a "quoted", reason', "wall_s": 1.5}
+    one.finish(one.trials[1], TrialState.FAIL, end)
+    reporter.update(one.pop_changes())
+    found = read_csv(tmp_path / "trials.csv")
+    assert list(found) == ["0-seed-0", "1-seed-1", "2-seed-2"]
+    assert found["1-seed-1"]["state"] == "failed"
+    assert found["1-seed-1"]["error"] == 'a "quoted", reason'
+    assert found["2-seed-2"]["state"] == "pending"
+
+
+def test_an_error_with_square_brackets_is_printed_as_it_is(store, tmp_path, capsys):
+    one = store()
+    reporter = ProgressReporter(tmp_path, ["seed"], ["minimize"])
+    one.claim(one.trials[0])
+    result = {"status": "failed", "error": "ValueError: [/x] of [red]"}
+    one.finish(one.trials[0], TrialState.FAIL, result)
+    reporter.update(one.pop_changes())
+    reporter.print_summary()
+    assert "ValueError: [/x] of [red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])
+def test_lower_number_keeps_best_checkpoint_among_equals(store, tmp_path, direction, kept):
+    one = store()
+    checkpoints = CheckpointCleaner(
+        tmp_path, 1, ProgressReporter(tmp_path, ["seed"], [direction]).ranking
+    )
+    for trial in one.trials.values():
+        for name in ("best", "last"):
+            path = tmp_path / trial.folder / f"checkpoints/{name}.ckpt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    for number, objective in ((2, 0.5), (1, 0.75), (0, 0.5)):
+        one.claim(one.trials[number])
+        end = {"status": "finished", "objective": objective}
+        one.finish(one.trials[number], TrialState.COMPLETE, end)
+        checkpoints.clean(one.trials[number])
+    left = [path.parent.parent.name for path in tmp_path.glob("*/checkpoints/*.ckpt")]
+    assert left == [one.trials[kept].folder]
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path):
+    code = (
+        "import sys, time; from hydra_plugins.hydra_study_sweeper._storage import FlockLock;"
+        "FlockLock(sys.argv[1]).acquire(); print('held', flush=True); time.sleep(60)"
+    )
+    path = str(tmp_path / "study.journal")
+    open_storage(path)
+    env = {**os.environ, "PYTHONPATH": PATH}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, f"{path}.lock"], stdout=subprocess.PIPE, env=env
+    )
+    assert holder.stdout.readline() == b"held\n"
+    holder.kill()
+    holder.wait()
+    begin = _trials.time.monotonic()
+    TrialStore(path, "s", ["minimize"], tmp_path).add(PARAMS, {"seed": ["0", "1", "2"]})
+    assert _trials.time.monotonic() - begin < 1
+
+
+@pytest.mark.parametrize("cut", [1, 7, 40, 10_000])
+def test_incomplete_line_of_a_journal_is_moved_away(tmp_path, store, cut):
+    path = tmp_path / "study.journal"
+    whole = path.read_bytes()
+    line = b'{"op_code":4,"worker_id":"' + b"x" * 20_000
+    path.write_bytes(whole + line[:cut])
+    one = store()
+    assert one.claim(one.trials[0])
+    assert path.read_bytes().startswith(whole)
+    assert all(json.loads(text) for text in path.read_text().splitlines())
+    assert (tmp_path / "study.journal.cut").read_bytes() == line[:cut] + b"\n"
+
+
+def test_reporter_prunes_a_poor_trial(tmp_path, store):
+    one = store()
+    one.add(
+        [TrialParams({"seed": str(n)}, f"identity-{n}") for n in range(6)], {"seed": list("012345")}
+    )
+    path = str(tmp_path / "study.journal")
+    pruned = []
+    for number, value in enumerate((0.1, 0.2, 0.1, 0.2, 0.1, 0.9)):
+        one.claim(one.trials[number])
+        reporter = TrialReporter(storage=path, study="s", number=number, pruner="median")
+        answers = []
+        for step in range(3):
+            reporter.report(value, step)
+            answers.append(reporter.should_prune())
+        pruned.append(answers)
+        end = {"status": "finished", "objective": value}
+        one.finish(one.trials[number], TrialState.COMPLETE, end)
+    assert pruned == [[False] * 3] * 5 + [[True] * 3]  # the median needs five trials
+
+
+def test_storage_of_an_older_version_is_refused(tmp_path):
+    old = open_storage(str(tmp_path / "study.journal"))
+    study = optuna.create_study(storage=old, study_name=tmp_path.name)
+    study.set_user_attr("signature", {"axes": {}, "config": {"jobs": 1}, "search": False})
+    with pytest.raises(ValueError, match="made by an older version of the sweeper"):
+        check_compatible(tmp_path, {}, study.user_attrs, StudySweeperConf())
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc", "a/b", "..", ".", "", "a\\b"])
+def test_folder_name_from_a_file_stays_in_the_sweep(tmp_path, name):
+    (tmp_path / "trials.csv").write_text(f"number,state,folder\n0,finished,{name}\n")
+    with pytest.raises(ValueError, match=r"trials\.csv: .* is not the name of a folder"):
+        read_trials(tmp_path)
+    path = str(tmp_path / "study.journal")
+    study = optuna.create_study(storage=open_storage(path), study_name="s")
+    attrs = {"params": {"values": {}, "identity": "i"}, "folder": name or "/"}
+    study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attrs))
+    with pytest.raises(ValueError, match="is not the name of a folder in this sweep"):
+        TrialStore(path, "s", ["minimize"], tmp_path)
