@@ -70,9 +70,9 @@ def test_two_machines_that_add_a_trial_at_once_share_it(store, monkeypatch):
 
 
 def test_one_worker_reclaims_a_stale_trial(store, monkeypatch):
-    dead = store()
-    dead.worker.name = "host|boot|3|3"
-    dead.claim(dead.trials[0])
+    exited = store()
+    exited.worker.name = "host|boot|3|3"
+    exited.claim(exited.trials[0])
     monkeypatch.setattr(_trials, "process_start_time", lambda pid: "")  # no process is alive
     one, two = store(), store()
     one.worker.name, two.worker.name = "host|boot|1|1", "host|boot|2|2"
@@ -83,7 +83,7 @@ def test_one_worker_reclaims_a_stale_trial(store, monkeypatch):
     assert [one.claim(one.trials[0]), two.claim(two.trials[0])] == [True, False]
 
 
-def test_worker_of_another_machine_is_dead_without_heartbeat(store, monkeypatch):
+def test_trial_is_stale_without_heartbeat_of_its_worker(store, monkeypatch):
     far, near = store(), store()
     far.worker.name = "elsewhere|boot|1|1"
     far.claim(far.trials[0])

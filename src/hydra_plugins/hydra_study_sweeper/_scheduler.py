@@ -322,7 +322,7 @@ class Scheduler:
         return [t for t in same if t.status == "running" and t.number not in self.jobs]
 
     def _reclaim_stale_trials(self) -> None:
-        """Handle the trials of dead workers: finish them from metrics.json, or requeue them."""
+        """Finish stale trials from their metrics.json, or make them pending again."""
         for trial in self.store.stale_trials():
             if run_folder.is_locked(self.folder / trial.folder):
                 continue  # its run is still saving

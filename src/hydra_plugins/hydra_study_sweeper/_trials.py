@@ -91,7 +91,7 @@ class Trial:
         return self.status in ENDED
 
 
-HEARTBEAT_TIMEOUT_S = 60.0  # a worker on another machine without a heartbeat for so long is dead
+HEARTBEAT_TIMEOUT_S = 60.0  # without one for so long, a worker on another machine has exited
 
 
 class Worker:
@@ -386,7 +386,7 @@ class TrialStore:
         self.sync()
 
     def stale_trials(self) -> list[Trial]:
-        """Return the trials that count as running, although their worker is dead."""
+        """Return the trials that count as running, although their worker has exited."""
         self.worker.heartbeat()
         return [
             trial
