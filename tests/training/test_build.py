@@ -95,3 +95,9 @@ def test_other_precisions_keep_lightnings_plugin(compose, tmp_path):
     cfg = compose("trainer.precision=64-true", "trainer.accelerator=cpu")
     plugin = build.trainer(cfg, default_root_dir=tmp_path).precision_plugin
     assert type(plugin).__name__ == "DoublePrecision"
+
+
+@pytest.mark.parametrize(("task", "mode"), [("classification", "max"), ("regression", "min")])
+def test_patience_waits_for_a_better_objective(compose, task, mode):
+    (stopping,) = build.optional_callbacks(compose(f"task={task}", "patience=3"), None)
+    assert (stopping.mode, stopping.patience) == (mode, 3)

@@ -103,6 +103,16 @@ def test_cutmix_pastes_a_box_and_the_target_is_its_area():
     assert 0 < soft[0, 0] < 1
 
 
+def test_with_both_on_each_is_chosen_for_half_of_the_batches():
+    """CutMix keeps the pixel values 0 to 7, mixup does not."""
+    images, targets = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 8, 8), torch.arange(8)
+    task, cuts = Classification(8, mixup=1.0, cutmix=1.0), 0
+    torch.manual_seed(0)
+    for _ in range(100):
+        cuts += set(task.mix(images, targets)[0].unique().tolist()) <= set(range(8))
+    assert 30 < cuts < 70  # 4 standard deviations of 100 coins
+
+
 def test_off_nothing_is_mixed():
     images, targets = torch.rand(4, 3, 8, 8), torch.arange(4)
     for task in (Classification(4), Regression()):

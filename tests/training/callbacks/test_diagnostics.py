@@ -1,6 +1,7 @@
 """Numbers worked out by hand, and a training that is not changed by being looked at."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from alexlab import factory
 from alexlab.runs.folder import Stopped
 from alexlab.training import build
-from alexlab.training.callbacks.diagnostics import ActivationStats
+from alexlab.training.callbacks.diagnostics import ActivationStats, Diagnostics
 from tests.tiny import rows, same, train, weights
 
 
@@ -139,6 +140,22 @@ def test_gradient_and_update_are_those_of_a_step_by_hand(config, tmp_path):
             assert float(row[f"diag/{name}/update_ratio"]) == pytest.approx(
                 float(ratio), rel=tolerance
             )
+
+
+@pytest.mark.parametrize(
+    ("batches", "measured"), [(8, [1, 3, 5, 7]), (100, [12, 37, 62, 87]), (3, [0, 1, 2])]
+)
+def test_the_measured_steps_are_the_middles_of_four_parts_of_an_epoch(batches, measured):
+    diagnostics, learner = Diagnostics(None), SimpleNamespace(net=nn.Sequential(nn.Linear(2, 2)))
+    learner.net(torch.ones(1, 2)).sum().backward()
+    steps = []
+    for batch in range(batches):
+        loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=batch))
+        trainer = SimpleNamespace(fit_loop=loop, num_training_batches=batches)
+        before = len(diagnostics.steps)
+        diagnostics.on_before_optimizer_step(trainer, learner, None)
+        steps += [batch] * (len(diagnostics.steps) - before)
+    assert steps == measured
 
 
 def test_frozen_layers_have_activations_only(compose, image_folder, tmp_path):

@@ -45,6 +45,15 @@ def test_a_loss_that_changes_or_has_few_epochs_is_not(tmp_path, capsys, losses):
     assert "training loss" not in capsys.readouterr().out
 
 
+def test_one_epoch_of_different_outputs_starts_the_count_again(tmp_path, capsys):
+    warnings = TrainingHealthWarnings(History(tmp_path / "history.csv"))
+    for epoch, spread in enumerate([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]):
+        validate(warnings, torch.tensor([[0.0, 0.0], [spread, 0.0]]), batch=0)
+        warnings.history.rows.append({"train/loss": 2.0 / (epoch + 1)})
+        warnings.on_train_epoch_end(Trainer, None)
+    assert capsys.readouterr().out == ""
+
+
 def test_different_outputs_are_healthy(tmp_path, capsys):
     warnings = TrainingHealthWarnings(History(tmp_path / "history.csv"))
     net = nn.Linear(3, 2)
