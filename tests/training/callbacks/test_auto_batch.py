@@ -79,10 +79,11 @@ def test_parts_give_the_weights_and_the_numbers_of_the_whole(
         assert float(a["train/loss"]) == pytest.approx(float(b["train/loss"]), rel=1e-5)
 
 
+@pytest.mark.parametrize("clip", ["null", "0.1"])  # clipped, a wrong factor would not show
 def test_parts_add_up_under_accumulation_and_clipping(
-    without_chance, tmp_path, monkeypatch, little_memory
+    without_chance, tmp_path, monkeypatch, little_memory, clip
 ):
-    more = ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=0.1"]
+    more = ["trainer.accumulate_grad_batches=2", f"trainer.gradient_clip_val={clip}"]
     parts = weights(train(without_chance(*more), tmp_path / "parts"))
     monkeypatch.undo()
     whole = weights(train(without_chance(*more), tmp_path / "whole"))
