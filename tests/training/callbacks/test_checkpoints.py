@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from alexlab.runs.checkpoint import load
+from alexlab.runs.checkpoint import load, save
 from alexlab.runs.folder import BEST
 from alexlab.training.callbacks.checkpoints import Checkpoints
 from tests.tiny import train
@@ -63,7 +63,7 @@ def test_the_best_weights_are_a_copy(tmp_path):
 def test_the_last_save_comes_before_the_trainer_leaves_its_device(config, tmp_path, monkeypatch):
     """Afterwards nothing can be gathered: the net is on the CPU, and NCCL knows no CPU tensors."""
     events = []
-    teardown, save = SingleDeviceStrategy.teardown, Checkpoints.save
+    teardown, write = SingleDeviceStrategy.teardown, Checkpoints.save
 
     def noted(name, function):
         def call(self, *args, **kwargs):
@@ -73,6 +73,22 @@ def test_the_last_save_comes_before_the_trainer_leaves_its_device(config, tmp_pa
         return call
 
     monkeypatch.setattr(SingleDeviceStrategy, "teardown", noted("teardown", teardown))
-    monkeypatch.setattr(Checkpoints, "save", noted("save", save))
+    monkeypatch.setattr(Checkpoints, "save", noted("save", write))
     train(config(), tmp_path / "run")
     assert events == ["save", "teardown", "teardown"]  # after the training; after the test
+
+
+@pytest.mark.parametrize("is_corrupted", [False, True])
+def test_the_best_weights_of_the_previous_file_are_written_again(tmp_path, is_corrupted):
+    """best.ckpt is newer than last.ckpt, or corrupted; the one before it has the best epoch."""
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    (tmp_path / BEST).parent.mkdir()
+    net = torch.nn.Linear(2, 2).state_dict()
+    for epoch in (1, 2):
+        save({"epoch": epoch, "score": epoch / 9, "metrics": {}, "net": net}, tmp_path / BEST)
+    if is_corrupted:
+        (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:-500])
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints.load_state_dict({"epoch": 1, "score": 1 / 9, "metrics": {}})
+    checkpoints.save(types.SimpleNamespace(is_global_zero=True), last=False)
+    assert load(tmp_path / BEST)["epoch"] == 1
