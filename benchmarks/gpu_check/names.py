@@ -2,7 +2,7 @@
 
 N_JOBS = "sweep.n_jobs"  # trials at a time
 JOBS_PER_GPU = "sweep.jobs_per_gpu"
-START_METHOD = "hydra.launcher.start"
+START_METHOD = "hydra.launcher.start_method"
 
 HARDWARE = "hardware"
 PRECISION = "precision"
