@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from alexlab.factory import data_module
+from alexlab.models.small_cnn import SmallCNN
 from alexlab.training import build
 from alexlab.training.run import TrainingRun
 
@@ -101,3 +103,13 @@ def test_other_precisions_keep_lightnings_plugin(compose, tmp_path):
 def test_patience_waits_for_a_better_objective(compose, task, mode):
     (stopping,) = build.optional_callbacks(compose(f"task={task}", "patience=3"), None)
     assert (stopping.mode, stopping.patience) == (mode, 3)
+
+
+def test_the_initial_weights_are_those_that_torch_draws_after_the_seed(config):
+    cfg = config("model=small_cnn", "seed=3")
+    learner = build.learner(cfg, data_module(cfg))
+    torch.manual_seed(3)
+    expected = SmallCNN(3, in_channels=3, resolution=32).state_dict()
+    found = learner.net.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
