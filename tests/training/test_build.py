@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from alexlab.factory import data_module
-from alexlab.models.small_cnn import SmallCNN
+from alexlab.models.alexnet import AlexNet
 from alexlab.training import build
 from alexlab.training.run import TrainingRun
 
@@ -106,10 +106,10 @@ def test_patience_waits_for_a_better_objective(compose, task, mode):
 
 
 def test_the_initial_weights_are_those_that_torch_draws_after_the_seed(config):
-    cfg = config("model=small_cnn", "seed=3")
+    cfg = config("seed=3")
     learner = build.learner(cfg, data_module(cfg))
     torch.manual_seed(3)
-    expected = SmallCNN(3, in_channels=3, resolution=32).state_dict()
+    expected = AlexNet(3, resolution=32, head=[16, 16], width=0.1).state_dict()
     found = learner.net.state_dict()
     assert found.keys() == expected.keys()
     assert all(found[name].equal(expected[name]) for name in expected)
