@@ -104,6 +104,6 @@ def test_precision_and_effective_batch_size_are_settings_that_identify_a_run(com
         seen[len(overrides)] = config["trainer"]["precision"], config["effective_batch_size"]
     assert seen == {0: ("bf16-mixed", 24), 1: ("bf16-mixed", 48), 2: ("bf16-mixed", 192)}
     assert to_plain(compose("trainer.accelerator=cpu"))["trainer"]["precision"] == "32-true"
-    ignored = OmegaConf.load(CONF / "train.yaml").hydra.sweeper.ignore
+    ignored = OmegaConf.load(CONF / "hydra/sweeper/study.yaml").ignore
     assert "trainer.devices" in ignored
     assert not {"trainer.precision", "trainer", "effective_batch_size"} & set(ignored)
