@@ -103,12 +103,12 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
     with user_errors(setting_names):
         refuse_old_settings(sys.argv[1:])
+        typed = [*program(), *verbs()]  # now: the task puts the verb back in sys.argv
         try:
             task()
         except Stopped:
             folder = os.path.relpath(os.environ[RANK_0_FOLDER])
-            command = shlex.join([*program(), *verbs(), f"resume={folder}"])
-            print(f"stopped; to go on: {command}")
+            print(f"stopped; to go on: {shlex.join([*typed, f'resume={folder}'])}")
             raise
 
 
