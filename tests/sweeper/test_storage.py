@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,9 +57,18 @@ def grpc(tmp_path):
         f"open_storage({str(tmp_path / 'proxied.journal')!r}), host='localhost', port=13917)"
     )
     server = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "."})
+    wait_until(lambda: accepts_connections(13917))
     yield "grpc://localhost:13917"
     server.terminate()
     server.wait(30)
+
+
+def accepts_connections(port):
+    try:
+        socket.create_connection(("localhost", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def completed(url):
