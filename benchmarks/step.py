@@ -1,7 +1,7 @@
 """CPU time of a training step beside a bare loop: `python -m benchmarks.step --model small_cnn`.
 
-Ten steps of ours and ten of the bare loop run in turn in one process, with the same net, images and
-optimiser, so that a busy machine slows both. Printed are medians in ms of CPU time, on one thread.
+Ten steps of alexlab and ten of a bare loop run in turn, in one process on one thread, with the same
+net, images and optimiser: a busy machine slows both. The output is medians in ms of CPU time.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class Alternate(L.Callback):
     def __init__(self, run: TrainingRun) -> None:
         self.data, self.net = run.data, copy.deepcopy(run.learner.net).train()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.9, fused=True)
-        self.ours: list[float] = []
+        self.alexlab: list[float] = []
         self.bare: list[float] = []
         self._batches: Any = iter(())
         self._started: float | None = None
@@ -42,7 +42,7 @@ class Alternate(L.Callback):
         """Note the time since the step before."""
         now = time.process_time()
         if self._started is not None:
-            self.ours.append(now - self._started)
+            self.alexlab.append(now - self._started)
         self._started = None
         if (batch_idx + 1) % BLOCK == 0:
             with torch.enable_grad():
@@ -97,10 +97,10 @@ def main() -> None:
             run.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
             with contextlib.redirect_stdout(io.StringIO()):
                 run.run()
-        ours, bare = (
-            1e3 * statistics.median(times[WARM_UP:]) for times in (clock.ours, clock.bare)
+        alexlab, bare = (
+            1e3 * statistics.median(times[WARM_UP:]) for times in (clock.alexlab, clock.bare)
         )
-        print(f"ours {ours:.2f} ms   bare loop {bare:.2f} ms   ratio {ours / bare:.2f}")
+        print(f"alexlab {alexlab:.2f} ms   bare loop {bare:.2f} ms   ratio {alexlab / bare:.2f}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def known(name):
 
 
 def imports(module):
-    """What `module` imports of ours, at its top and inside functions, as a set of modules."""
+    """Return the modules of alexlab and the plugins that `module` imports, in functions too."""
     found = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
