@@ -145,6 +145,21 @@ def test_a_free_sweep_of_regression(make_sweep):
     assert "## Answers" not in text
 
 
+def closed(folder):
+    """The sections of the page that show only when asked."""
+    return re.findall(r"<summary>([^<]+)", (folder / "report.html").read_text())
+
+
+def test_results_are_open_where_there_is_no_answer_above_them(make_sweep):
+    free = make_sweep(AXES, results, name="free")
+    study = make_sweep(AXES, results, ABOUT, scale="tuned", name="act")
+    for folder in (free, study):
+        write_report(folder)
+    assert {"Conditions", "Learning curves"} <= set(closed(study))
+    assert not {"Conditions", "Learning curves"} & set(closed(free))
+    assert "How it was run" in closed(free)
+
+
 def test_two_seeds_have_points_and_no_interval(make_sweep):
     folder = make_sweep({"act": ["relu", "tanh"], "seed": range(2)}, results, ABOUT)
     write_report(folder)

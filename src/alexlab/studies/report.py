@@ -22,6 +22,7 @@ from alexlab.studies.wording import (
     headline,
     margin_of,
     metric_name,
+    seeds,
     sentence,
     size_of,
 )
@@ -38,15 +39,14 @@ SETTINGS = {
     "published": "Setting: published. The article's own numbers, its epochs for all conditions.",
     TUNE: "Setting: tune. These runs choose rates; no claim is answered from them.",
 }
-FOLDED = (  # sections that the HTML page shows when asked
-    "Methods",
-    "Conditions",
-    "Learning curves",
-    "Inside the layers",
-    "What the intervals cover",
-    "How it was run",
-)
+DETAILS = ("Inside the layers", "What the intervals cover", "How it was run")
+EVIDENCE = ("Methods", "Conditions", "Learning curves")  # what the answers stand on
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
+
+
+def folded(answers: Sequence[ClaimAnswer]) -> tuple[str, ...]:
+    """Return the sections that the HTML page shows when asked; without claims all results show."""
+    return (*EVIDENCE, *DETAILS) if answers else DETAILS
 
 
 def portable(text: str) -> str:
@@ -146,17 +146,17 @@ def card(number: int, one: ClaimAnswer) -> str:
     margin = margin_of(claim)
     details.append(f"It asks whether {KINDS[claim.kind]}; a difference of {margin} matters.")
     if one.comparison and one.answer == st.NOT_TESTED and not math.isnan(one.effect):
-        details.append(f"So far: {effect_with_interval(one)}, {one.n} seeds.")
+        details.append(f"So far: {effect_with_interval(one)}, {seeds(one.n)}.")
     elif not math.isnan(one.level):
         details.append(
-            f"Look {one.look} of {len(one.looks)}, at {one.n} seeds, spends a level of"
+            f"Look {one.look} of {len(one.looks)}, at {seeds(one.n)}, spends a level of"
             f" {one.level:.4f}. With new images too the interval is {new_images(one)}."
         )
     if one.planned_seeds is not None:
         few = f"about {one.planned_seeds}"
-        seeds = few if one.planned_seeds <= st.MAX_SEEDS else MANY_SEEDS
+        planned = few if one.planned_seeds <= st.MAX_SEEDS else MANY_SEEDS
         details.append(
-            f"To see a difference of {margin} takes {seeds} seeds, planned from the"
+            f"To see a difference of {margin} takes {planned} seeds, planned from the"
             f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
         )
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]

@@ -40,6 +40,11 @@ def metric_name(expression: str) -> str:
     return text
 
 
+def seeds(count: int) -> str:
+    """Return "1 seed" or "5 seeds"."""
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def effect_with_interval(one: ClaimAnswer) -> str:
     """Format an effect with its interval: "+5.2 points (+2.1 to +8.3)"."""
     if math.isnan(one.effect):
@@ -90,7 +95,7 @@ def sentence(one: ClaimAnswer) -> str:
         control = format_metric(claim.metrics[0], claim.target or 0.0)
     elif claim.metrics[0] != claim.metrics[1]:
         subject, control = name[:1].upper() + name[1:], metric_name(claim.metrics[1])
-    numbers = f"{effect_with_interval(one)}, {one.n} seeds"
+    numbers = f"{effect_with_interval(one)}, {seeds(one.n)}"
     if one.answer == st.CANNOT_TELL:
         seen = size_of(claim, one.smallest_detectable)
         return (

@@ -58,7 +58,7 @@ def write_report(folder: Path) -> "Sweep":
     summary = tables.summary_csv(sweep, conditions, metrics)
     facts = json.dumps(answers_json.facts(sweep, answers), indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "report.md", text)
-    write_atomically(folder / "report.html", html.html_page(text, folder, report.FOLDED))
+    write_atomically(folder / "report.html", html.html_page(text, folder, report.folded(answers)))
     write_atomically(folder / "summary.csv", report.portable(summary))
     write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
     write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
