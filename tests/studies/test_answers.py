@@ -13,6 +13,7 @@ from alexlab.studies.answers import all_decided, answer_claims, looks_of, table_
 from alexlab.studies.claims import read_claims
 from alexlab.studies.results import axis_values, load
 from alexlab.studies.validity import read_gate
+from alexlab.studies.wording import failures
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "conf" / "study").glob("*.yaml"))
@@ -223,8 +224,66 @@ def test_one_run_in_five_at_chance_counts_as_chance_and_not_as_missing(make_swee
     (one,) = answers(make_sweep, [claim()], gated(ends), trained=GATE)
     # relu 0.9, 0.903, 0.908, 0.915, 0.924; tanh 0.6, 0.601, 0.604, 0.609, and chance: 0.2
     assert one.comparison.differences(one.seeds) == pytest.approx([0.3, 0.302, 0.304, 0.306, 0.724])
-    assert "tanh: 1 of 5 runs count as chance" in one.notes
-    assert one.n == 5
+    assert (one.n, one.not_trained, one.n_trained) == (5, [(0, 5), (1, 5)], 4)
+    # where both trained: mean 0.303, t(0.975, 3) = 3.182446, sd 0.002582
+    half = 3.182446 * math.sqrt(2 / 3) * 1e-3 * math.sqrt(10) / 2
+    assert one.if_trained == pytest.approx((0.303, 0.303 - half, 0.303 + half), abs=1e-6)
+    assert one.answer == "more"
+    said = failures(one)
+    # binom.test(1, 5, alternative = "less") of R: 0.6574083
+    assert "0 of 5 with relu (at most 45%), 1 of 5 with tanh (at most 66%)" in said
+    assert "in the 4 pairs in which both runs trained the difference is +30.3 points" in said
+
+
+def test_failures_that_have_not_happened_are_bounded(make_sweep):
+    (one,) = answers(make_sweep, [claim()], gated({}), trained=GATE)
+    # relu 0.91 on average is 0.71 above chance; the interval starts at 0.31 - 0.0120
+    assert one.not_trained == [(0, 5), (0, 5)]
+    share, name = one.undone_by
+    assert (share, name) == (pytest.approx(one.low / 0.71), "relu")
+    assert f"if {100 * one.low / 0.71:.1f}% of those with relu did not" in failures(one)
+
+
+def test_an_answer_for_no_difference_is_undone_by_failures_on_either_side(make_sweep):
+    """relu is ahead by 0.01: a few failures of tanh bring the difference to the margin."""
+    nearer = [0.01 + d for d in NONE]
+
+    def results(values):
+        found = shifted(nearer)(values)
+        return {**found, "history": {"val/acc": curve(0.8)}}
+
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE)
+    assert one.answer == "no difference that matters"
+    # tanh is at 0.5 to 0.62, 0.56 on average: 0.36 above chance, and its failures raise relu's lead
+    assert one.undone_by == (pytest.approx((0.02 - one.high) / 0.36), "tanh")
+
+
+def test_readings_that_disagree_cannot_tell(make_sweep):
+    """relu is ahead by 0.3 wherever it trains, and diverges once: 0.24 on average, from -0.6 on."""
+    (one,) = answers(
+        make_sweep, [claim()], gated({"relu": [0.8, 0.8, NAN, 0.8, 0.8]}), trained=GATE
+    )
+    assert (one.answer, one.judgement, one.n) == ("cannot tell", "", 5)
+    assert one.if_trained.low > 0.2
+    said = "with failures as chance cannot tell, among the pairs in which both runs trained more"
+    assert f"the two readings disagree: {said}" in one.notes
+
+
+def test_a_crash_is_missing_and_no_failure_to_train(make_sweep):
+    crash = gated({"tanh": [0.8, 0.8, 0.8, 0.8, "RuntimeError: disk full"]})
+    (one,) = answers(make_sweep, [claim()], crash, trained=GATE)
+    assert (one.n, one.not_trained) == (4, [(0, 5), (0, 4)])
+    assert "1 of 5 seeds have no number in one of the conditions" in one.notes
+
+
+def test_failures_after_the_look_are_told(make_sweep):
+    ends = {"relu": [0.8] * 6 + [NAN] * 3 + [0.8]}
+    (one,) = answers(
+        make_sweep, [claim()], gated(ends), seeds=range(10), looks={"tuned": [5, 10]}, trained=GATE
+    )
+    assert (one.answer, one.n) == ("more", 5)
+    said = "3 of 10 runs with relu and 0 of 10 runs with tanh did not train"
+    assert one.notes == [f"with the seeds after this look, {said}"]
 
 
 def test_symptoms_close_the_gate_but_a_converged_loss_does_not(make_sweep):

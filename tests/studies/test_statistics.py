@@ -97,10 +97,31 @@ def test_upper_limit_of_a_standard_deviation():
     assert st.upper_limit_of_sd(1.0, 5) == pytest.approx(1.9392508, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("failed", "runs", "limit"),
+    [
+        (0, 5, 0.4507),  # 1 - 0.05^(1/5): tables of the rule of three
+        (0, 10, 0.2589),
+        (0, 20, 0.1391),
+        (0, 40, 0.0722),
+        (1, 20, 0.2161),  # binom.test(1, 20, alternative = "less") of R
+        (4, 4, 1.0),
+    ],
+)
+def test_limit_of_the_share_of_failures(failed, runs, limit):
+    assert st.failure_limit(failed, runs) == pytest.approx(limit, abs=6e-5)
+
+
+def pairs(differences, failed=()):
+    trained = np.ones(len(differences), bool)
+    trained[list(failed)] = False
+    return st.Pairs(np.array(differences, float), trained)
+
+
 def test_an_answer_once_given_stays():
     """Five differences of 10 +- 1 answer at the first look; the later ones contradict it."""
-    first = np.array([9.0, 10.0, 11.0, 10.0, 10.0])
-    later = np.append(first, np.full(5, -30.0))
+    values = [9.0, 10.0, 11.0, 10.0, 10.0]
+    first, later = pairs(values), pairs([*values, *[-30.0] * 5])
     look = st.look_at([first, later], [5, 10], 2.0, comparisons=1)
     assert (look.number, look.answer, look.interval.mean) == (1, "more", 10.0)
     assert look.level == pytest.approx(0.05 * math.log((1 + math.e) / 2))
@@ -109,16 +130,35 @@ def test_an_answer_once_given_stays():
 
 
 def test_a_later_look_answers_what_the_first_cannot():
-    first = np.array([1.0, -1.0, 2.0, -2.0, 0.0])
-    later = np.tile(first, 4)
+    first, later = pairs([1.0, -1.0, 2.0, -2.0, 0.0]), pairs([1.0, -1.0, 2.0, -2.0, 0.0] * 4)
     look = st.look_at([first, later], [5, 20], 1.5, comparisons=1)
     assert (look.number, look.answer) == (2, "no difference that matters")
     assert st.look_at([first], [5, 20], 1.5, comparisons=1).answer == "cannot tell"
 
 
 def test_more_comparisons_widen_the_interval():
-    d = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    d = pairs([1.0, 2.0, 3.0, 4.0, 5.0])
     one = st.look_at([d], [5], 0.1, comparisons=1).interval
     four = st.look_at([d], [5], 0.1, comparisons=4).interval
     # t(0.975, 4) = 2.776445, t(0.99375, 4) = 4.314675 (R: qt)
     assert (four.high - 3) / (one.high - 3) == pytest.approx(4.3147 / 2.7764, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "failed", "expected"),
+    [
+        ([10, 11, 9, 10, 10], [], "more"),
+        # 10 +- 1 where both trained, and one control at chance, 60 points lower: more in both
+        ([70, 11, 9, 10, 10, 9, 11, 10, 9, 11], [0], "more"),
+        # the treatment failed once: 3.1 on the mean of all runs, anything from -12.7 to 18.9
+        ([-59, 11, 9, 10, 10, 9, 11, 10, 9, 11], [0], "cannot tell"),
+        # alike where both trained; the control failed twice of ten: more over all pairs
+        ([60, 60, 0.1, 0, 0.2, -0.1, 0, 0.1, -0.2, 60, 60, 60], [0, 1, 9, 10, 11], "cannot tell"),
+    ],
+)
+def test_an_answer_is_the_same_over_all_pairs_and_where_both_trained(values, failed, expected):
+    look = st.look_at([pairs(values, failed)], [len(values)], 2.0, comparisons=1)
+    assert look.answer == expected
+    rest = np.delete(np.array(values, float), failed)
+    assert look.trained.mean == pytest.approx(rest.mean())
+    assert look.interval.mean == pytest.approx(np.mean(values))

@@ -22,6 +22,7 @@ from alexlab.studies.comparisons import (
     mean_rise,
     rise_metric,
     trained_though_listed,
+    undone_by,
     why_not_valid,
 )
 from alexlab.studies.results import SEED, Sweep, axis_values
@@ -38,7 +39,8 @@ class ClaimAnswer:
     """A claim with its answer. Effects are treatment minus control; logarithms for a ratio.
 
     `level` is one minus the coverage of the interval `low` to `high`, which decides. The limits
-    `low_new`, `high_new` cover new images too (Nadeau and Bengio 2003).
+    `low_new`, `high_new` cover new images too (Nadeau and Bengio 2003). `if_trained` is the
+    interval of the `n_trained` pairs in which both runs trained; an answer must hold there too.
     """
 
     claim: Claim
@@ -58,9 +60,18 @@ class ClaimAnswer:
     sd: float = math.nan
     smallest_detectable: float = math.nan
     planned_seeds: int | None = None  # when the answer is "cannot tell"
+    if_trained: st.Interval = st.UNKNOWN
+    n_trained: int = 0
+    not_trained: Sequence[tuple[int, int]] = ()  # (failed, runs) of the treatment, of the control
+    undone_by: tuple[float, str] = (math.nan, "")  # see `comparisons.undone_by`
     comparison: Comparison | None = None  # the one that decides
     seeds: Sequence[str] = ()  # of the look
     notes: Sequence[str] = field(default_factory=list)
+
+    @property
+    def interval(self) -> st.Interval:
+        """Return the interval that decides, of all pairs."""
+        return st.Interval(self.effect, self.low, self.high)
 
     @property
     def is_decided(self) -> bool:
@@ -148,13 +159,14 @@ def _answer_comparison(
     converged = (study.get("converged") or {}) if setting == "tuned" else None
     reasons = [why_not_valid(table, claim, comparison, s, gate, converged) for s in reached]
     samples = [
-        None if why else comparison.differences(seeds)
+        None if why else comparison.pairs(seeds)
         for seeds, why in zip(reached, reasons, strict=True)
     ]
-    for index, values in enumerate(samples):
-        if values is not None and not st.has_spread(values):
+    for index, pairs in enumerate(samples):
+        if pairs is not None and not st.has_spread(pairs.differences):
             samples[index] = None
-            reasons[index] = f"there is no spread: all {len(values)} differences are equal"
+            count_of_pairs = len(pairs.differences)
+            reasons[index] = f"there is no spread: all {count_of_pairs} differences are equal"
     margin = claim.margin_of_differences
     look = st.look_at(samples, looks, margin, comparisons=count, level=level)
     notes = [f"seeds {', '.join(by_hand)} are not in the study file: not used"] * bool(by_hand)
@@ -165,7 +177,17 @@ def _answer_comparison(
     if extra and look.answer == st.CANNOT_TELL:
         notes.append(f"{extra} more seeds wait for the next look")
     notes += _notes(table, claim, comparison, seeds, gate, setting)
-    return _tested(claim, setting, comparison, look, looks, seeds, notes, table, count, level)
+    notes += _notes_on_failures(claim, comparison, look, seeds, planned)
+    found = _tested(claim, setting, comparison, look, looks, seeds, notes, table, count, level)
+    if gate is None:
+        return found
+    failed = comparison.not_trained(seeds)
+    unseen = not any(count for count, _ in failed)
+    return replace(
+        found,
+        not_trained=failed,
+        undone_by=undone_by(claim, comparison, seeds, look, gate) if unseen else found.undone_by,
+    )
 
 
 def _untested(
@@ -225,7 +247,7 @@ def _tested(
         claim,
         setting,
         answer=look.answer,
-        judgement=CONTRADICTED if trained else judge(claim, look.answer, look.interval),
+        judgement=CONTRADICTED if trained else judge(claim, look),
         reason=trained,
         effect=look.interval.mean,
         low=look.interval.low,
@@ -239,27 +261,30 @@ def _tested(
         sd=sd,
         smallest_detectable=st.smallest_detectable(sd, n, look.level),
         planned_seeds=planned if look.answer == st.CANNOT_TELL else None,
+        if_trained=look.trained,
+        n_trained=int(comparison.pairs(seeds).trained.sum()),
         comparison=comparison,
         seeds=seeds,
         notes=notes,
     )
 
 
-def judge(claim: Claim, answer: str, interval: st.Interval) -> str:
+def judge(claim: Claim, look: st.Look) -> str:
     """Return what an answer means for a claim that an article makes; "" for other claims.
 
-    A claim of closeness is contradicted only by an interval wholly outside the margin.
+    A claim of closeness is contradicted only by intervals wholly outside the margin.
     """
-    if not claim.is_judged or answer in (st.CANNOT_TELL, st.NOT_TESTED):
+    if not claim.is_judged or look.answer in (st.CANNOT_TELL, st.NOT_TESTED):
         return ""
     margin = claim.margin_of_differences
     if claim.is_closeness:
-        outside = interval.low >= margin or interval.high <= -margin
-        close = answer == st.NO_DIFFERENCE
+        readings = look.interval, look.trained
+        outside = all(i.low >= margin for i in readings) or all(i.high <= -margin for i in readings)
+        close = look.answer == st.NO_DIFFERENCE
         return SUPPORTED if close else CONTRADICTED if outside else NOT_SUPPORTED
-    if answer == st.NO_DIFFERENCE:
+    if look.answer == st.NO_DIFFERENCE:
         return NOT_SUPPORTED
-    return SUPPORTED if answer == claim.direction else CONTRADICTED
+    return SUPPORTED if look.answer == claim.direction else CONTRADICTED
 
 
 def _combined(claim: Claim, parts: Sequence[ClaimAnswer]) -> ClaimAnswer:
@@ -292,8 +317,6 @@ def _notes(
     if (missing := len(seeds) - len(comparison.differences(seeds))) > 0:
         notes.append(f"{missing} of {len(seeds)} seeds have no number in one of the conditions")
     for name, _, runs in conditions_of(table, comparison, seeds) if gate else []:
-        if failed := int((~runs["trained"]).sum()):
-            notes.append(f"{name}: {failed} of {len(runs)} runs count as chance")
         if gate and setting == "published" and runs["trained"].any():
             rise = mean_rise(runs, gate)
             if rise >= converged_margin(claim, gate):
@@ -301,6 +324,33 @@ def _notes(
                     f"{name} was still improving by {rise:.3g} over the last 20% of the epochs:"
                     " the article's own length stops short"
                 )
+    return notes
+
+
+def _notes_on_failures(
+    claim: Claim,
+    comparison: Comparison,
+    look: st.Look,
+    seeds: Sequence[str],
+    planned: Sequence[str],
+) -> list[str]:
+    """Say where two readings disagree, and which failures came after the look."""
+    notes, margin = [], claim.margin_of_differences
+    readings = [st.answer(interval, margin) for interval in (look.interval, look.trained)]
+    if readings[0] != readings[1]:
+        notes.append(
+            f"the two readings disagree: with failures as chance {readings[0]}, among the pairs"
+            f" in which both runs trained {readings[1]}"
+        )
+    ended = [seed for seed in planned if comparison.has_ended([seed])]
+    before, now = comparison.not_trained(seeds), comparison.not_trained(ended)
+    if [failed for failed, _ in now] != [failed for failed, _ in before]:
+        counts = [
+            f"{failed} of {runs} runs with {name}"
+            for (failed, runs), name in zip(now, comparison.names, strict=False)
+        ]
+        said = " and ".join(dict.fromkeys(counts))
+        notes.append(f"with the seeds after this look, {said} did not train")
     return notes
 
 

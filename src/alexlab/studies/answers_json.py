@@ -12,8 +12,10 @@ from alexlab.studies.runs_table import read_runs_table
 
 ANSWERS, RUNS = "answers.json", "runs.csv"
 TOLERANCE = 1e-6
-NUMBERS = "effect", "low", "high", "low_new", "high_new", "margin", "level"
-TEXTS = "claim", "source_says", "answer", "judgement", "setting", "n", "look"
+NUMBERS = "effect", "low", "high", "low_new", "high_new", "margin", "level", "n", "look"
+NUMBERS += "effect_if_trained", "low_if_trained", "high_if_trained", "n_trained"
+NUMBERS += "not_trained_treatment", "not_trained_control"
+TEXTS = "claim", "source_says", "answer", "judgement", "setting"
 STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes", "tune", "chosen"
 
 
@@ -21,6 +23,8 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
     """Return a claim with its answer as plain data; a ratio keeps its effect as a ratio."""
     claim = one.claim
     scale = math.exp if claim.is_ratio else float
+
+    failed = [*(count for count, _ in one.not_trained), None, None]
 
     def number(value: float) -> float | None:
         return None if math.isnan(value) else float(f"{scale(value):.9g}")
@@ -41,6 +45,12 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
         "low_new": number(one.low_new),
         "high_new": number(one.high_new),
         "n": one.n,
+        "effect_if_trained": number(one.if_trained.mean),
+        "low_if_trained": number(one.if_trained.low),
+        "high_if_trained": number(one.if_trained.high),
+        "n_trained": one.n_trained,
+        "not_trained_treatment": failed[0],
+        "not_trained_control": failed[1],
         "look": one.look,
         "margin": claim.margin,
         "level": None if math.isnan(one.level) else one.level,

@@ -1,5 +1,6 @@
 """Compare two groups of runs: differences paired by seed, and what stands against using them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,10 @@ import pandas as pd
 
 from alexlab.reporting.formatting import is_fraction, less_is_better
 from alexlab.studies.claims import Claim
-from alexlab.studies.metrics import parse_metric
+from alexlab.studies.metrics import chance_value, parse_metric
 from alexlab.studies.results import SEED, canonical, same
 from alexlab.studies.runs_table import ENDED, RunsTable
-from alexlab.studies.statistics import Sample
+from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, Sample
 from alexlab.studies.validity import MIN_SHARE, Gate
 
 CONVERGED_MARGIN = 0.02  # of a val accuracy, for claims about something else
@@ -26,8 +27,9 @@ class NotTestedError(Exception):
 class Comparison:
     """Treatment against control, or against a target, by seed.
 
-    `values` has a row per seed with the columns treatment, control and difference. Differences are
-    treatment minus control; logarithms of the ratio for a ratio.
+    `values` has a row per seed with the columns treatment, control, difference and trained.
+    Differences are treatment minus control; logarithms of the ratio for a ratio. `trained` is
+    whether all runs of the seed trained, but for the conditions that the claim calls untrained.
     """
 
     title: str
@@ -37,9 +39,17 @@ class Comparison:
 
     def differences(self, seeds: Sequence[str]) -> Sample:
         """Return the differences of these seeds, in their order."""
-        known = [seed for seed in seeds if seed in self.values.index]
-        found: Sample = self.values.loc[known, "difference"].to_numpy(float)
-        return found
+        return self.pairs(seeds).differences
+
+    def pairs(self, seeds: Sequence[str]) -> Pairs:
+        """Return the differences of these seeds, and in which of them both runs trained."""
+        rows = self.values.loc[[seed for seed in seeds if seed in self.values.index]]
+        return Pairs(rows["difference"].to_numpy(float), rows["trained"].to_numpy(bool))
+
+    def not_trained(self, seeds: Sequence[str]) -> list[tuple[int, int]]:
+        """Return (runs that did not train, runs) of these seeds, for each of the two groups."""
+        parts = [own_end(group[group[SEED].isin(seeds)]) for group in self.groups]
+        return [(int((~runs["trained"]).sum()), len(runs)) for runs in parts]
 
     def has_ended(self, seeds: Sequence[str]) -> bool:
         """Return whether all runs of these seeds have ended, in both groups."""
@@ -48,6 +58,11 @@ class Comparison:
             if runs[SEED].nunique() < len(seeds) or not runs["state"].isin(ENDED).all():
                 return False
         return True
+
+
+def own_end(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that ended by themselves or diverged: a crash tells nothing of a condition."""
+    return runs[(runs["state"] == "finished") | runs["diverged"]]
 
 
 def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
@@ -120,8 +135,20 @@ def _against_target(table: RunsTable, claim: Claim) -> Comparison:
     values = pd.DataFrame({"treatment": _means(runs, metric, [SEED])})
     values["control"] = float(claim.target or 0.0)
     values["difference"] = values["treatment"] - values["control"]
+    values["trained"] = _trained(claim, (runs,), values.index)
     name = table.name(claim.treatment)
     return Comparison(f"{metric} of {name} minus {claim.target:g}", (name, ""), values, (runs,))
+
+
+def _trained(claim: Claim, groups: Sequence[pd.DataFrame], seeds: pd.Index) -> pd.Series:
+    """Return by seed whether the runs trained, without the conditions that need not."""
+    runs = pd.concat([own_end(group) for group in groups])
+    listed = [
+        any(_matches(row, condition) for condition in claim.untrained)
+        for row in runs.to_dict("records")
+    ]
+    asked = runs[~np.array(listed, bool)]
+    return asked.groupby(SEED)["trained"].all().reindex(seeds, fill_value=True)
 
 
 def _against(table: RunsTable, claim: Claim, control: Mapping[str, Any]) -> Comparison:
@@ -144,7 +171,9 @@ def _against(table: RunsTable, claim: Claim, control: Mapping[str, Any]) -> Comp
     else:
         title = f"{metrics[0]} minus {metrics[1]}"
         title += f" ({names[0]})" if names[0] != "all runs" else ""
-    return Comparison(title, names, pairs.groupby(level=SEED).mean(), groups)
+    values = pairs.groupby(level=SEED).mean()
+    values["trained"] = _trained(claim, groups, values.index)
+    return Comparison(title, names, values, groups)
 
 
 def why_not_valid(
@@ -187,10 +216,10 @@ def why_not_valid(
 def conditions_of(
     table: RunsTable, comparison: Comparison, seeds: Sequence[str]
 ) -> list[tuple[str, dict[str, Any], pd.DataFrame]]:
-    """Return (name, values of the axes, runs of these seeds) of each condition compared."""
+    """Return (name, values of the axes, runs that came to an end) of each condition compared."""
     found: dict[str, tuple[str, dict[str, Any], pd.DataFrame]] = {}
     for group in comparison.groups:
-        runs = group[group[SEED].isin(seeds)]
+        runs = own_end(group[group[SEED].isin(seeds)])
         parts = runs.groupby(table.axes, sort=False) if table.axes else [((), runs)]
         for key, part in parts:
             values = dict(zip(table.axes, key, strict=True))
@@ -208,6 +237,38 @@ def trained_though_listed(
         if listed and runs["trained"].mean() >= MIN_SHARE:
             return f"{name} trained in {int(runs['trained'].sum())} of {len(runs)} runs"
     return ""
+
+
+def undone_by(
+    claim: Claim, comparison: Comparison, seeds: Sequence[str], look: Look, gate: Gate | None
+) -> tuple[float, str]:
+    """Return the share of unseen failures that would undo an answer for all runs, and of whom.
+
+    With a share p of the treatment at chance, the mean difference of all runs moves by p times
+    chance minus the mean of the treatment; likewise for the control. The answer is undone when the
+    limit of its interval passes 0, or the margin. (NaN, "") when no share or an unknown one does.
+    """
+    apart = comparison.groups[0] is not comparison.groups[-1]
+    if gate is None or claim.is_ratio or look.answer not in (MORE, LESS, NO_DIFFERENCE):
+        return math.nan, ""
+    rows = comparison.values.loc[[s for s in seeds if s in comparison.values.index]]
+    found = [(math.inf, "")]
+    columns = ("treatment", "control")[: len(comparison.groups)] if apart else ()
+    for sign, column, metric, name, group in zip(
+        (1, -1), columns, claim.metrics, comparison.names, comparison.groups, strict=False
+    ):
+        chance = chance_value(metric, gate.values, float(group["epochs"].mean()))
+        shift = sign * (chance - float(rows[column].mean()))
+        most = claim.margin_of_differences
+        room = {
+            MORE: (look.interval.low, math.inf),
+            LESS: (math.inf, -look.interval.high),
+            NO_DIFFERENCE: (look.interval.low + most, most - look.interval.high),
+        }[look.answer][shift > 0]
+        if shift and not math.isnan(shift):
+            found.append((room / abs(shift), name))
+    share, name = min(found)
+    return (share, name) if share < 1 else (math.nan, "")
 
 
 def _matches(values: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:

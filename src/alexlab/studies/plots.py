@@ -223,7 +223,9 @@ def _effects(ax: Axes, unit: str, rows: Sequence[tuple[int, ClaimAnswer]]) -> No
             seeds = transform(one.comparison.differences(one.seeds))
             ax.plot(seeds, [y + 0.2] * len(seeds), "o", color="#555555", markersize=2.5, alpha=0.7)
         if math.isfinite(one.low):
-            ax.plot(transform(list(clipped(one))), [y, y], color=tone, linewidth=2)
+            ax.plot(
+                transform(list(clipped(one.claim, one.interval))), [y, y], color=tone, linewidth=2
+            )
         ax.plot(transform([one.effect]), [y], "D", color=tone, markersize=6)
         name = textwrap.shorten(f"{number}. {one.claim.statement}", 96, placeholder="...")
         names.append(textwrap.fill(name, 34))

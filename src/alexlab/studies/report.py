@@ -19,6 +19,7 @@ from alexlab.studies.validity import read_gate
 from alexlab.studies.wording import (
     MANY_SEEDS,
     effect_with_interval,
+    failures,
     headline,
     margin_of,
     metric_name,
@@ -159,6 +160,7 @@ def card(number: int, one: ClaimAnswer) -> str:
             f"To see a difference of {margin} takes {planned} seeds, planned from the"
             f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
         )
+    details += [text for text in [failures(one)] if text]
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
     return "\n\n".join([*lines, " ".join(details)])
 
@@ -191,6 +193,11 @@ def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
         " zero *more*, below zero *less*; else *cannot tell*. An answer once given stays.",
         f"A condition has trained when 80% of its runs reach {gate.describe()} without a symptom;"
         " a run that diverged or stayed at chance counts as guessing."
+        " No number of seeds shows a failure that has not happened yet, so an answer is about runs"
+        " that train. Where runs failed, the answer must be the same over all pairs, failures as"
+        " guessing, and over the pairs in which both runs trained; else it is *cannot tell*. The"
+        " limit beside the number of failures is one-sided, of 95% (Clopper and Pearson 1934):"
+        " with none among n runs, 1 - 0.05^(1/n)."
         if gate
         else "",
     ]

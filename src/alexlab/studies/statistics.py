@@ -8,6 +8,13 @@ as the level. With m comparisons in the study, the interval of look k is
 
 over n differences, one per seed (Bonferroni over comparisons). One interval gives one of four
 answers (Lakens 2017, equivalence with two bounds).
+
+What an answer states. No number of seeds shows a failure that has not happened yet: a condition
+that is better by a few points, and stays at chance in one run of twenty, looks better in every
+sample without such a run. So an answer is about runs that train, in both conditions. Failures that
+did happen count as chance, and then the answer must be the same in two readings: over all pairs,
+and over the pairs in which both runs trained. Otherwise it is "cannot tell". Each answer comes
+with its failures and with the share that may still fail (`failure_limit`).
 """
 
 import itertools
@@ -33,12 +40,18 @@ CANNOT_TELL, NOT_TESTED = "cannot tell", "not tested"
 ANSWERS = MORE, LESS, NO_DIFFERENCE, CANNOT_TELL, NOT_TESTED
 
 
+FAILURE_CONFIDENCE = 0.95  # of the upper limit of a share of runs that do not train
+
+
 class Interval(NamedTuple):
     """A mean with the limits of its interval; NaN for fewer than two values."""
 
     mean: float
     low: float
     high: float
+
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def spent(level: float, share: float) -> float:
@@ -136,17 +149,35 @@ def planned_seeds(sd: float, margin: float, level: float) -> int:
     return int(counts[enough[0]]) if len(enough) else MAX_SEEDS + 1
 
 
+def failure_limit(failed: int, runs: int) -> float:
+    """Return the upper limit of the share of runs that do not train (Clopper and Pearson 1934).
+
+    It is one-sided, of 95%: with no failure 1 - 0.05^(1/runs), about 3/runs (the rule of three).
+    """
+    if failed == runs:
+        return 1.0
+    return float(stats.beta.ppf(FAILURE_CONFIDENCE, failed + 1, runs - failed))
+
+
+class Pairs(NamedTuple):
+    """The differences of a look, failures as chance, and in which pairs both runs trained."""
+
+    differences: Sample
+    trained: NDArray[np.bool_]
+
+
 class Look(NamedTuple):
     """The look at which an answer was given, or the last one that the seeds reached."""
 
     number: int  # from 1
     level: float  # of its interval: the part spent, divided by the number of comparisons
-    interval: Interval
+    interval: Interval  # of all pairs
+    trained: Interval  # of the pairs in which both runs trained
     answer: str
 
 
 def look_at(
-    differences: Sequence[Sample | None],
+    samples: Sequence[Pairs | None],
     looks: Sequence[int],
     margin: float,
     *,
@@ -155,23 +186,28 @@ def look_at(
 ) -> Look:
     """Return the first look that gives an answer; an answer once given stays.
 
+    An answer must be the same over all pairs and over those in which both runs trained.
+
     Args:
-        differences: The differences that each look has, for the looks reached so far; None for a
-            look that may not answer, because a condition had not trained.
+        samples: The pairs that each look has, for the looks reached so far; None for a look that
+            may not answer, because a condition had not trained.
         looks: The number of seeds of every look, reached or not.
         margin: The smallest difference that matters.
         comparisons: The number of comparisons in the study.
         level: Errors of the study.
     """
-    result = Look(0, math.nan, Interval(math.nan, math.nan, math.nan), CANNOT_TELL)
-    for number, (values, part) in enumerate(
-        zip(differences, levels_of_looks(looks, level), strict=False), 1
+    result = Look(0, math.nan, UNKNOWN, UNKNOWN, CANNOT_TELL)
+    for number, (pairs, part) in enumerate(
+        zip(samples, levels_of_looks(looks, level), strict=False), 1
     ):
-        if values is None:
+        if pairs is None:
             continue
         own = part / comparisons
-        interval = t_interval(values, own)
-        result = Look(number, own, interval, answer(interval, margin))
-        if result.answer != CANNOT_TELL:
+        every = t_interval(pairs.differences, own)
+        trained = t_interval(pairs.differences[pairs.trained], own)
+        found = answer(every, margin)
+        agreed = found if answer(trained, margin) == found else CANNOT_TELL
+        result = Look(number, own, every, trained, agreed)
+        if agreed != CANNOT_TELL:
             break
     return result

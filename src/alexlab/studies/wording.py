@@ -47,11 +47,15 @@ def seeds(count: int) -> str:
 
 def effect_with_interval(one: ClaimAnswer) -> str:
     """Format an effect with its interval: "+5.2 points (+2.1 to +8.3)"."""
-    if math.isnan(one.effect):
+    return describe_interval(one.claim, one.interval)
+
+
+def describe_interval(claim: Claim, interval: st.Interval) -> str:
+    """Format a mean with its interval: "+5.2 points (+2.1 to +8.3)"; "-" without a mean."""
+    if math.isnan(interval.mean):
         return "-"
-    metric = one.claim.metrics[0]
-    values = [one.effect, *clipped(one)]
-    if one.claim.is_ratio:
+    metric, values = claim.metrics[0], [interval.mean, *clipped(claim, interval)]
+    if claim.is_ratio:
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
         text, low, high = f"{mean} times", low, high
     else:
@@ -60,14 +64,39 @@ def effect_with_interval(one: ClaimAnswer) -> str:
         low, high = (
             format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:]
         )
-    return text if math.isnan(one.low) else f"{text} ({low} to {high})"
+    return text if math.isnan(interval.low) else f"{text} ({low} to {high})"
 
 
-def clipped(one: ClaimAnswer) -> tuple[float, float]:
+def clipped(claim: Claim, interval: st.Interval) -> tuple[float, float]:
     """Return the interval within the range of the metric: a fraction differs by 1 at most."""
-    if is_fraction(one.claim.metrics[0]) and not one.claim.is_ratio and not math.isnan(one.low):
-        return max(-1.0, one.low), min(1.0, one.high)
-    return one.low, one.high
+    if is_fraction(claim.metrics[0]) and not claim.is_ratio and not math.isnan(interval.low):
+        return max(-1.0, interval.low), min(1.0, interval.high)
+    return interval.low, interval.high
+
+
+def failures(one: ClaimAnswer) -> str:
+    """Write how many runs did not train, how many may not, and what that means for the answer."""
+    if not one.not_trained or one.comparison is None:
+        return ""
+    counts = [
+        f"{failed} of {runs}{f' with {name}' * bool(name)} (at most"
+        f" {st.failure_limit(failed, runs):.0%})"
+        for (failed, runs), name in zip(one.not_trained, one.comparison.names, strict=False)
+    ]
+    text = f"Runs that did not train: {', '.join(dict.fromkeys(counts))}."
+    share, name = one.undone_by
+    if not math.isnan(share):
+        text += (
+            " The answer is about runs that train: it would not hold for the mean of all runs if"
+            f" {max(share, 0.001):.1%} of those with {name} did not."
+        )
+    elif one.n_trained < one.n:
+        inside = describe_interval(one.claim, one.if_trained)
+        text += (
+            " They count as chance, and the answer must be the same without them: in the"
+            f" {one.n_trained} pairs in which both runs trained the difference is {inside}."
+        )
+    return text
 
 
 def margin_of(claim: Claim) -> str:
