@@ -12,9 +12,11 @@ from alexlab.studies.runs_table import read_runs_table
 
 ANSWERS, RUNS = "answers.json", "runs.csv"
 TOLERANCE = 1e-6
-NUMBERS = "effect", "low", "high", "low_new", "high_new", "margin", "level", "n", "look"
-NUMBERS += "effect_if_trained", "low_if_trained", "high_if_trained", "n_trained"
-NUMBERS += "not_trained_treatment", "not_trained_control"
+NUMBERS = (
+    *("effect", "low", "high", "low_new", "high_new", "margin", "level", "n", "look"),
+    *("effect_if_trained", "low_if_trained", "high_if_trained", "n_trained"),
+    *("not_trained_treatment", "not_trained_control"),
+)
 TEXTS = "claim", "source_says", "answer", "judgement", "setting"
 STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes", "tune", "chosen"
 

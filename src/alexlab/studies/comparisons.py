@@ -61,7 +61,7 @@ class Comparison:
 
 
 def own_end(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that ended by themselves or diverged: a crash tells nothing of a condition."""
+    """Return the runs that finished or diverged: a crash says nothing about a condition."""
     return runs[(runs["state"] == "finished") | runs["diverged"]]
 
 
