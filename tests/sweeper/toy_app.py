@@ -23,6 +23,20 @@ from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 STOP = []
 
 
+def enough(folder: Path) -> bool:
+    """End a sweep in stages when it has TOY_ENOUGH finished trials."""
+    finished = (folder / "trials.csv").read_text().count(",finished,")
+    return finished >= int(os.environ.get("TOY_ENOUGH", "1000"))
+
+
+def known_result(identity: str, sweep: dict) -> dict | None:
+    """Return what the file TOY_KNOWN has for an identity."""
+    known = (
+        json.loads(Path(os.environ["TOY_KNOWN"]).read_text()) if "TOY_KNOWN" in os.environ else {}
+    )
+    return known.get(identity)
+
+
 def write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)

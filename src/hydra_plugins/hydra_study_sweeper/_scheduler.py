@@ -28,6 +28,7 @@ from hydra_plugins.hydra_study_sweeper._resume import (
     read_fingerprint,
     restore_from_run_folders,
 )
+from hydra_plugins.hydra_study_sweeper._reuse import SharedResults
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialQueue, TrialStore
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
@@ -47,7 +48,7 @@ class Scheduler:
         settings: The sweeper's.
         folder: The sweep's folder.
         composer: Makes the trials' configs.
-        params: The parameters of a grid's trials, in their order; none for a search.
+        stages: The parameters of a grid's trials, in their order, by stage; none for a search.
         launcher: Any Hydra launcher. It is called from several threads, with one job each.
         fingerprint: The content of sweep.yaml, see `sweep_fingerprint`.
 
@@ -60,7 +61,7 @@ class Scheduler:
         settings: StudySweeperConf,
         folder: Path,
         composer: Composer,
-        params: Sequence[TrialParams],
+        stages: Sequence[Sequence[TrialParams]],
         launcher: Launcher,
         fingerprint: dict[str, Any],
     ) -> None:
@@ -70,12 +71,13 @@ class Scheduler:
         self.url = settings.storage or str(folder / JOURNAL)
         self.jobs = JobPool(launcher, folder, settings.timeout_s, settings.grace_s)
         self._num_signals, self._last_tick = 0, 0.0
+        self.stages, self._stage, self._launcher_is_ready = stages, 0, False
         try:
-            self._open(params, fingerprint)
+            self._open(fingerprint)
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
 
-    def _open(self, params: Sequence[TrialParams], fingerprint: dict[str, Any]) -> None:
+    def _open(self, fingerprint: dict[str, Any]) -> None:
         """Open the sweep's folder and storage, and add the trials that are new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         settings, objectives = self.settings, directions(self.settings.direction)
@@ -88,16 +90,33 @@ class Scheduler:
         text = OmegaConf.to_yaml(OmegaConf.create(fingerprint))
         run_folder.write_atomically(self.folder / SWEEP, text)
         self.store.optuna_study.set_user_attr("sweep", fingerprint)
+        params = [one for stage in self.stages for one in stage]
         if not self.store.trials:
             restored = restore_from_run_folders(self.store, params, self.composer, self.search)
             for line in restored:
                 self.reporter.log(line)
-        self.store.add(params, self.space.choices)
+        known = self.store.by_identity
+        begun = [
+            k for k, stage in enumerate(self.stages) if any(p.identity in known for p in stage)
+        ]
+        self._stage = max(begun, default=0)
+        for stage in self.stages[: self._stage + 1]:
+            self.store.add(stage, self.space.choices)
         identities = None if self.search is not None else {one.identity for one in params}
         self.queue = TrialQueue(self.store, identities, settings.n_trials)
         self.data_check = DataCheck(self.store, self.composer.groups, settings.data_key)
         ranking = self.reporter.ranking if len(objectives) == 1 else None
         self.checkpoints = CheckpointCleaner(self.folder, settings.keep_best, ranking)
+        self.shared: SharedResults | None = None
+        if settings.reuse or (settings.reuse is None and settings.axes):
+            self.shared = SharedResults(
+                self.folder,
+                fingerprint,
+                self.composer.ignore,
+                self.composer.compose,
+                load(settings.known_result),
+                needs_weights=settings.keep_best is None,
+            )
         self._update()
         self.checkpoints.add_ended(self.store.trials.values())
 
@@ -109,9 +128,14 @@ class Scheduler:
         self.queue.sort()
         self._reclaim_stale_trials()
         if to_run := self.queue.num_pending():
-            self.reporter.n_jobs = prepare_launcher(self.launcher, settings.n_jobs)
+            self._prepare_launcher()
         disk = self._disk_needed(to_run)
         self.reporter.log(self.reporter.format_plan(to_run, disk))
+        if len(self.stages) > 1:
+            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
+            self.reporter.log(
+                f"stages of {sizes} trials: it ends after the first that is {settings.stop_when}"
+            )
         if settings.dry_run:
             self.reporter.log("not started")
             return 0
@@ -119,7 +143,7 @@ class Scheduler:
             raise ValueError(
                 f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
             )
-        if not to_run:
+        if not to_run and self._is_last_stage():
             self.reporter.log("nothing to do")
         try:
             self._run_until_done()
@@ -130,6 +154,37 @@ class Scheduler:
                 f"cannot write {self.folder}: {error.strerror}; the same command continues the"
                 " sweep when that is solved"
             ) from error
+
+    def _stage_numbers(self) -> range:
+        """Return the numbers of the stages, from 1."""
+        return range(1, len(self.stages) + 1)
+
+    def _is_last_stage(self) -> bool:
+        return self._stage >= len(self.stages) - 1
+
+    def _prepare_launcher(self) -> None:
+        """Prepare the launcher, once."""
+        if not self._launcher_is_ready:
+            self.reporter.n_jobs = prepare_launcher(self.launcher, self.settings.n_jobs)
+            self._launcher_is_ready = True
+
+    def _start_next_stage(self) -> bool:
+        """Add the trials of the next stage; False if there is none, or the rule ends the sweep."""
+        if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
+            return False
+        name = str(self.settings.stop_when)
+        rule = load((self.settings.stop_rules or {})[name])
+        done = bool(rule(self.folder))
+        stage = f"stage {self._stage + 1} of {len(self.stages)}"
+        self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
+        if done:
+            return False
+        self._stage += 1
+        self.store.add(self.stages[self._stage], self.space.choices)
+        self._update()
+        self.queue.sort()
+        self._prepare_launcher()
+        return True
 
     def _disk_needed(self, to_run: int) -> int | None:
         """Estimate the bytes for `to_run` trials: as the last ones took, or as the app says."""
@@ -155,6 +210,8 @@ class Scheduler:
                 while len(self.jobs) < self.reporter.n_jobs and self.submit_next():
                     pass
                 if not self.jobs and (self.jobs.stopping or self._all_done()):
+                    if self._start_next_stage():
+                        continue
                     return
                 self._wait()
         finally:
@@ -223,9 +280,21 @@ class Scheduler:
             self._finish_trial(trial, result)
             return
         from_scratch = trial.optuna_trial.user_attrs.get("from_scratch", False)
+        if result is None and not from_scratch and self._reuse(trial):
+            return
         run_folder.prepare_attempt(self.folder / trial.folder, from_scratch=from_scratch)
         self.jobs.submit(trial, self._overrides(trial))
         self._update()
+
+    def _reuse(self, trial: Trial) -> bool:
+        """Finish a trial with a result that another sweep has; False if there is none."""
+        origin = self.shared.take(trial) if self.shared is not None else None
+        result = self._stored_result(trial) if origin is not None else None
+        if result is None:
+            return False
+        self.reporter.log(f"{trial.folder}: the result of {origin}")
+        self._finish_trial(trial, result)
+        return True
 
     def _overrides(self, trial: Trial) -> list[str]:
         """Return the command line of a trial, without the settings of the sweep.

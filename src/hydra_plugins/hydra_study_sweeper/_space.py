@@ -143,6 +143,26 @@ def _setting_as_text(value: Any) -> str:
     return str(value)
 
 
+def split_into_stages(
+    params: Sequence[TrialParams], axis: str, counts: Sequence[int]
+) -> list[list[TrialParams]]:
+    """Split the trials of a grid into stages, by the position of their value on one axis.
+
+    Args:
+        params: Of all trials of the grid.
+        axis: The axis, such as `seed`; a grid without it is one stage.
+        counts: How many values of the axis each stage ends with, increasing. The last stage ends
+            with all of them.
+    """
+    values = list(dict.fromkeys(one.values.get(axis) for one in params))
+    limits = [*(n for n in counts if n < len(values)), len(values)]
+    stages: list[list[TrialParams]] = [[] for _ in limits]
+    for one in params:
+        position = values.index(one.values.get(axis))
+        stages[next(k for k, limit in enumerate(limits) if position < limit)].append(one)
+    return stages
+
+
 def folder_name(number: int, values: Mapping[str, str]) -> str:
     """Name a trial's folder, as in `3-act-tanh-seed-1`: letters, digits, `.` and `-` only."""
     short = {key: key.lstrip("+").replace("/", ".").split(".")[-1] for key in values}

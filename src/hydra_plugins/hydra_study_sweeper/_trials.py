@@ -524,7 +524,9 @@ class TrialsCsv:
         """Write the whole file."""
         several = [f"objective_{index}" for index in range(self.objectives)]
         names = ["objective"] if self.objectives == 1 else several
-        head = _line(["number", "state", *self.keys, *names, "wall_s", "folder", "error"])
+        head = _line(
+            ["number", "state", *self.keys, *names, "wall_s", "folder", "error", "identity"]
+        )
         rows = [self._rows[number] for number in sorted(self._rows)]
         write_atomically(self.path, head + "".join(rows), sync=False)  # the storage has it, too
 
@@ -542,6 +544,7 @@ class TrialsCsv:
                 "" if wall is None else round(wall, 3),
                 trial.folder,
                 result.get("error") or "",
+                trial.identity,
             ]
         )
 

@@ -47,6 +47,11 @@ class StudySweeperConf:
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     estimate: Optional[str] = None  # function(config) -> bytes of a run (running, ended)  # noqa: UP045
     on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
+    stages: Any = None  # {axis, counts}: a grid runs in stages, by how many values of the axis
+    stop_when: Optional[str] = None  # rule that ends a sweep in stages after one of them  # noqa: UP045
+    stop_rules: Any = None  # {name: function(folder) -> bool}, for stop_when
+    reuse: Optional[bool] = None  # take results of the sweeps beside it; default: a study  # noqa: UP045
+    known_result: Optional[str] = None  # function(identity, sweep) -> metrics.json or None  # noqa: UP045
     trial: Any = None  # set in each trial, for its pruner
 
     def key(self, name: str) -> str:
@@ -106,6 +111,12 @@ def _check(settings: StudySweeperConf, key: Callable[[str], str]) -> None:
         if (value := getattr(settings, name)) not in choices:
             known = ", ".join(choices)
             raise ValueError(f"{key(name)}={value}: unknown; choose from {known}")
+    rules = settings.stop_rules or {}
+    if settings.stop_when is not None and settings.stop_when not in rules:
+        known = ", ".join(rules) or "nothing"
+        raise ValueError(
+            f"{key('stop_when')}={settings.stop_when}: unknown; choose from {known}, or null"
+        )
     if len(directions(settings.direction)) > 1:
         if settings.pruner != "none":
             raise ValueError(

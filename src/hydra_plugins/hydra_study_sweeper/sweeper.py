@@ -11,8 +11,8 @@ trial reports to its pruner).
 
 Private modules, in the order to read them: `_space` (the axes), `_composer` (configs and
 identities), `_samplers` (Optuna's side of a search), `_storage`, `_trials` (who runs which trial),
-`_jobs` (running jobs), `_results` (how a trial ended), `_resume` (continuing a sweep), `_display`,
-`_scheduler` (the loop).
+`_jobs` (running jobs), `_results` (how a trial ended), `_reuse` (results of other sweeps),
+`_resume` (continuing a sweep), `_display`, `_scheduler` (the loop).
 """
 
 import os
@@ -85,9 +85,10 @@ class StudySweeper(Sweeper):
         composer = _composer.Composer(self.loader, self.master_config, space, settings.ignore)
         base = composer.base_config()
         folder = Path(str(self.master_config.hydra.sweep.dir)).absolute() / self._name(space, base)
-        params = [] if space.intervals else [composer.params(values) for values in space.grid()]
+        stages = [] if space.intervals else self._stages(space, composer, arguments)
         if settings.dry_run and not folder.exists():
-            count = len(params) or settings.n_trials
+            count = str(sum(map(len, stages)) or settings.n_trials)
+            count = f"{len(stages[0])} to {count}" if len(stages) > 1 else count
             print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
             return
 
@@ -97,11 +98,31 @@ class StudySweeper(Sweeper):
 
         first = composer.compose(next(space.grid()))
         fingerprint = sweep_fingerprint(settings, space, base, first)
-        code = Scheduler(settings, folder, composer, params, self.job_launcher, fingerprint).run()
+        code = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint).run()
         if settings.on_end and not settings.dry_run:
             load(settings.on_end)(folder)
         if code:
             raise SystemExit(code)
+
+    def _stages(
+        self, space: _space.Space, composer: _composer.Composer, arguments: list[str]
+    ) -> list[list[_space.TrialParams]]:
+        """Return the trials of a grid by stage; one stage if no rule ends the sweep early.
+
+        Raises:
+            ValueError: The command line names a rule, and there is one stage.
+        """
+        settings, params = self.settings, [composer.params(values) for values in space.grid()]
+        stages, rule = settings.stages, settings.stop_when
+        found = [params]
+        if stages and rule is not None:
+            found = _space.split_into_stages(params, stages["axis"], stages["counts"])
+        typed = f"{settings.key('stop_when')}={rule}"
+        if len(found) == 1 and typed in arguments:
+            raise ValueError(
+                f"{typed}: has no effect, because this sweep is not run in stages; leave it out"
+            )
+        return found
 
     def _check_axes(self, space: _space.Space) -> None:
         """Raise ValueError for a key that cannot be an axis."""

@@ -1,0 +1,144 @@
+"""Take the results of trials that other sweeps have: each identity is trained once.
+
+A finished run of a sweep beside this one is copied into this sweep; its checkpoints are linked. So
+removing one of the two sweeps leaves the other whole.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from hydra_plugins.hydra_study_sweeper import run_folder
+from hydra_plugins.hydra_study_sweeper._composer import drop_keys
+from hydra_plugins.hydra_study_sweeper._space import short_hash
+from hydra_plugins.hydra_study_sweeper._trials import Trial
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep, read_trials
+
+TEMPORARY = ".reused"  # in the sweep's folder: runs that are being copied
+KnownResult = Callable[[str, Mapping[str, Any]], dict[str, Any] | None]
+
+
+class SharedResults:
+    """The finished runs of the sweeps beside this one, and results that the app knows.
+
+    Args:
+        folder: This sweep's folder; the others are beside it.
+        sweep: The content of this sweep's sweep.yaml.
+        ignore: Keys of a config that are not part of its identity.
+        compose: Makes the config of a trial from its values.
+        known: Returns the metrics.json of an identity, or None.
+        needs_weights: Whether runs without best.ckpt are of no use.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sweep: Mapping[str, Any],
+        ignore: Sequence[str],
+        compose: Callable[[Mapping[str, str]], dict[str, Any]],
+        known: KnownResult | None,
+        *,
+        needs_weights: bool,
+    ) -> None:
+        self.folder, self.sweep, self.ignore = folder, sweep, ignore
+        self.compose, self.known, self.needs_weights = compose, known, needs_weights
+        self._tables: dict[Path, tuple[int, dict[str, list[str]]]] = {}
+
+    def take(self, trial: Trial) -> str | None:
+        """Fill the trial's run folder with a known result, and return where that came from.
+
+        None if there is none, or if the run has begun.
+        """
+        target = self.folder / trial.folder
+        if target.exists():
+            return None
+        for source in self._sources(trial.identity):
+            origin = f"{source.parent.name}/{source.name}"
+            self._fill(target, source, {**(run_folder.read_result(source) or {})}, origin)
+            return origin
+        content = self.known(trial.identity, self.sweep) if self.known is not None else None
+        if content is None or self.needs_weights:
+            return None
+        origin = str(content.get("reused_from"))
+        self._fill(target, None, content, origin)
+        config = OmegaConf.to_yaml(OmegaConf.create(self.compose(trial.values)))
+        run_folder.write_atomically(target / run_folder.CONFIG, config)
+        return origin
+
+    def _sources(self, identity: str) -> list[Path]:
+        """Return the finished runs with this identity, on the same data."""
+        found = []
+        for other in sorted(self.folder.parent.glob(f"*/{SWEEP}")):
+            if other.parent == self.folder:
+                continue
+            folders = self._table(other.parent).get(identity, [])
+            places = [other.parent / name for name in folders]
+            found += [place for place in places if self._is_the_same(place, identity)]
+        return found
+
+    def _table(self, sweep: Path) -> dict[str, list[str]]:
+        """Return the folders of a sweep's finished trials by identity; its files may be broken."""
+        try:
+            changed = (sweep / TRIALS).stat().st_mtime_ns
+            if self._tables.get(sweep, (None,))[0] != changed:
+                table: dict[str, list[str]] = {}
+                for row in read_trials(sweep):
+                    if row.get("state") == "finished":
+                        table.setdefault(str(row.get("identity")), []).append(row["folder"])
+                self._tables[sweep] = changed, table
+            return self._tables[sweep][1]
+        except (OSError, ValueError):
+            return {}
+
+    def _is_the_same(self, place: Path, identity: str) -> bool:
+        """Return whether a run finished, with this identity and the data of this sweep."""
+        try:
+            content = run_folder.read_plain_yaml(place / run_folder.CONFIG)
+            marks = read_sweep(place.parent)["fingerprint"]
+        except (OSError, ValueError, KeyError):
+            return False
+        result = run_folder.read_result(place)
+        here = self.sweep["fingerprint"]
+        return (
+            result is not None
+            and result["status"] == "finished"
+            and short_hash(drop_keys(content, self.ignore)) == identity
+            and all(marks[key] == here[key] for key in marks.keys() & here.keys())
+            and (not self.needs_weights or (place / run_folder.BEST).is_file())
+        )
+
+    def _fill(
+        self, target: Path, source: Path | None, metrics: dict[str, Any], origin: str
+    ) -> None:
+        """Make the run folder `target` in one step, from `source` if there is one."""
+        temporary = self.folder / TEMPORARY / target.name
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        if source is not None:
+            _copy_files(source, temporary)
+        text = json.dumps({**metrics, "reused_from": origin}, indent=2) + "\n"
+        run_folder.write_atomically(temporary / run_folder.METRICS, text)
+        os.replace(temporary, target)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copy the regular files of a run; link its checkpoints, which are only ever replaced."""
+    for path, _, names in os.walk(source):
+        place = target / os.path.relpath(path, source)
+        place.mkdir(exist_ok=True)
+        for name in names:
+            file = Path(path, name)
+            if name == run_folder.LOCK or file.is_symlink() or not file.is_file():
+                continue
+            if file.suffix == run_folder.BEST.suffix:
+                try:
+                    os.link(file, place / name)
+                    continue
+                except OSError:  # another file system, or one without links
+                    pass
+            shutil.copy2(file, place / name)

@@ -1,0 +1,105 @@
+"""Test that a trial is trained once, whichever sweep asks for it."""
+
+import json
+import shutil
+
+from tests.sweeper.sweeping import metrics, rows, states, sweep
+
+ONE = "study=one", "+sweep.keep_best=1"  # else all runs keep their weights, which toys have not
+REUSE = "sweep.reuse=true", "+sweep.keep_best=1"
+
+
+def test_study_takes_the_finished_runs_of_other_sweeps(tmp_path):
+    assert sweep(tmp_path, "seed=0,1", "sweep.name=before")[0] == 0
+    pids = {path.read_text() for path in tmp_path.glob("multirun/before/*/pids.txt")}
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "0-seed-0: the result of before/0-seed-0" in text
+    found = metrics(tmp_path, "one")
+    assert [one.get("reused_from") for one in found.values()] == [
+        "before/0-seed-0",
+        "before/1-seed-1",
+        None,
+    ]
+    assert states(tmp_path, "one") == {"finished": 3}
+    again = {path.read_text() for path in tmp_path.glob("multirun/one/*/pids.txt")}
+    assert len(again - pids) == 1  # one process has trained: that of seed 2
+    objectives = {row["seed"]: row["objective"] for row in rows(tmp_path, "one")}
+    assert objectives["1"] == rows(tmp_path, "before")[1]["objective"]
+
+
+def test_removing_one_sweep_leaves_the_other_whole(tmp_path):
+    sweep(tmp_path, "seed=0", "sweep.name=before")
+    sweep(tmp_path, *ONE)
+    shutil.rmtree(tmp_path / "multirun/before")
+    run = tmp_path / "multirun/one/0-seed-0"
+    assert (run / "config.yaml").is_file()
+    assert len((run / "steps.txt").read_text().split()) == 3
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "nothing to do" in text
+
+
+def test_other_data_and_other_settings_are_trained(tmp_path):
+    sweep(tmp_path, "seed=0,1", "sweep.name=before", "epochs=2")
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "the result of" not in text
+    config = tmp_path / "multirun/before/0-seed-0/config.yaml"
+    shutil.rmtree(tmp_path / "multirun/before")
+    sweep(tmp_path, "seed=0,1", "sweep.name=before")
+    config.write_text(config.read_text().replace("lr: 0.1", "lr: 0.3"))
+    shutil.rmtree(tmp_path / "multirun/one")
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "before/0-seed-0" not in text  # its config is no longer that of the trial
+    assert "before/1-seed-1" in text
+
+
+def test_free_sweep_trains_unless_it_is_asked_to_reuse(tmp_path):
+    sweep(tmp_path, "seed=0", "sweep.name=before")
+    _, text = sweep(tmp_path, "seed=0", "sweep.name=plain")
+    assert "the result of" not in text
+    _, text = sweep(tmp_path, "seed=0", "sweep.name=asked", *REUSE)
+    assert "\n0: the result of before/0\n" in text
+    _, text = sweep(tmp_path, *ONE, "sweep.reuse=false")
+    assert "the result of" not in text
+
+
+def test_result_without_weights_is_of_no_use_to_a_sweep_that_keeps_all(tmp_path):
+    sweep(tmp_path, "seed=0", "sweep.name=before")  # the toy app writes no best.ckpt
+    _, text = sweep(
+        tmp_path, "seed=0", "sweep.name=all", "sweep.reuse=true", "+sweep.keep_best=null"
+    )
+    assert "the result of" not in text
+
+
+def test_result_that_the_app_knows_needs_no_run(tmp_path):
+    sweep(tmp_path, "seed=1", "sweep.name=elsewhere")
+    identity = rows(tmp_path, "elsewhere")[0]["identity"]
+    shutil.rmtree(tmp_path / "multirun")
+    known = {"status": "finished", "objective": 0.25, "reused_from": "a published table"}
+    (tmp_path / "known.json").write_text(json.dumps({identity: known}))
+    code, text = sweep(tmp_path, *ONE, TOY_KNOWN=str(tmp_path / "known.json"))
+    assert code == 0, text
+    assert "1-seed-1: the result of a published table" in text
+    found = {row["seed"]: row for row in rows(tmp_path, "one")}
+    assert found["1"]["objective"] == "0.25"
+    assert found["1"]["state"] == "finished"
+    run = tmp_path / "multirun/one/1-seed-1"
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "metrics.json"]
+    (tmp_path / "multirun/one/study.journal").unlink()
+    code, text = sweep(tmp_path, *ONE)
+    assert "restored: 1-seed-1 (finished)" in text
+
+
+def test_trial_that_is_to_run_again_is_trained(tmp_path):
+    from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
+
+    sweep(tmp_path, "seed=0", "sweep.name=before")
+    sweep(tmp_path, *ONE)
+    requeue_trials(tmp_path / "multirun/one", [0])
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "the result of" not in text
+    assert "reused_from" not in metrics(tmp_path, "one")["0-seed-0"]

@@ -1,0 +1,92 @@
+"""Test grids that run in stages, until a rule ends them."""
+
+import pytest
+
+from hydra_plugins.hydra_study_sweeper._space import TrialParams, split_into_stages
+from tests.sweeper.sweeping import rows, states, sweep
+
+
+def trials(folder):
+    return [(row["seed"], row["act"]) for row in rows(folder, "looks")]
+
+
+def test_stages_by_the_values_of_an_axis():
+    params = [TrialParams({"act": a, "seed": s}, a + s) for a in "ab" for s in "5678"]
+    stages = split_into_stages(params, "seed", [1, 3, 10])
+    assert [[one.identity for one in stage] for stage in stages] == [
+        ["a5", "b5"],
+        ["a6", "a7", "b6", "b7"],
+        ["a8", "b8"],
+    ]
+    assert split_into_stages(params, "lr", [1, 3]) == [params]
+
+
+def test_sweep_ends_after_the_stage_that_the_rule_accepts(tmp_path):
+    code, text = sweep(tmp_path, "study=looks", "sweep.n_jobs=2", TOY_ENOUGH="5")
+    assert code == 0, text
+    assert "4 trials (4 pending), 4 to run" in text
+    assert "stages of 4, 8, 16 trials: it ends after the first that is enough" in text
+    assert "stage 1 of 3: not enough, going on" in text
+    assert "stage 2 of 3: enough" in text
+    assert trials(tmp_path) == [(str(s), a) for s in range(4) for a in ("relu", "tanh")]
+    assert states(tmp_path, "looks") == {"finished": 8}
+
+
+def test_last_stage_ends_a_sweep_that_is_never_accepted(tmp_path):
+    code, text = sweep(tmp_path, "study=looks", "seed=range(0,5)")
+    assert code == 0, text
+    assert len(trials(tmp_path)) == 10
+    assert "stage 3" not in text
+
+
+def test_finished_stages_continue_when_the_rule_has_changed(tmp_path):
+    sweep(tmp_path, "study=looks", TOY_ENOUGH="4")
+    assert len(trials(tmp_path)) == 4
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="4")
+    assert code == 0, text
+    assert "stage 1 of 3: enough" in text
+    assert len(trials(tmp_path)) == 4
+    code, text = sweep(tmp_path, "study=looks", "sweep.stop_when=null")
+    assert code == 0, text
+    assert states(tmp_path, "looks") == {"finished": 16}
+
+
+def test_new_value_of_another_axis_runs_in_the_stages_that_have_begun(tmp_path):
+    sweep(tmp_path, "study=looks", "act=relu", TOY_ENOUGH="4")
+    assert len(trials(tmp_path)) == 4
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="8")
+    assert code == 0, text
+    found = trials(tmp_path)
+    assert {seed for seed, _ in found} == set("0123")
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["seed=0,1", "sweep.stop_when=enough"],
+            "sweep.stop_when=enough: has no effect, because this sweep is not run in stages; leave"
+            " it out",
+        ),
+        (["seed=0,1", "sweep.stop_when=soon"], "sweep.stop_when=soon: unknown; choose from enough"),
+    ],
+)
+def test_rule_that_cannot_work_is_refused(tmp_path, arguments, message):
+    code, text = sweep(tmp_path, *arguments)
+    assert code == 1
+    assert message in text
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_dry_run_prints_the_least_and_the_most(tmp_path):
+    code, text = sweep(tmp_path, "study=looks", "sweep.dry_run=true")
+    assert code == 0, text
+    assert "multirun/looks: 4 to 16 trials, all to run; not started" in text
+
+
+def test_failed_trial_is_not_waited_for(tmp_path):
+    options = ["study=looks", "fault=raise", "fault_seed=0"]
+    code, text = sweep(tmp_path, *options, TOY_ENOUGH="2")
+    assert code == 1, text
+    assert states(tmp_path, "looks") == {"finished": 2, "failed": 2}
