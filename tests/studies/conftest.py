@@ -39,7 +39,10 @@ RECORD = {
 @pytest.fixture(autouse=True)
 def chosen_rates_go_elsewhere(tmp_path_factory, monkeypatch):
     """What scale=tune chooses is written to a folder of the test, not to conf/ of the checkout."""
-    monkeypatch.setattr("alexlab.studies.tuning.CONF", tmp_path_factory.mktemp("conf"))
+    checkout = tmp_path_factory.mktemp("checkout")
+    (checkout / "pyproject.toml").touch()
+    for module in ("setting", "tuning"):
+        monkeypatch.setattr(f"alexlab.studies.{module}.CONF", checkout / "conf")
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def make_sweep(tmp_path):
             cell = dict(zip(axes, values, strict=True))
             found = results(cell)
             row = {"number": number, "state": "pending", **cell, "objective": "", "wall_s": ""}
-            row |= {"folder": f"{number}-run", "error": ""}
+            row |= {"folder": f"{number}-run", "error": "", "identity": f"{name}-{number}"}
             if isinstance(found, str):
                 row |= {"state": "failed", "error": found}
             elif found is not None:

@@ -1,10 +1,11 @@
-"""Settings tuned, tune and published: the overrides and recipes of a sweep, and chosen rates."""
+"""Choosing rates from a tuning sweep, and whether the conditions have converged."""
 
 import pytest
 import yaml
 
 from alexlab.studies import tuning
 from alexlab.studies.results import load
+from alexlab.studies.setting import shipped_file
 from alexlab.studies.write_report import write_report
 
 STUDY = {
@@ -15,42 +16,12 @@ STUDY = {
     "tuned": {"trainer.max_epochs": 60},
     "tuned_recipes": {"tanh": {"act": "tanh"}},
     "tune": {"optim.lr": "0.01, 0.03, 0.1"},
+    "trained": {"metric": "last(val/acc)", "chance": 0.2, "margin": 0.1},
 }
 
 
-@pytest.fixture
-def conf(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "CONF", tmp_path / "conf")
-    return tmp_path / "conf"
-
-
-def write_chosen(conf, **chosen):
-    (conf / "study" / "tuned").mkdir(parents=True)
-    (conf / "study" / "tuned" / "acts.yaml").write_text(yaml.safe_dump(chosen))
-
-
-def test_published_is_the_study_as_it_stands(conf):
-    write_chosen(conf, recipes={"relu": {"optim.lr": 0.03}})
-    assert tuning.overrides_at("published", STUDY, "acts") == {"seed": "range(5)"}
-    assert tuning.recipes_at("published", STUDY, "acts") == STUDY["recipes"]
-
-
-def test_tune_adds_the_rates_and_seeds_that_are_never_analysed(conf):
-    found = tuning.overrides_at("tune", STUDY, "acts")
-    rates = {"optim.lr": "0.01, 0.03, 0.1", "seed": "1000, 1001, 1002"}
-    assert found == {"trainer.max_epochs": 60, **rates}
-    assert tuning.recipes_at("tune", STUDY, "acts")["tanh"] == {"act": "tanh"}
-    with pytest.raises(ValueError, match="scale=tune: study=acts has nothing to tune"):
-        tuning.overrides_at("tune", {"tuned": {}}, "acts")
-
-
-def test_tuned_applies_the_chosen_rate_of_each_recipe(conf):
-    write_chosen(conf, recipes={"relu": {"optim.lr": 0.03}}, converged={"relu": 0.004})
-    recipes = tuning.recipes_at("tuned", STUDY, "acts")
-    assert recipes == {"relu": {"act": "relu", "optim.lr": 0.03}, "tanh": {"act": "tanh"}}
-    assert tuning.overrides_at("tuned", STUDY, "acts") == {"trainer.max_epochs": 60}
-    assert tuning.study_at("tuned", STUDY, "acts")["converged"] == {"relu": 0.004}
-    assert "chosen" not in tuning.study_at("tuned", STUDY, "another")
+def chosen(folder):
+    return yaml.safe_load((folder / "tuned.yaml").read_text())
 
 
 def tuning_sweep(make_sweep, score, **more):
@@ -66,24 +37,26 @@ def score(values):
     return {"val/acc": best[values["recipe"]].get(values["optim.lr"], 0.7)}
 
 
-def test_the_best_mean_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep, conf, capsys):
-    write_report(tuning_sweep(make_sweep, score))
-    file = conf / "study" / "tuned" / "acts.yaml"
-    found = yaml.safe_load(file.read_text())
+def test_the_best_mean_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep, capsys):
+    folder = tuning_sweep(make_sweep, score)
+    write_report(folder)
+    file, found = folder / "tuned.yaml", chosen(folder)
     assert found == {"recipes": {"relu": {"optim.lr": 0.03}, "tanh": {"optim.lr": 0.1}}}
     assert "from 12 runs, by the mean val/acc" in file.read_text()
+    assert shipped_file("acts").read_text() == file.read_text()
     printed = capsys.readouterr().out
     assert "tanh: optim.lr=0.1: the best is at the edge of the grid; widen `tune`" in printed
     assert "relu: optim.lr" not in printed
 
 
-def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep, conf):
+def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep):
     unfinished = tuning_sweep(make_sweep, lambda v: None if v["seed"] == "1001" else score(v))
     write_report(unfinished)
-    assert not (conf / "study").exists()
+    assert not (unfinished / "tuned.yaml").exists()
+    assert not shipped_file("acts").exists()
 
 
-def test_a_recipe_that_never_finishes_is_told(make_sweep, conf):
+def test_a_recipe_that_never_finishes_is_told(make_sweep):
     def never(values):
         return "FloatingPointError: nan" if values["recipe"] == "tanh" else score(values)
 
@@ -104,3 +77,37 @@ def test_a_study_whose_rates_were_not_tuned_is_not_tested_at_tuned(make_sweep):
     folder = make_sweep(axes, lambda v: {}, {**STUDY, "claims": [claim]}, scale="tuned")
     write_report(folder)
     assert "its rates have not been tuned (scale=tune)" in (folder / "report.md").read_text()
+
+
+def test_an_installed_package_is_not_written_to(make_sweep, monkeypatch, tmp_path):
+    monkeypatch.setattr(tuning, "CONF", tmp_path / "site-packages/alexlab/conf")
+    write_report(folder := tuning_sweep(make_sweep, score))
+    assert chosen(folder)["recipes"]["relu"] == {"optim.lr": 0.03}
+    assert not shipped_file("acts").exists()
+
+
+def test_what_doubling_gained_stands_beside_the_chosen_rates(make_sweep, capsys):
+    """By hand: relu ends at .70 and .80, twice as long at .74 and .82, so it gains .03."""
+    ends = {"relu": {"1000": 0.70, "1001": 0.80}, "tanh": {"1000": 0.5, "1001": 0.5}}
+    long = {"relu": {"1000": 0.74, "1001": 0.82}, "tanh": {"1000": 0.4, "1001": 0.5}}
+
+    def results(by_seed):
+        def run(values):
+            last = by_seed[values["recipe"]][values["seed"]]
+            if values.get("optim.lr") == "0.01":
+                last = 0.1  # not the chosen rate
+            objective = {"0.01": 0.2, "0.03": 0.9}.get(values.get("optim.lr"), 0.5)
+            return {"val/acc": objective, "history": {"val/acc": [0.1, last]}}
+
+        return run
+
+    tune = tuning_sweep(make_sweep, results(ends))
+    write_report(tune)
+    axes = {"recipe": ["relu", "tanh"], "seed": [1000, 1001]}
+    double = make_sweep(axes, results(long), STUDY, scale="doubled", name="acts-doubled")
+    write_report(double)
+    found = chosen(tune)
+    assert found["converged"] == {"relu": 0.03, "tanh": -0.05}
+    assert found["recipes"]["relu"] == {"optim.lr": 0.03}
+    assert yaml.safe_load(shipped_file("acts").read_text()) == found
+    assert "relu: twice the epochs gain +0.03 on val" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from alexlab.commands.train_help import extra_folders, help_text
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
-from alexlab.studies.tuning import PARTS
+from alexlab.studies.setting import PARTS
 from hydra_plugins.hydra_process_launcher.program import program, restore_verbs, verbs
 
 OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
@@ -35,7 +35,8 @@ def _study_at(part: str, *, _root_: DictConfig) -> Any:
     if study is None:
         return None
     plain: Any = OmegaConf.to_container(study, resolve=False)
-    return PARTS[part](choices.scale, plain, str(choices.study))
+    sweeps = Path(str(_root_.hydra.sweep.dir))
+    return PARTS[part](choices.scale, plain, str(choices.study), sweeps)
 
 
 OmegaConf.register_new_resolver("study_at", _study_at, replace=True)

@@ -27,11 +27,10 @@ from alexlab.studies.comparisons import (
 )
 from alexlab.studies.results import SEED, Sweep, axis_values
 from alexlab.studies.runs_table import RunsTable, make_runs_table
+from alexlab.studies.setting import planned_looks
 from alexlab.studies.validity import Gate, read_gate
 
 SUPPORTED, CONTRADICTED, NOT_SUPPORTED = "supported", "contradicted", "not supported"
-LOOKS = {"tuned": [5, 10, 20, 40], "published": [5, 10]}
-TUNE = "tune"  # its runs choose rates, and are never analysed
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,7 @@ def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
     Raises:
         ValueError: They make no sense.
     """
-    asked = (study.get("looks") or {}).get(setting) or LOOKS.get(setting, [5])
-    looks = [int(n) for n in asked]
+    looks = planned_looks(study, setting)
     st.levels_of_looks(looks)
     return looks
 

@@ -76,6 +76,7 @@ def facts(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> dict[str, Any]:
         "claims": [claim_facts(one) for one in answers],
         "asked": {key: sweep.about[key] for key in STUDY_KEYS if key in sweep.about},
         "run_axes": list(sweep.axes),
+        "fingerprint": dict(sweep.facts.get("fingerprint") or {}),
     }
 
 

@@ -10,11 +10,13 @@ from alexlab.reporting import markdown
 from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
-from alexlab.studies.answers import TUNE, ClaimAnswer
+from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.claims import KINDS
 from alexlab.studies.conditions import MIN_SEEDS, Condition, not_run
 from alexlab.studies.plots import best_trials
 from alexlab.studies.results import Sweep
+from alexlab.studies.setting import DOUBLED, TUNE
+from alexlab.studies.shared import shared_conditions
 from alexlab.studies.validity import read_gate
 from alexlab.studies.wording import (
     MANY_SEEDS,
@@ -39,6 +41,8 @@ SETTINGS = {
     "tuned": "Setting: tuned. Each condition trains at its own best rate until it has converged.",
     "published": "Setting: published. The article's own numbers, its epochs for all conditions.",
     TUNE: "Setting: tune. These runs choose rates; no claim is answered from them.",
+    DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
+    " converged; no claim is answered from them.",
 }
 DETAILS = ("Inside the layers", "What the intervals cover", "How it was run")
 EVIDENCE = ("Methods", "Conditions", "Learning curves")  # what the answers stand on
@@ -272,7 +276,16 @@ def how(sweep: Sweep) -> list[str]:
     for key in sorted({key for run in sweep.done for key in run.config} - {*sweep.axes}):
         values = _distinct(run.config[key] for run in sweep.done if key in run.config)
         lines.append(f"{key}: {values}")
-    return [f"```\n{sweep.facts['command']}\n```", table, "```\n" + "\n".join(lines) + "\n```"]
+    shared = [
+        f"The runs of {label} are those of {' and '.join(names)}: they were trained once."
+        for label, names in shared_conditions(sweep).items()
+    ]
+    return [
+        f"```\n{sweep.facts['command']}\n```",
+        *shared,
+        table,
+        "```\n" + "\n".join(lines) + "\n```",
+    ]
 
 
 def _distinct(values: Iterable[Any]) -> str:

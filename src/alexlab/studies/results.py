@@ -40,6 +40,7 @@ def canonical(value: Any) -> str:
 
 
 NOT_OF_RUNS = "sweep.", "hydra.", "hydra/", "data_dir", "cache_dir"  # settings that change no run
+RECIPE = "recipe"  # the axis whose values are named sets of settings
 SEED = "seed"  # the axis over which conditions are repeated and differences paired
 
 
@@ -55,6 +56,7 @@ class Run:
     record: Mapping[str, Any] = field(default_factory=dict)
     history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value per epoch
     config: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""  # equal for trials of any sweep that train the same thing
 
     @property
     def finished(self) -> bool:
@@ -90,6 +92,7 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         record=ended,
         history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
         config=hparams(settings) | classes,
+        identity=row.get("identity") or "",
     )
 
 

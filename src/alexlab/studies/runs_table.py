@@ -22,7 +22,7 @@ from alexlab.studies.validity import Gate, symptoms_of, value_for_claims
 ENDED = "finished", "failed"  # states of a run that will not change
 SPLIT_SETTINGS = "split", "split_seed", "val_fraction", "test_fraction", "fraction"
 FIXED = ["trial", "state", SEED, "epochs", "trained", "diverged", "symptoms", "split", "commit"]
-FIXED += ["train_images", "test_images", "error"]
+FIXED += ["data", "train_images", "test_images", "objective", "wall_s", "identity", "error"]
 DIGITS = "%.9g"
 
 
@@ -78,7 +78,7 @@ def _row(
     run: Run, axes: Sequence[str], metrics: Sequence[str], gate: Gate | None
 ) -> dict[str, Any]:
     images = run.record.get("images") or {}
-    ended = run.finished or run.diverged
+    ended, value = run.finished or run.diverged, run.record.get("objective")
     return {
         "trial": run.number,
         "state": run.state,
@@ -90,8 +90,12 @@ def _row(
         "symptoms": "; ".join(symptoms_of(run)),
         "split": split_hash(run) if run.config else "",
         "commit": str(run.record.get("git") or "")[:12],
+        "data": str(run.record.get("data_fingerprint") or ""),
         "train_images": images.get("train"),
         "test_images": images.get("test"),
+        "objective": value if isinstance(value, int | float) else None,
+        "wall_s": run.record.get("wall_s"),
+        "identity": run.identity,
         "error": " ".join(run.error.split())[:200],
         **{metric: value_for_claims(run, metric, gate) for metric in metrics},
     }
@@ -125,7 +129,7 @@ def parse_runs_table(text: str, axes: Sequence[str]) -> RunsTable:
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     if missing := [name for name in [*FIXED, *axes] if name not in frame.columns]:
         raise ValueError(f"column {missing[0]!r} is missing")
-    texts = {"state", "symptoms", "split", "commit", "error", SEED, *axes}
+    texts = {"state", "symptoms", "split", "commit", "data", "identity", "error", SEED, *axes}
     for name in frame.columns:
         if name in ("trained", "diverged"):
             frame[name] = [_truth(name, cell) for cell in frame[name]]

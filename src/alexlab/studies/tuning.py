@@ -1,73 +1,25 @@
-"""Choose the rate of each condition with tuning seeds, and apply it at the setting `tuned`.
+"""Choose the rate of each condition with tuning seeds, and measure whether it has converged.
 
-`scale=tune` runs the rates that a study lists below `tune`, on seeds that are never analysed. The
-best rate of each recipe goes to conf/study/tuned/STUDY.yaml, which `scale=tuned` applies.
+The best rate of each recipe goes to tuned.yaml in the folder of the tuning sweep and, in a
+checkout, to conf/study/tuned/STUDY.yaml; `scale=tuned` applies it.
 """
 
 import math
+import shutil
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import yaml
 
+from alexlab.reporting.formatting import less_is_better
 from alexlab.runs.config import CONF
-from alexlab.studies.results import Sweep, axis_values
-
-TUNING_SEEDS = "1000, 1001, 1002"
-RECIPE = "recipe"
-
-
-def tuned_file(study: str) -> Path:
-    """Return the file with the rates of a study."""
-    return CONF / "study" / "tuned" / f"{study}.yaml"
-
-
-def read_tuned(study: str) -> dict[str, Any]:
-    """Return the chosen settings of a study by recipe; empty if it has not been tuned."""
-    file = tuned_file(study)
-    found = yaml.safe_load(file.read_text("utf-8")) if file.is_file() else None
-    return dict(found or {})
-
-
-def overrides_at(setting: str, study: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Return the overrides of a study at a setting: tuned, tune or published."""
-    if setting == "published":
-        return dict(study.get("published") or {}) or None
-    found = dict(study.get("tuned") or {})
-    if setting == "tuned":
-        return found | (read_tuned(name).get("settings") or {}) or None
-    if not study.get("tune"):
-        raise ValueError(
-            f"scale=tune: study={name} has nothing to tune; use scale=tuned or scale=published"
-        )
-    return found | dict(study["tune"]) | {"seed": TUNING_SEEDS}
-
-
-def recipes_at(setting: str, study: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """Return the recipes of a study at a setting, with the chosen rates at `tuned`."""
-    recipes = {key: dict(value) for key, value in (study.get("recipes") or {}).items()}
-    if setting != "published":
-        recipes |= {key: dict(value) for key, value in (study.get("tuned_recipes") or {}).items()}
-    if setting == "tuned":
-        for key, chosen in (read_tuned(name).get("recipes") or {}).items():
-            if key in recipes:
-                recipes[key] = recipes[key] | dict(chosen)
-    return recipes or None
-
-
-def study_at(setting: str, study: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what a sweep keeps of its study: with the tuning that its setting used."""
-    found = dict(study)
-    if setting == "tuned" and (tuned := read_tuned(name)):
-        found["chosen"] = tuned
-        found["converged"] = tuned.get("converged") or {}
-    return found
-
-
-PARTS = {"overrides": overrides_at, "recipes": recipes_at, "study": study_at}
-"""The parts of a study at a scale, for `${study_at:PART}` in conf/hydra/sweeper/study.yaml."""
+from alexlab.runs.folder import write_atomically
+from alexlab.studies.metrics import metric_value
+from alexlab.studies.results import RECIPE, Run, Sweep, axis_values, load, same
+from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, shipped_file
+from alexlab.studies.validity import read_gate
 
 
 def chosen_rates(sweep: Sweep) -> dict[str, Any]:
@@ -76,7 +28,7 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
     Raises:
         ValueError: No recipe has a finished run at every rate.
     """
-    tuned = [axis for axis in sweep.axes if axis in (sweep.about.get("tune") or {})]
+    tuned = [axis for axis in sweep.axes if axis in (sweep.about.get(TUNE) or {})]
     maximize = sweep.facts["directions"][0] == "maximize"
     scores: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in sweep.runs:
@@ -86,13 +38,13 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
         scores[run.values.get(RECIPE, "")][key].append(value)
     chosen, edges = {}, []
     for recipe, by_rate in scores.items():
-        means = {key: sum(values) / len(values) for key, values in by_rate.items()}
+        means = {key: mean(values) for key, values in by_rate.items()}
         best = (max if maximize else min)(means, key=lambda key: means[key])
         if not math.isfinite(means[best]):
             raise ValueError(f"recipe={recipe}: no rate has finished at every tuning seed")
         chosen[recipe] = dict(zip(tuned, map(_number, best), strict=True))
         for axis, text in zip(tuned, best, strict=True):
-            tried = axis_values((sweep.about.get("tune") or {})[axis])
+            tried = axis_values((sweep.about.get(TUNE) or {})[axis])
             if len(tried) > 1 and text in (tried[0], tried[-1]):
                 edges.append(f"{recipe or 'all'}: {axis}={text}")
     found: dict[str, Any] = {"recipes": {k: v for k, v in chosen.items() if k}}
@@ -105,7 +57,7 @@ def _number(text: str) -> Any:
     return yaml.safe_load(text) if "e" not in text else float(text)
 
 
-def write_tuned(sweep: Sweep, file: Path) -> list[str]:
+def write_tuned(sweep: Sweep) -> list[str]:
     """Write the chosen settings of a finished tuning sweep; return those at the edge of the grid.
 
     Raises:
@@ -113,11 +65,61 @@ def write_tuned(sweep: Sweep, file: Path) -> list[str]:
     """
     found = chosen_rates(sweep)
     edges: list[str] = found.pop("at_the_edge")
+    _write(sweep, sweep.folder / TUNED_FILE, found, len(sweep.runs))
+    return edges
+
+
+def write_converged(sweep: Sweep) -> dict[str, float]:
+    """Write what doubling the epochs gained on val, by condition, beside the chosen rates.
+
+    The gain is the mean over the tuning seeds of the metric by which the study decides whether a
+    run has trained, minus that of the runs of half the length; positive is better.
+
+    Raises:
+        FileNotFoundError: The tuning sweep is not beside this one.
+        ValueError: The study does not say which runs have trained.
+    """
+    gate = read_gate(sweep.about)
+    if gate is None:
+        raise ValueError("the study file has no section `trained`")
+    short = load(sweep.folder.parent / f"{sweep.study}-{TUNE}")
+    file = short.folder / TUNED_FILE
+    chosen = yaml.safe_load(file.read_text("utf-8"))
+    sign = -1 if less_is_better(gate.metric) else 1
+
+    def at_chosen_rate(run: Run) -> bool:
+        recipe = run.values.get(RECIPE, "")
+        rates = {**(chosen.get("settings") or {}), **(chosen.get("recipes") or {}).get(recipe, {})}
+        return all(same(run.values[axis], rate) for axis, rate in rates.items())
+
+    gains = {}
+    for recipe in dict.fromkeys(run.values.get(RECIPE, "") for run in sweep.runs):
+        long = [run for run in sweep.done if run.values.get(RECIPE, "") == recipe]
+        before = [
+            run
+            for run in short.done
+            if run.values.get(RECIPE, "") == recipe and at_chosen_rate(run)
+        ]
+        if long and before:
+            values = [
+                mean(metric_value(run, gate.metric) for run in runs) for runs in (long, before)
+            ]
+            gains[recipe or "all runs"] = round(sign * (values[0] - values[1]), 4)
+    _write(short, file, {**chosen, "converged": gains}, len(short.runs))
+    return gains
+
+
+def _write(sweep: Sweep, file: Path, content: dict[str, Any], runs: int) -> None:
+    """Write the chosen settings; in a checkout to conf/ too."""
     head = (
-        f"# Chosen by scale=tune from {len(sweep.runs)} runs, by the mean val/{sweep.metric}\n"
+        f"# Chosen by scale=tune from {runs} runs, by the mean val/{sweep.metric}\n"
         f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({k: v for k, v in found.items() if v}, sort_keys=False)
-    file.write_text(head + text, "utf-8")
-    return edges
+    if "converged" in content:
+        head += "# converged: what twice the epochs gained on val with the same seeds.\n"
+    text = yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
+    write_atomically(file, head + text)
+    if (CONF.parent / "pyproject.toml").is_file():  # not an installed package
+        shipped = shipped_file(sweep.study)
+        shipped.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, shipped)

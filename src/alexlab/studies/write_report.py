@@ -31,11 +31,12 @@ def write_report(folder: Path) -> "Sweep":
 
     from alexlab.reporting import html
     from alexlab.studies import answers_json, plots, report, tables
-    from alexlab.studies.answers import TUNE, answer_claims, table_of
+    from alexlab.studies.answers import answer_claims, table_of
     from alexlab.studies.conditions import group_by_condition
+    from alexlab.studies.setting import NOT_ANALYSED
 
     table = table_of(sweep, sweep.metrics)
-    tuning = sweep.setting == TUNE  # such runs choose rates, and are never analysed
+    tuning = sweep.setting in NOT_ANALYSED
     answers = [] if tuning else answer_claims(table, sweep.about, sweep.setting)
     conditions = group_by_condition(sweep)
     plots_dir = folder / "plots"
@@ -68,13 +69,17 @@ def write_report(folder: Path) -> "Sweep":
 
 
 def _write_tuned(sweep: "Sweep") -> None:
-    """Write the chosen rates of a tuning sweep that has finished."""
-    from alexlab.studies.tuning import tuned_file, write_tuned
+    """Write what a finished tuning sweep has found: the rates, or whether they have converged."""
+    from alexlab.studies.setting import TUNE, TUNED_FILE
+    from alexlab.studies.tuning import write_converged, write_tuned
 
-    file = tuned_file(sweep.study)
-    for edge in write_tuned(sweep, file):
-        print(f"{edge}: the best is at the edge of the grid; widen `tune` in the study file")
-    print(f"tuned: {file}")
+    if sweep.setting == TUNE:
+        for edge in write_tuned(sweep):
+            print(f"{edge}: the best is at the edge of the grid; widen `tune` in the study file")
+        print(f"tuned: {sweep.folder / TUNED_FILE}; scale=doubled checks that it has converged")
+        return
+    for condition, gain in write_converged(sweep).items():
+        print(f"{condition}: twice the epochs gain {gain:+.3g} on val")
 
 
 def after_sweep(folder: Path) -> None:

@@ -1,0 +1,118 @@
+"""What a study runs at a setting: tuned, tune, doubled or published.
+
+`tune` tries the rates that a study lists, on seeds that are never analysed; `doubled` trains each
+condition twice as long at its chosen rate, on the same seeds; `tuned` answers the claims.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from alexlab.runs.config import CONF
+
+PUBLISHED, TUNED, TUNE, DOUBLED = "published", "tuned", "tune", "doubled"
+NOT_ANALYSED = TUNE, DOUBLED  # their runs answer no claim
+TUNING_SEEDS = "1000, 1001, 1002"
+LOOKS = {TUNED: [5, 10, 20, 40], PUBLISHED: [5, 10]}  # seeds at which claims are answered
+EPOCHS = "trainer.max_epochs"
+SEED = "seed"
+TUNED_FILE = "tuned.yaml"  # in the folder of a tuning sweep
+
+
+def shipped_file(study: str) -> Path:
+    """Return the file of conf/ with the chosen rates of a study."""
+    return CONF / "study" / "tuned" / f"{study}.yaml"
+
+
+def read_tuned(study: str, sweeps: Path) -> dict[str, Any]:
+    """Return the chosen settings of a study; empty if it has not been tuned.
+
+    Args:
+        study: Its name.
+        sweeps: The folder of the sweeps; rates that were tuned there win over those of conf/.
+    """
+    for file in (sweeps / f"{study}-{TUNE}" / TUNED_FILE, shipped_file(study)):
+        if file.is_file():
+            return dict(yaml.safe_load(file.read_text("utf-8")) or {})
+    return {}
+
+
+def overrides_at(
+    setting: str, study: Mapping[str, Any], name: str, sweeps: Path
+) -> dict[str, Any] | None:
+    """Return the overrides of a study at a setting.
+
+    Raises:
+        ValueError: The study has nothing to tune, or has not been tuned.
+    """
+    if setting == PUBLISHED:
+        return dict(study.get(PUBLISHED) or {}) or None
+    found = dict(study.get(TUNED) or {})
+    if setting == TUNE:
+        if not study.get(TUNE):
+            raise ValueError(
+                f"scale=tune: study={name} has nothing to tune; use scale=tuned or scale=published"
+            )
+        return found | dict(study[TUNE]) | {SEED: TUNING_SEEDS}
+    chosen = read_tuned(name, sweeps)
+    found |= chosen.get("settings") or {}
+    if setting == DOUBLED:
+        if study.get(TUNE) and not chosen:
+            raise ValueError(f"scale=doubled: study={name} has no rates; run scale=tune first")
+        return _doubled(found) | {SEED: TUNING_SEEDS}
+    return found or None
+
+
+def recipes_at(
+    setting: str, study: Mapping[str, Any], name: str, sweeps: Path
+) -> dict[str, Any] | None:
+    """Return the recipes of a study at a setting, with the chosen rates at tuned and doubled."""
+    recipes = {key: dict(value) for key, value in (study.get("recipes") or {}).items()}
+    if setting != PUBLISHED:
+        recipes |= {key: dict(value) for key, value in (study.get("tuned_recipes") or {}).items()}
+    if setting in (TUNED, DOUBLED):
+        for key, chosen in (read_tuned(name, sweeps).get("recipes") or {}).items():
+            if key in recipes:
+                recipes[key] = recipes[key] | dict(chosen)
+    if setting == DOUBLED:
+        recipes = {key: _doubled(value) for key, value in recipes.items()}
+    return recipes or None
+
+
+def _doubled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: 2 * value if key == EPOCHS else value for key, value in settings.items()}
+
+
+def study_at(setting: str, study: Mapping[str, Any], name: str, sweeps: Path) -> dict[str, Any]:
+    """Return what a sweep keeps of its study: with the tuning that its setting used."""
+    found = dict(study)
+    if setting == TUNED and (tuned := read_tuned(name, sweeps)):
+        found["chosen"] = tuned
+        found["converged"] = tuned.get("converged") or {}
+    return found
+
+
+def stages_at(
+    setting: str, study: Mapping[str, Any], name: str, sweeps: Path
+) -> dict[str, Any] | None:
+    """Return the stages of a sweep: the looks at its seeds, if it answers claims."""
+    if setting in NOT_ANALYSED or not study.get("claims"):
+        return None
+    return {"axis": SEED, "counts": planned_looks(study, setting)}
+
+
+def planned_looks(study: Mapping[str, Any], setting: str) -> list[int]:
+    """Return the numbers of seeds at which a study is to look, as its file has them."""
+    asked = (study.get("looks") or {}).get(setting) or LOOKS.get(setting, [5])
+    return [int(n) for n in asked]
+
+
+PARTS = {
+    "overrides": overrides_at,
+    "recipes": recipes_at,
+    "study": study_at,
+    "stages": stages_at,
+}
+"""The parts of a study at a scale, for `${study_at:PART}` in conf/hydra/sweeper/study.yaml."""

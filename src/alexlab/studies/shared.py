@@ -1,0 +1,109 @@
+"""Trials that several sweeps have in common: results in committed tables, conditions in reports."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from alexlab.runs.config import CONF
+from alexlab.studies.results import Sweep
+from alexlab.studies.setting import NOT_ANALYSED
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_trials
+
+PUBLISHED = CONF.parent / "docs" / "studies"  # the committed answers of a checkout
+ANSWERS, RUNS = "answers.json", "runs.csv"
+IDENTITY = "identity"
+
+
+def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the metrics.json of a trial that a committed runs.csv has; None if there is none.
+
+    The row must be of a finished run on the same data, with every number that the study uses.
+
+    Args:
+        identity: Of the trial.
+        sweep: The content of sweep.yaml: the study, and the fingerprint of its data.
+    """
+    for file, row in _committed(PUBLISHED).get(identity, []):
+        from alexlab.studies.answers import metrics_of  # needs scipy
+
+        metrics = metrics_of(sweep.get("about") or {})
+        numbers = {name: _number(row.get(name, "")) for name in metrics}
+        if row["state"] == "finished" and None not in numbers.values() and _same_data(file, sweep):
+            return _record(file, row, numbers)
+    return None
+
+
+@cache
+def _committed(root: Path) -> dict[str, list[tuple[Path, dict[str, str]]]]:
+    """Return the rows of every runs.csv below `root` by identity."""
+    found: dict[str, list[tuple[Path, dict[str, str]]]] = {}
+    for file in sorted(root.glob(f"*/*/{RUNS}")):
+        with file.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                if row.get(IDENTITY):
+                    found.setdefault(row[IDENTITY], []).append((file, row))
+    return found
+
+
+def _same_data(file: Path, sweep: Mapping[str, Any]) -> bool:
+    """Return whether the runs of a table saw the data of this sweep: all marks are known, equal."""
+    written = json.loads((file.parent / ANSWERS).read_text("utf-8")).get("fingerprint") or {}
+    here = sweep.get("fingerprint") or {}
+    has_data = any(key.startswith("data ") for key in here)
+    return has_data and all(written.get(key) == value for key, value in here.items())
+
+
+def _record(file: Path, row: Mapping[str, str], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the metrics.json of a run; `numbers` has the value of each expression."""
+    plain = {
+        name: number
+        for name, cell in row.items()
+        if "/" in name and "(" not in name and (number := _number(cell)) is not None
+    }
+    return {
+        "status": "finished",
+        "error": None,
+        "objective": _number(row["objective"]),
+        "metrics": plain,
+        "numbers": dict(numbers),
+        "epochs": int(float(row["epochs"])),
+        "wall_s": _number(row["wall_s"]),
+        "symptoms": [symptom for symptom in row["symptoms"].split("; ") if symptom],
+        "images": {split: int(float(row[f"{split}_images"])) for split in ("train", "test")},
+        "git": row["commit"],
+        "data_fingerprint": row["data"],
+        "reused_from": str(file.relative_to(PUBLISHED.parent.parent)),
+    }
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def shared_conditions(sweep: Sweep) -> dict[str, list[str]]:
+    """Return the conditions whose runs other sweeps beside this one have too, with those sweeps."""
+    others: dict[str, set[str]] = {}
+    for path in sweep.folder.parent.glob(f"*/{SWEEP}"):
+        name = path.parent.name
+        if path.parent == sweep.folder or name.endswith(NOT_ANALYSED):
+            continue
+        try:
+            rows = read_trials(path.parent)
+        except (OSError, ValueError):
+            continue
+        for row in rows:
+            if row.get(IDENTITY) and row.get("state") == "finished":
+                others.setdefault(row[IDENTITY], set()).add(name)
+    found: dict[str, set[str]] = {}
+    for run in sweep.done:
+        if run.identity in others:
+            found.setdefault(sweep.label(run.values), set()).update(others[run.identity])
+    return {label: sorted(names) for label, names in found.items()}
