@@ -80,6 +80,15 @@ def test_doubled_trains_twice_as_long_at_the_chosen_rates(sweeps):
     assert setting.stages_at("doubled", study, "acts", sweeps) is None
 
 
+def test_gate_of_the_tuned_setting_may_be_another(sweeps):
+    study = {**STUDY, "trained": {"chance": 0.1}, "tuned_trained": {"chance": 0.2}}
+    found = {
+        name: setting.study_at(name, study, "acts", sweeps)["trained"]["chance"]
+        for name in ("published", "tune", "tuned")
+    }
+    assert found == {"published": 0.1, "tune": 0.2, "tuned": 0.2}
+
+
 def test_stages_are_the_looks_of_the_study_file():
     here = Path("multirun")
     assert setting.stages_at("tuned", STUDY, "acts", here) == {

@@ -88,6 +88,8 @@ def _doubled(settings: Mapping[str, Any]) -> dict[str, Any]:
 def study_at(setting: str, study: Mapping[str, Any], name: str, sweeps: Path) -> dict[str, Any]:
     """Return what a sweep keeps of its study: with the tuning that its setting used."""
     found = dict(study)
+    if setting != PUBLISHED and study.get("tuned_trained"):
+        found["trained"] = study["tuned_trained"]  # other images, or another metric
     if setting == TUNED and (tuned := read_tuned(name, sweeps)):
         found["chosen"] = tuned
         found["converged"] = tuned.get("converged") or {}
