@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from alexlab import __version__
+import alexlab
 from alexlab.runs.folder import write_atomically
 from hydra_plugins.hydra_process_launcher.program import program, verbs
 
@@ -59,8 +59,14 @@ def _git(*arguments: str) -> str:
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, see `code`; in an installation the package's version."""
-    return code()[0] or f"alexlab {__version__}"
+    """Return the checkout's commit, see `code`, or the one that an installed wheel was built from.
+
+    It is the package's version if neither is known.
+    """
+    built_from = Path(alexlab.__file__).with_name("COMMIT")
+    if (commit := code()[0]) is None and built_from.is_file():
+        commit = built_from.read_text("utf-8").strip()
+    return commit or f"alexlab {alexlab.__version__}"
 
 
 def command() -> str:
