@@ -5,12 +5,13 @@ import os
 import warnings
 from typing import Any
 
-# answered by design: no worker processes, sums over ranks, frozen layers in eval mode
+# answered by design: no worker processes, sums over ranks, frozen layers in eval mode, ...
 IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*LeafSpec.*",
     ".*sync_dist=True.*",
     ".*in eval mode.*",
+    ".*requested to overfit.*",  # alexlab.data.datamodule chooses the batches
 )
 
 

@@ -103,7 +103,7 @@ def test_a_resume_on_another_kind_of_device_prints_a_warning(config, tmp_path, c
 
 @pytest.mark.parametrize(
     ("objective", "direction", "pick"),
-    [("val/acc", "maximize", max), ("val/loss", "minimize", min), ("val/loss", "maximize", max)],
+    [("val/acc", "maximize", max), ("val/loss", "minimize", min), ("train/acc", "maximize", max)],
 )
 def test_the_best_epoch_is_the_first_with_the_best_objective(
     config, tmp_path, objective, direction, pick
@@ -185,9 +185,9 @@ def test_a_net_learns_twelve_images_by_heart(compose, image_folder, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a whole number of at least 1"),
         ("optim.lr=0", "optim.lr=0.*greater than 0"),
-        ("objective=val/nonsense", "val/nonsense: no such metric; choose from .*val/acc"),
+        ("objective=val/nonsense", "val/nonsense: unknown; .*choose from .*val/acc"),
         ("direction=up", "direction=up: unknown.*maximize"),
         ("trainer.precision=8bit", "8bit"),
     ],

@@ -62,6 +62,8 @@ def task(cfg: DictConfig) -> float | None:
                 _refuse_sweep_settings(own.overrides.task)
             if cfg.resume:
                 cfg = run_config.read_to_resume(folder, own.overrides.task)
+            else:
+                run_config.checked(cfg)
             return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
         finally:
             if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it

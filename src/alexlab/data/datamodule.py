@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexlab.data.augment import Augment
@@ -182,7 +183,7 @@ class ImageFolderData(L.LightningDataModule):
         fetch = self._fetch_on_device(device)
         return ArrayLoader(
             fetch or self._fetch_on_host(pin=device.type == "cuda"),
-            self.indices[split],
+            self._train_indices() if train else self.indices[split],
             batch_size=self.batch_size if train else max(self.batch_size, EVAL_BATCH),
             shuffle=train,
             seed=self.seed,
@@ -191,6 +192,15 @@ class ImageFolderData(L.LightningDataModule):
             device=device if fetch else "cpu",
             prefetch=device.type == "cuda" and fetch is None,
         )
+
+    def _train_indices(self) -> NDArray[np.int64]:
+        """Return the images of train; with trainer.overfit_batches the same few in each epoch."""
+        train: NDArray[np.int64] = self.indices["train"]
+        batches = int(getattr(self.trainer, "overfit_batches", 0))
+        if not batches:
+            return train
+        count = batches * self.batch_size * (self.trainer.world_size if self.trainer else 1)
+        return np.random.default_rng(self.seed).permutation(train)[:count]
 
     def _fetch_on_device(self, device: torch.device) -> FetchFn | None:
         """Copy the images in use to a GPU if they fit; return None where they stay here."""

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from alexlab.errors import refuse_old_settings
 from alexlab.performance.devices import effective_batch_size, resolve_precision
 from alexlab.runs.folder import CONFIG, METRICS, write_atomically
+from alexlab.runs.settings import check_settings
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
 PACKAGE = Path(__file__).parents[1]
@@ -38,15 +39,26 @@ OmegaConf.register_new_resolver("effective_batch_size", effective_batch_size, re
 
 
 def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
-    """Compose the config that the command line would give.
+    """Compose the config that the command line would give, and check its settings.
 
     Raises:
-        ValueError: An override uses a setting's old name.
+        ValueError: An override uses a setting's old name, or a value that cannot work.
     """
     overrides = list(overrides)
     refuse_old_settings(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides)
+        return checked(compose("train", overrides))
+
+
+def checked(cfg: DictConfig) -> DictConfig:
+    """Return `cfg` after a check of its settings, as `check_settings` does it.
+
+    Interpolations compute with settings, so these are checked before and after.
+    """
+    unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+    check_settings(unresolved)
+    check_settings(to_plain(cfg))
+    return cfg
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def read(folder: Path) -> DictConfig:
     refuse_foreign_calls(content, path)
     cfg = OmegaConf.create(content)
     OmegaConf.set_struct(cfg, True)
-    return cfg
+    return checked(cfg)
 
 
 def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
@@ -103,7 +115,7 @@ def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
         if key != "resume":
             OmegaConf.update(cfg, key, OmegaConf.create(f"v: {value}").v)
     refuse_foreign_calls(to_plain(cfg), folder / CONFIG)
-    return cfg
+    return checked(cfg)
 
 
 def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:

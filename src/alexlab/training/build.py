@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from omegaconf import DictConfig
 from torch import nn
@@ -21,15 +22,18 @@ from alexlab.performance.onednn_linear import use_onednn
 from alexlab.runs.checkpoint import DurableCheckpointIO
 from alexlab.training.callbacks.auto_batch import AutoBatch
 from alexlab.training.callbacks.diagnostics import Diagnostics
+from alexlab.training.callbacks.max_steps import MaxSteps
 from alexlab.training.callbacks.moving_average import MovingAverage
 from alexlab.training.callbacks.pruning import Pruning
 from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
 from alexlab.training.mixed_precision import clip_with_fused_optimizers
-from alexlab.training.module import Learner
+from alexlab.training.module import Learner, Task
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
-# arguments of Lightning's Trainer that a run sets itself
-RESERVED = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
+# what a run does itself; alexlab.runs.settings refuses these as settings
+OFF = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
+
+DEVICE_SETTINGS = ("accelerator", "devices", "strategy", "precision")  # that not all machines have
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -123,6 +127,36 @@ def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
     return Learner(net, task, optim=optim, sched=instantiate(cfg.sched, _convert_="all") or None)
 
 
+def check_objective(cfg: DictConfig, task: Task) -> None:
+    """Check that each epoch will have the objective, by the metrics of two made-up images.
+
+    Raises:
+        ValueError: The task has no such metric.
+    """
+    metrics = task.metrics()
+    metrics.update(torch.zeros(2, task.num_outputs), torch.zeros(2, dtype=torch.long))
+    names = [
+        f"{split}/{name}" for split in ("val", "train") for name in ("loss", *metrics.compute())
+    ]
+    lookup("objective", cfg.objective, dict.fromkeys(names))
+
+
+def check_limits(cfg: DictConfig, data: ImageFolderData) -> None:
+    """Check that the fractions of batches that a run is limited to are at least one batch.
+
+    Raises:
+        ValueError: A fraction is less than one batch.
+    """
+    for split in ("train", "val", "test"):
+        key, batches = f"limit_{split}_batches", len(getattr(data, f"{split}_dataloader")())
+        limit = cfg.trainer.get(key)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise ValueError(
+                f"trainer.{key}={limit}: less than one of the {batches} batches of {split};"
+                f" use a whole number of batches, or at least {1 / batches:.2g}"
+            )
+
+
 def optimize_for_device(cfg: DictConfig, net: nn.Module) -> None:
     """Compile the net, or compute its wide layers with oneDNN; the results stay the same.
 
@@ -150,26 +184,22 @@ def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
     Raises:
         ValueError: A setting cannot work.
     """
-    built = L.Trainer(**trainer_options(cfg) | others)
+    options = trainer_options(cfg) | others
+    try:
+        built = L.Trainer(**options)
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        named = " ".join(f"trainer.{key}={options[key]}" for key in DEVICE_SETTINGS)
+        raise ValueError(f"{named}: {' '.join(str(error).split())}") from error
     clip_with_fused_optimizers(built)
     return built
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:
-    """Return the keyword arguments of Lightning's Trainer.
-
-    Raises:
-        ValueError: There is no epoch to train, or an argument is set that a run sets itself.
-    """
-    options: dict[str, Any] = {**dict.fromkeys(RESERVED, False), "num_sanity_val_steps": 0}
+    """Return the keyword arguments of Lightning's Trainer."""
+    options: dict[str, Any] = {**dict.fromkeys(OFF, False), "num_sanity_val_steps": 0}
     options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
-    if reserved := sorted((options.keys() - {"num_sanity_val_steps"}) & cfg.trainer.keys()):
-        name = reserved[0]
-        raise ValueError(f"trainer.{name} cannot be set: a run sets {name} itself; remove it")
     options |= cfg.trainer
     del options["auto_batch"]
-    if options["max_epochs"] < 1:
-        raise ValueError(f"trainer.max_epochs={options['max_epochs']}: must be at least 1")
     if options["precision"] == "auto":
         options["precision"] = resolve_precision(options["accelerator"])
     return options
@@ -203,6 +233,8 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
                 " or diagnostics=off"
             )
         callbacks += [Diagnostics(board.history), ImageLogger(board)]
+    if cfg.trainer.get("max_steps", -1) > 0:
+        callbacks.append(MaxSteps())
     if cfg.trainer.auto_batch:
         callbacks.append(AutoBatch())
     if (reporter := TrialReporter.from_hydra()) is not None:

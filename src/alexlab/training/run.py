@@ -56,6 +56,8 @@ class TrainingRun:
         self.data = factory.data_module(cfg)
         self.learner = build.learner(cfg, self.data)
         self.learner.configure_optimizers()  # raises its errors before anything is written
+        build.check_objective(cfg, self.learner.task)
+        build.check_limits(cfg, self.data)
         self.summary = summarize(
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )

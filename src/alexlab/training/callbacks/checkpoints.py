@@ -75,11 +75,6 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the epoch if it is the best; save if `every_s` seconds have passed."""
         metrics = {name: float(v) for name, v in trainer.callback_metrics.items()}
-        if self.objective not in metrics:
-            raise ValueError(
-                f"objective={self.objective}: no such metric;"
-                f" choose from {', '.join(sorted(metrics))}"
-            )
         score, best = metrics[self.objective], self.best.get("score")
         if best is None or (score > best if self.maximize else score < best):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
