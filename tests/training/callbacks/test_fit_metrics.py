@@ -4,10 +4,15 @@ import csv
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch.nn.functional import cross_entropy
 
 from alexlab.evaluation.loading import load_run
 from alexlab.runs.folder import read_history, read_metrics
 from tests.tiny import train
+
+
+PLAIN = ["augment=none", "data.load_size=32", "model.dropout=0", "model.width=0.25", "optim.lr=0.3"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,43 @@ def test_the_score_is_the_mean_of_the_last_three_epochs(config, tmp_path):
     assert len(set(losses)) == 3
     metrics = read_metrics(tmp_path / "run")["metrics"]
     assert metrics["test/loss_last_3"] == pytest.approx(sum(losses) / 3)
+
+
+def test_the_last_weights_are_the_averaged_ones_if_weights_are_averaged(
+    config, tmp_path, monkeypatch
+):
+    """Decay 0.8: the average of the weights after each step, and a pass over the images by hand."""
+    steps, original = [], EMAWeightAveraging.on_train_batch_end
+
+    def record(callback, trainer, learner, *rest):
+        steps.append({k: v.double().clone() for k, v in learner.net.state_dict().items()})
+        original(callback, trainer, learner, *rest)
+
+    monkeypatch.setattr(EMAWeightAveraging, "on_train_batch_end", record)
+    cfg = config("fit_metrics=true", "ema_decay=0.8", "trainer.max_epochs=4", *PLAIN)
+    training = train(cfg, tmp_path / "run")
+    assert len(steps) == 16
+    average = steps[0]
+    for weights in steps[1:]:
+        average = {k: 0.8 * average[k] + 0.2 * weights[k] for k in average}
+    net, data = training.learner.net.double().eval(), training.data
+
+    def loss(split, weights):
+        net.load_state_dict(weights)
+        rows = torch.from_numpy(data.indices[split])
+        images = data.preprocess(data.images[rows], training=False).double()
+        with torch.no_grad():
+            return cross_entropy(net(images), data.targets[rows]).item()
+
+    (callback,) = [c for c in training.trainer.callbacks if type(c).__name__ == "FitMetrics"]
+    found = callback.last_fit["loss"], callback.last_tests[-1]["loss"]
+    expected = loss("train", average), loss("test", average)
+    assert found == pytest.approx(expected, rel=1e-5)
+    raw = loss("train", steps[-1]), loss("test", steps[-1])
+    assert found != pytest.approx(raw, rel=1e-3)  # the two can be told apart
+    assert found[1] != pytest.approx(raw[1], rel=1e-3)
+    metrics = read_metrics(tmp_path / "run")["metrics"]
+    assert metrics["fit/loss_last"] == pytest.approx(found[0])
 
 
 def test_predictions_per_image_are_kept(run):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexlab.training.callbacks.moving_average import DeviceAverage, MovingAverage
 
@@ -38,7 +39,7 @@ def test_the_average_is_on_the_device_of_the_trainer():
 
 def test_the_average_is_torchs_to_the_bit():
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
-    ours = DeviceAverage(net, avg_fn=get_ema_avg_fn(0.97), use_buffers=True)
+    ours = DeviceAverage(net, 0.97)
     torchs = AveragedModel(net, avg_fn=get_ema_avg_fn(0.97), use_buffers=True)
     resumed = None
     for step in range(6):
@@ -49,8 +50,31 @@ def test_the_average_is_torchs_to_the_bit():
         for average in filter(None, (ours, torchs, resumed)):
             average.update_parameters(net)
         if step == 2:
-            resumed = DeviceAverage(net, avg_fn=get_ema_avg_fn(0.97), use_buffers=True)
+            resumed = DeviceAverage(net, 0.97)
             resumed.load_state_dict(ours.state_dict())
     for name, value in torchs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+class Operations(TorchDispatchMode):
+    """While entered, note the name of each operation: on a GPU, a kernel or a few."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layers", [1, 20])
+def test_an_update_takes_four_operations_for_any_number_of_layers(layers):
+    """Multiply twice and add, for all tensors together, and count the update; nothing is read."""
+    net = nn.Sequential(*(nn.Linear(3, 3) for _ in range(layers)))
+    average = DeviceAverage(net, 0.9)
+    average.update_parameters(net)
+    with Operations() as operations:
+        average.update_parameters(net)
+    assert operations.names == ["_foreach_mul_", "_foreach_mul", "_foreach_add_", "add_"]

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from alexlab.runs.checkpoint import iter_valid_checkpoints, save
 from alexlab.runs.folder import BEST, LAST
+from alexlab.training.callbacks.moving_average import validated_net
 from hydra_plugins.hydra_study_sweeper.run_folder import previous
 
 
@@ -78,7 +79,7 @@ class Checkpoints(Checkpoint):
         score, best = metrics[self.objective], self.best.get("score")
         if best is None or (score > best if self.maximize else score < best):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
-            net = _validated_net(trainer, pl_module).state_dict()
+            net = validated_net(trainer, pl_module).state_dict()
             self.best["net"] = {k: v.detach().clone() for k, v in net.items()}  # on its device
             self._best_is_on_disk = False
         due = time.monotonic() - self._saved_at >= self.every_s
@@ -152,11 +153,3 @@ class Checkpoints(Checkpoint):
     def _restore_best(self, content: Mapping[str, Any]) -> None:
         net = {name: tensor.clone() for name, tensor in content["net"].items()}  # not mapped
         self.best = {key: content[key] for key in ("epoch", "score", "metrics")} | {"net": net}
-
-
-def _validated_net(trainer: L.Trainer, learner: Any) -> Any:
-    """Return the net that was validated: the averaged one if weights are averaged (EMA)."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return callback._average_model.module.net
-    return learner.net

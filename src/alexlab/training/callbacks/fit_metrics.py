@@ -12,8 +12,9 @@ augmentation. This costs two passes over train without gradients and three over 
 | `test/acc_duplicates` | accuracy on the test images that have a duplicate in train |
 | `test/acc_unique` | accuracy on the other test images |
 
-The test values choose nothing. test_predictions.csv has the target and the prediction of each test
-image, with the weights of the best epoch.
+With `ema_decay` these are the averaged weights, as for val and test. The test values choose nothing.
+test_predictions.csv has the target and the prediction of each test image, with the weights of the
+best epoch.
 """
 
 import csv
@@ -24,10 +25,11 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.runs.folder import write_atomically
+from alexlab.training.callbacks.moving_average import validated_net
 from alexlab.training.module import Learner, MeanLoss
 
 LAST_EPOCHS = 3
@@ -49,14 +51,16 @@ class FitMetrics(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Test after each of the last three epochs, and measure train after the last."""
         left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
+        net = validated_net(trainer, pl_module)
         if left < LAST_EPOCHS:
-            self.last_tests.append(self._measure(trainer, pl_module, "test")[0])
+            self.last_tests.append(self._measure(trainer, pl_module, net, "test")[0])
         if left == 0:
-            self.last_fit = self._measure(trainer, pl_module, "train")[0]
+            self.last_fit = self._measure(trainer, pl_module, net, "train")[0]
 
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Measure train with the weights of the best epoch, and log everything."""
-        found = {f"fit/{k}": v for k, v in self._measure(trainer, pl_module, "train")[0].items()}
+        fit = self._measure(trainer, pl_module, pl_module.net, "train")[0]
+        found = {f"fit/{k}": v for k, v in fit.items()}
         found |= {f"fit/{k}_last": v for k, v in self.last_fit.items()}
         for name in self.last_tests[0] if len(self.last_tests) == LAST_EPOCHS else []:
             values = [test[name] for test in self.last_tests]
@@ -66,32 +70,32 @@ class FitMetrics(L.Callback):
         pl_module.log_dict(found, sync_dist=False)  # computed over all ranks already
 
     def _measure(
-        self, trainer: L.Trainer, pl_module: Any, split: str
+        self, trainer: L.Trainer, pl_module: Any, net: nn.Module, split: str
     ) -> tuple[dict[str, float], Tensor]:
-        """Return the metrics of a split in eval mode, and the outputs [N, num_outputs]."""
+        """Return the metrics of `net` on a split in eval mode, and its outputs [N, num_outputs]."""
         assert isinstance(pl_module, Learner)
         loader = self.data.train_dataloader() if split == "train" else self.data.test_dataloader()
         metrics = pl_module.task.metrics().to(pl_module.device)
         mean_loss = MeanLoss().to(pl_module.device)
-        training, outputs = pl_module.net.training, []
-        pl_module.net.eval()
+        training, outputs = net.training, []
+        net.eval()
         with torch.no_grad():
             for batch in loader:
                 images, targets = (part.to(pl_module.device) for part in batch)
                 # outside autocast, as for ordinary batches: bfloat16 is too coarse for a DCT or FFT
                 inputs = self.data.preprocess(images, training=False).to(pl_module.dtype)
                 with trainer.precision_plugin.forward_context():
-                    found = pl_module.net(inputs).float()
+                    found = net(inputs).float()
                 mean_loss.update(pl_module.task.loss(found, targets), len(targets))
                 metrics.update(found, targets)
                 outputs.append(found)
-        pl_module.net.train(training)
+        net.train(training)
         values = {"loss": mean_loss.compute(), **metrics.compute()}
         return {name: float(value) for name, value in values.items()}, torch.cat(outputs)
 
     def _per_image(self, trainer: L.Trainer, pl_module: Any) -> dict[str, float]:
         """Write the predictions per test image; compare duplicates of train images with others."""
-        outputs = self._measure(trainer, pl_module, "test")[1]
+        outputs = self._measure(trainer, pl_module, pl_module.net, "test")[1]
         rows = np.concatenate(self.data.test_dataloader().batches())
         targets = self.data.targets.cpu()[rows]
         is_class = outputs.shape[1] > 1 and bool(self.data.classes)

@@ -1,9 +1,11 @@
 """Exponential moving average of the weights, kept on the device where the net trains."""
 
+from typing import Any
+
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch import nn
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -14,35 +16,57 @@ class MovingAverage(EMAWeightAveraging):
     average would stay on the CPU: each step would copy all weights there and wait for them.
     """
 
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+        self.decay = decay
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Create the average on the trainer's device."""
         if stage == "fit":
             device = trainer.strategy.root_device
-            self._average_model = DeviceAverage(
-                pl_module, device=device, use_buffers=True, **self._kwargs
-            )
+            self._average_model = DeviceAverage(pl_module, self.decay, device=device)
 
 
 class DeviceAverage(AveragedModel):
-    """Compute torch's `AveragedModel` without waiting for the device at each step."""
+    """Compute torch's `AveragedModel` with `get_ema_avg_fn`, to the bit, in a few GPU kernels.
+
+    torch computes it tensor by tensor, and reads its counter on the device twice per update. Here
+    one kernel serves many tensors, and only the first update reads the counter.
+    """
 
     _is_first: bool | None = None  # unknown before the first update: a checkpoint may be loaded
 
+    def __init__(self, model: nn.Module, decay: float, device: torch.device | None = None) -> None:
+        super().__init__(model, device=device, use_buffers=True)
+        self.decay = decay
+
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move the average towards the weights and buffers of `model`; the first time, copy them.
-
-        torch reads its counter on the device twice per update; here only the first update does.
-        """
+        """Move the average towards the weights and buffers of `model`; the first time, copy them."""
         if self._is_first is None:
             self._is_first = int(self.n_averaged) == 0
         if self._is_first:
             self._is_first = False
             return super().update_parameters(model)
-        assert self.avg_fn is not None
-        averages = [*self.module.parameters(), *self.module.buffers()]
-        values = [*model.parameters(), *model.buffers()]
-        for average, value in zip(averages, values, strict=True):
-            average.copy_(self.avg_fn(average, value, self.n_averaged))
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
+        ours = (*self.module.parameters(), *self.module.buffers())
+        theirs = (*model.parameters(), *model.buffers())
+        for average, value in zip(ours, theirs, strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:  # BatchNorm's count of batches
+                average.copy_(self.decay * average + (1 - self.decay) * value)
+        torch._foreach_mul_(averages, self.decay)
+        torch._foreach_add_(averages, torch._foreach_mul(values, 1 - self.decay))
         self.n_averaged += 1
         return None
+
+
+def validated_net(trainer: L.Trainer, learner: Any) -> Any:
+    """Return the net that is validated: during a training the averaged one, if there is one."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            return callback._average_model.module.net
+    return learner.net
