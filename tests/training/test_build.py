@@ -1,13 +1,20 @@
 """What the settings of a device make of a training, before any data is loaded."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
+from torch.optim import SGD
 
 from alexlab.factory import data_module
 from alexlab.models.alexnet import AlexNet
 from alexlab.training import build
+from alexlab.training.module import Learner
 from alexlab.training.run import TrainingRun
+from alexlab.training.tasks import Classification
+from tests.tiny import train
 
 
 @pytest.fixture
@@ -84,8 +91,44 @@ def test_it_is_not_checked_where_it_is_not_asked_for(compose, gpu):
 def test_compile_takes_torchs_modes(compose, monkeypatch, setting, mode):
     modes = []
     monkeypatch.setattr(nn.Module, "compile", lambda self, mode: modes.append(mode))
-    build.optimize_for_device(compose(f"compile={setting}"), nn.Linear(2, 2))
+    learner = Learner(nn.Linear(2, 2), Classification(2), optim=partial(SGD, lr=0.1))
+    build.optimize_for_device(compose(f"compile={setting}"), learner)
     assert modes == ([] if mode is None else [mode])
+
+
+def test_one_graph_trains_and_one_evaluates(config, tmp_path, monkeypatch):
+    """By a backend of torch's that counts graphs; batches have 22, 18, 20 and 40 images.
+
+    (On a CPU torch compiles another graph for batches of less than 16.)
+    """
+    counter, original = CompileCounter(), nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda net, mode: original(net, backend=counter))
+    data = ["data=shapes", "data.num_images=210", "data.load_size=32", "data.batch_size=22"]
+    cfg = config("compile=true", *data, "augment=none")
+    training = train(cfg, tmp_path / "run")
+    torch._dynamo.reset()
+    sizes = {
+        split: {len(batch) for batch in getattr(training.data, f"{split}_dataloader")().batches()}
+        for split in ("train", "val", "test")
+    }
+    assert sizes == {"train": {22, 18}, "val": {20}, "test": {40}}
+    assert counter.frame_count == 2
+
+
+@pytest.mark.parametrize("deterministic", ["true", "false"])
+def test_cudnn_measures_its_algorithms_unless_a_run_must_repeat(
+    compose, tmp_path, monkeypatch, deterministic
+):
+    """Only the setting: no GPU measures anything here."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", deterministic == "true")
+    cfg = compose(f"deterministic={deterministic}", "trainer.accelerator=cpu")
+    build.trainer(cfg, default_root_dir=tmp_path)
+    assert torch.backends.cudnn.benchmark == (deterministic == "false")
+
+
+def test_the_choice_can_be_made_by_hand(compose):
+    options = build.trainer_options(compose("+trainer.benchmark=false"))
+    assert options["benchmark"] is False
 
 
 def test_an_unknown_mode_lists_the_known_ones(compose):

@@ -157,15 +157,15 @@ def check_limits(cfg: DictConfig, data: ImageFolderData) -> None:
             )
 
 
-def optimize_for_device(cfg: DictConfig, net: nn.Module) -> None:
+def optimize_for_device(cfg: DictConfig, learner: Learner) -> None:
     """Compile the net, or compute its wide layers with oneDNN; the results stay the same.
 
     Call it last: shape inference on the meta device fails on a compiled module.
     """
     if mode := compile_mode(cfg):
-        net.compile(mode=mode)
+        learner.compile_net(mode)
     else:
-        use_onednn(net)
+        use_onednn(learner.net)
 
 
 def compile_mode(cfg: DictConfig) -> str | None:
@@ -198,6 +198,10 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     """Return the keyword arguments of Lightning's Trainer."""
     options: dict[str, Any] = {**dict.fromkeys(OFF, False), "num_sanity_val_steps": 0}
     options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
+    # cuDNN measures its algorithms for each shape and keeps the fastest: another one in each run
+    options["benchmark"] = not cfg.deterministic
+    if compile_mode(cfg):  # val runs without inference mode, and shares its graph with test then
+        options["inference_mode"] = False
     options |= cfg.trainer
     del options["auto_batch"]
     if options["precision"] == "auto":

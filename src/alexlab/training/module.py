@@ -74,11 +74,17 @@ class Learner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net, self.task, self.optim, self.sched = net, task, optim, sched
+        self.compiled = False
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None
         for split in ("train", "val", "test"):
             self.add_module(f"{split}_loss", MeanLoss())
             self.add_module(f"{split}_metrics", task.metrics())
+
+    def compile_net(self, mode: str) -> None:
+        """Compile the net with a mode of torch.compile, for batches of any size."""
+        self.net.compile(mode=mode)
+        self.compiled = True
 
     def metrics(self, split: str) -> tuple[MeanLoss, Metric]:
         """Return the mean loss and the task's metrics of the split's epoch so far."""
@@ -87,7 +93,10 @@ class Learner(L.LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch [] and its outputs [N, num_outputs]."""
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
-        outputs = self.net(images.to(self.dtype)).float()  # [N, num_outputs]; the loss in float32
+        inputs = images.to(self.dtype)
+        if self.compiled:  # the last batch is smaller: it would be compiled anew
+            torch._dynamo.maybe_mark_dynamic(inputs, 0)
+        outputs = self.net(inputs).float()  # [N, num_outputs]; the loss in float32
         loss = self.task.loss(outputs, targets)
         mean_loss, metrics = self.metrics(split)
         mean_loss.update(loss.detach(), len(images))

@@ -61,7 +61,7 @@ class TrainingRun:
         self.summary = summarize(
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )
-        build.optimize_for_device(cfg, self.learner.net)
+        build.optimize_for_device(cfg, self.learner)
         self.history = History(folder / HISTORY)
         self.checkpoints = Checkpoints(
             folder,

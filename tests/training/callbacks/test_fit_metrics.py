@@ -11,7 +11,6 @@ from alexlab.evaluation.loading import load_run
 from alexlab.runs.folder import read_history, read_metrics
 from tests.tiny import train
 
-
 PLAIN = ["augment=none", "data.load_size=32", "model.dropout=0", "model.width=0.25", "optim.lr=0.3"]
 
 

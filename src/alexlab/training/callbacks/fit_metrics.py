@@ -12,9 +12,9 @@ augmentation. This costs two passes over train without gradients and three over 
 | `test/acc_duplicates` | accuracy on the test images that have a duplicate in train |
 | `test/acc_unique` | accuracy on the other test images |
 
-With `ema_decay` these are the averaged weights, as for val and test. The test values choose nothing.
-test_predictions.csv has the target and the prediction of each test image, with the weights of the
-best epoch.
+With `ema_decay` these are the averaged weights, as for val and test. The test values choose
+nothing. test_predictions.csv has the target and the prediction of each test image, with the weights
+of the best epoch.
 """
 
 import csv

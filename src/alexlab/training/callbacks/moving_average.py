@@ -42,7 +42,7 @@ class DeviceAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move the average towards the weights and buffers of `model`; the first time, copy them."""
+        """Move the average towards the weights and buffers of `model`; copy them the first time."""
         if self._is_first is None:
             self._is_first = int(self.n_averaged) == 0
         if self._is_first:
