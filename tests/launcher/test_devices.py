@@ -2,14 +2,18 @@
 
 import logging
 import os
+import queue
 import sys
+import threading
+import time
 
 import pytest
 
 from hydra_plugins.hydra_process_launcher._devices import (
-    assign_devices,
+    GpuPool,
+    Gpus,
     count_gpus_per_job,
-    find_slots,
+    find_gpus,
     list_gpus,
 )
 
@@ -55,6 +59,16 @@ def machine(tmp_path, monkeypatch):
         (tmp_path / name).chmod(0o755)
 
     return make
+
+
+def find_slots(accelerator, jobs_per_gpu, gpus_per_job):
+    """The environments of as many jobs as may run at a time, and a warning."""
+    gpus, warning = find_gpus(accelerator)
+    return take_all(GpuPool(gpus, jobs_per_gpu), gpus_per_job), warning
+
+
+def take_all(pool, gpus_per_job):
+    return [pool.take(gpus_per_job) for _ in range(pool.num_jobs(gpus_per_job))]
 
 
 def test_gpus_are_named_by_their_uuid(machine):
@@ -159,15 +173,45 @@ def test_other_devices_are_refused(devices):
 
 
 def test_gpus_are_assigned():
-    assert assign_devices(["0", "1", "2"], 1, 1) == ["0", "1", "2"]
-    assert assign_devices(["0", "1"], 2, 1) == ["0", "1", "0", "1"]
-    assert assign_devices(["0", "1", "2", "3", "4"], 1, 2) == ["0,1", "2,3"]
-    assert assign_devices(["0", "1", "2"], 1, None) == ["0,1,2"]
-    assert assign_devices([], 3, 1) == []
+    def assigned(names, jobs_per_gpu, gpus_per_job):
+        given = take_all(GpuPool(Gpus(names), jobs_per_gpu), gpus_per_job)
+        return [environment["CUDA_VISIBLE_DEVICES"] for environment in given]
+
+    assert assigned(["0", "1", "2"], 1, 1) == ["0", "1", "2"]
+    assert assigned(["0", "1"], 2, 1) == ["0", "1", "0", "1"]
+    assert assigned(["0", "1", "2", "3", "4"], 1, 2) == ["0,1", "2,3"]
+    assert assigned(["0", "1", "2", "3"], 2, 2) == ["0,1", "2,3", "0,1", "2,3"]
+    assert assigned(["0", "1", "2"], 1, -1) == ["0,1,2"]
+    assert assigned([], 3, 1) == []
     with pytest.raises(ValueError, match="gpus_per_job=2: the number of GPUs is 1"):
-        assign_devices(["0"], 1, 2)
+        assigned(["0"], 1, 2)
     with pytest.raises(ValueError, match="jobs_per_gpu=0"):
-        assign_devices(["0"], 0, 1)
+        assigned(["0"], 0, 1)
+
+
+def test_jobs_of_several_sizes_wait_for_their_gpus():
+    """A job of two GPUs waits for the second one, and a later job of one does not pass it."""
+    pool, order = GpuPool(Gpus(["0", "1"]), 1), queue.SimpleQueue()
+    first = pool.take(1)
+    assert first == {"CUDA_VISIBLE_DEVICES": "0"}
+
+    def take(name, number):
+        order.put((name, environment := pool.take(number)))
+        pool.give_back(environment)
+
+    threads = [threading.Thread(target=take, args=("two", 2))]
+    threads[0].start()
+    while not pool._turn.locked():  # the thread waits for GPU 0
+        time.sleep(0.001)
+    threads.append(threading.Thread(target=take, args=("one", 1)))
+    threads[1].start()
+    threads[1].join(0.2)
+    assert order.empty()
+    pool.give_back(first)
+    for thread in threads:
+        thread.join()
+    assert order.get() == ("two", {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert order.get() == ("one", {"CUDA_VISIBLE_DEVICES": "0"})
 
 
 @pytest.mark.parametrize("case", [(None, 1, 2), (1, 1, 1), (5, 1, 2), (5, 2, 4), (3, 2, 3)])
@@ -179,7 +223,7 @@ def test_no_more_jobs_run_than_the_gpus_have_slots(machine, make_launcher, caplo
         assert launcher.prepare(n_jobs) == jobs
     told = f"{jobs} of 5 jobs run at a time" in caplog.text
     assert told == (n_jobs == 5)
-    given = [launcher._free.get()["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
+    given = [launcher._gpus.take(1)["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
     assert given == (UUIDS * jobs_per_gpu)[:jobs]
 
 
@@ -187,7 +231,7 @@ def test_on_a_gpu_machine_the_cpu_can_be_chosen(machine, make_launcher):
     machine("nvidia-smi", TWO_CARDS)
     launcher = make_launcher(lambda cfg: None, "hydra.launcher.accelerator=cpu")
     assert launcher.prepare(5) == 5
-    assert launcher._free.get() == {}
+    assert launcher._gpus.take(1) == {}
 
 
 def test_a_job_gets_all_its_gpus(machine, launch):
@@ -195,3 +239,16 @@ def test_a_job_gets_all_its_gpus(machine, launch):
     task = lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"]  # noqa: E731
     result = launch(task, "hydra.launcher.gpus_per_job=2")
     assert result.return_value == ",".join(UUIDS)
+
+
+def test_a_job_gets_the_gpus_that_its_own_value_asks_for(machine, make_launcher):
+    """As in a sweep over trainer.devices=1,2; the command's own value is 1."""
+    machine("nvidia-smi", TWO_CARDS)
+    task = lambda cfg: os.environ["CUDA_VISIBLE_DEVICES"]  # noqa: E731
+    launcher = make_launcher(task, "+devices=1", "hydra.launcher.gpus_per_job=${devices}")
+    jobs = [["++devices=2"], ["++devices=[0,1]"], [], ["++devices=1"], ["++devices=3"]]
+    *fine, wrong = launcher.launch(jobs, initial_job_idx=0)
+    assert [result.return_value for result in fine[:2]] == [",".join(UUIDS)] * 2
+    assert all(result.return_value in UUIDS for result in fine[2:])
+    with pytest.raises(ValueError, match=r"^devices=3: the number of GPUs is 2; ask"):
+        assert wrong.return_value

@@ -5,7 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,49 +143,21 @@ def count_gpus_per_job(devices: Any) -> int | None:
     return numbers[0]
 
 
-def assign_devices(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_job: int | None) -> list[str]:
-    """Return the slots for jobs on `gpus`: one text per job that may run at a time.
+def find_gpus(accelerator: str) -> tuple[Gpus, str]:
+    """Return the GPUs for the jobs, and a warning to print, if any.
 
-    Jobs get different GPUs first, then share them.
-
-    Raises:
-        ValueError: A job asks for more GPUs than there are, or for several MIG slices.
-    """
-    if gpus_per_job is None:
-        gpus_per_job = max(1, len(gpus))
-    if jobs_per_gpu < 1:
-        raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
-    if gpus and gpus_per_job > len(gpus):
-        raise ValueError(
-            f"gpus_per_job={gpus_per_job}: the number of GPUs is {len(gpus)}; ask for no more"
-        )
-    if gpus_per_job > 1 and any(name.startswith("MIG-") for name in gpus):
-        raise ValueError(
-            f"gpus_per_job={gpus_per_job}: a process can use one MIG slice; use gpus_per_job=1"
-        )
-    groups = range(0, len(gpus) - gpus_per_job + 1, gpus_per_job)
-    return [",".join(gpus[i : i + gpus_per_job]) for i in groups] * jobs_per_gpu
-
-
-def find_slots(
-    accelerator: str, jobs_per_gpu: int, gpus_per_job: Any
-) -> tuple[list[dict[str, str]], str]:
-    """Return the environment of each slot for a job on GPUs, and a warning to print, if any.
-
-    Without slots the jobs run on CPUs, or on whatever else `accelerator` names.
+    Without GPUs the jobs run on CPUs, or on whatever else `accelerator` names.
 
     Args:
         accelerator: Lightning's word: `auto` uses the GPUs that there are; `gpu` and `cuda` need
             one; any other uses none.
-        jobs_per_gpu: Jobs that share a GPU.
-        gpus_per_job: As `count_gpus_per_job` takes it.
 
     Raises:
-        ValueError: There is no GPU where one is asked for, or too few.
+        ValueError: There is no GPU where one is asked for.
     """
     wanted = accelerator in ("gpu", "cuda")
     if not wanted and accelerator != "auto":
-        return [], ""
+        return Gpus(), ""
     gpus = list_gpus()
     if gpus.names and gpus.problem:
         raise ValueError(f"{gpus.problem}; correct the variable or unset it")
@@ -194,6 +167,80 @@ def find_slots(
             reason = gpus.problem or "neither nvidia-smi nor rocm-smi is installed"
             raise ValueError(f"accelerator={accelerator}: no GPU ({reason}); use accelerator=cpu")
         failed = " failed: " in gpus.problem
-        return [], f"{gpus.problem}; jobs run on the CPU" if failed else ""
-    names = assign_devices(gpus.names, jobs_per_gpu, count_gpus_per_job(gpus_per_job))
-    return [{gpus.variable: name} for name in names], ""
+        return gpus, f"{gpus.problem}; jobs run on the CPU" if failed else ""
+    return gpus, ""
+
+
+class GpuPool:
+    """Gives GPUs to jobs, each to at most `jobs_per_gpu` jobs at a time; threads may share it.
+
+    Jobs get different GPUs first, then share them.
+
+    Args:
+        gpus: The GPUs; without any, jobs need none.
+        jobs_per_gpu: Jobs that share a GPU, at most.
+
+    Raises:
+        ValueError: `jobs_per_gpu` is less than 1.
+    """
+
+    def __init__(self, gpus: Gpus, jobs_per_gpu: int) -> None:
+        if jobs_per_gpu < 1:
+            raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
+        self.variable, self.jobs_per_gpu = gpus.variable, jobs_per_gpu
+        self._jobs = dict.fromkeys(gpus.names, 0)  # how many each GPU has
+        self._given_back = threading.Condition()
+        self._turn = threading.Lock()  # so that small jobs cannot pass a large one for ever
+
+    def num_jobs(self, gpus_per_job: Any) -> int:
+        """Return how many jobs may run at a time; 0 without GPUs.
+
+        Raises:
+            ValueError: As `take`.
+        """
+        if not self._jobs:
+            return 0
+        return len(self._jobs) // self._count(gpus_per_job) * self.jobs_per_gpu
+
+    def take(self, gpus_per_job: Any) -> dict[str, str]:
+        """Wait until there are GPUs for one more job; return its environment.
+
+        Args:
+            gpus_per_job: As `count_gpus_per_job` takes it.
+
+        Raises:
+            ValueError: It is none of these, more GPUs than there are, or several MIG slices.
+        """
+        if not self._jobs:
+            return {}
+        count = self._count(gpus_per_job)
+        with self._turn, self._given_back:
+            self._given_back.wait_for(lambda: len(self._free()) >= count)
+            names = sorted(self._free(), key=lambda name: self._jobs[name])[:count]
+            names.sort(key=list(self._jobs).index)
+            for name in names:
+                self._jobs[name] += 1
+        return {self.variable: ",".join(names)}
+
+    def give_back(self, environment: Mapping[str, str]) -> None:
+        """Make the GPUs of a job free."""
+        with self._given_back:
+            for name in environment.get(self.variable, "").split(","):
+                if name:
+                    self._jobs[name] -= 1
+            self._given_back.notify_all()
+
+    def _free(self) -> list[str]:
+        return [name for name, jobs in self._jobs.items() if jobs < self.jobs_per_gpu]
+
+    def _count(self, gpus_per_job: Any) -> int:
+        count = count_gpus_per_job(gpus_per_job) or len(self._jobs)
+        if count > len(self._jobs):
+            raise ValueError(
+                f"gpus_per_job={count}: the number of GPUs is {len(self._jobs)}; ask for no more"
+            )
+        if count > 1 and any(name.startswith("MIG-") for name in self._jobs):
+            raise ValueError(
+                f"gpus_per_job={count}: a process can use one MIG slice; use gpus_per_job=1"
+            )
+        return count

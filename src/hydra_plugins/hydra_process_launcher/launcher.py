@@ -10,7 +10,6 @@ import itertools
 import logging
 import multiprocessing
 import os
-import queue
 import re
 import signal
 import sys
@@ -25,13 +24,14 @@ from typing import Any, List, Optional  # noqa: UP035
 import cloudpickle
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_process_launcher._devices import cpus, find_slots
+from hydra_plugins.hydra_process_launcher._devices import GpuPool, cpus, find_gpus
 from hydra_plugins.hydra_process_launcher._job import Job, JobProcessError, run_job, serialize
 from hydra_plugins.hydra_process_launcher.program import main_module, verbs
 
@@ -85,6 +85,7 @@ class ProcessLauncher(Launcher):
             one, any other word uses none.
         jobs_per_gpu: Jobs that share a GPU, at most.
         gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
+            If it is `${KEY}`, a job that overrides KEY gets the GPUs that its own value asks for.
         threads: CPU threads of a job; default: its share.
         grace_s: Seconds that a job has to save and exit, once this process has exited.
     """
@@ -104,7 +105,7 @@ class ProcessLauncher(Launcher):
         self.start_method = start_method or ("forkserver" if sys.platform == "linux" else "spawn")
         self.n_jobs, self.accelerator = n_jobs, accelerator
         self.jobs_per_gpu, self.gpus_per_job = jobs_per_gpu, gpus_per_job
-        self._free: queue.SimpleQueue[dict[str, str]] | None = None  # slots
+        self._gpus: GpuPool | None = None
         self._shared: bytes | None = None
         self._lock = threading.RLock()  # two threads must not poll one process
         self._processes: dict[int, Any] = {}
@@ -134,22 +135,22 @@ class ProcessLauncher(Launcher):
     def _make_slots(self, n_jobs: int | None) -> int:
         """Assign devices, and start no more jobs than that gives slots; return their number."""
         try:
-            slots, warning = find_slots(self.accelerator, self.jobs_per_gpu, self.gpus_per_job)
+            gpus, warning = find_gpus(self.accelerator)
+            self._gpus = GpuPool(gpus, self.jobs_per_gpu)
+            slots = self._gpus.num_jobs(self.gpus_per_job)
         except ValueError as error:
             raise ValueError(self._with_keys(str(error))) from None
-        jobs = n_jobs or len(slots) or 1
-        if slots and jobs > len(slots):
+        jobs = n_jobs or slots or 1
+        if slots and jobs > slots:
             warning = (
-                f"{len(slots)} of {jobs} jobs run at a time, since the GPUs have no more slots;"
+                f"{slots} of {jobs} jobs run at a time, since the GPUs have no more slots;"
                 f" jobs_per_gpu={self.jobs_per_gpu + 1} makes more"
             )
-            jobs = len(slots)
+            jobs = slots
         if warning:
             log.warning(self._with_keys(warning))
         self.threads = self.threads or max(1, cpus() // jobs)
-        self._free = queue.SimpleQueue()
-        for index in range(jobs):
-            self._free.put(slots[index] if slots else {})
+        self._jobs = threading.Semaphore(jobs)
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
         self._method: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
@@ -160,20 +161,20 @@ class ProcessLauncher(Launcher):
 
     def _with_keys(self, message: str) -> str:
         """Give each setting in `message` the key that a user sets, maybe one of the app's own."""
+        names = r"\b(accelerator|jobs_per_gpu|gpus_per_job)(?==)"
+        return re.sub(names, lambda found: self._key(found[1]), message)
+
+    def _key(self, name: str) -> str:
+        """Return the key that a user sets for the launcher's setting `name`."""
         node: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
-
-        def key(found: re.Match[str]) -> str:
-            name = found[1]
-            wired = re.fullmatch(r"\$\{([\w.]+)\}", str(node[name]))
-            return wired[1] if wired else f"hydra.launcher.{name}"
-
-        return re.sub(r"\b(accelerator|jobs_per_gpu|gpus_per_job)(?==)", key, message)
+        wired = re.fullmatch(r"\$\{([\w.]+)\}", str(node[name]))
+        return wired[1] if wired else f"hydra.launcher.{name}"
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See Launcher."""
-        if self._free is None:
+        if self._gpus is None:
             self._make_slots(self.n_jobs)
         setup_globals()
         shared = self._shared or serialize(self.context, self.config, self.task_function)
@@ -186,33 +187,46 @@ class ProcessLauncher(Launcher):
             return list(pool.map(self._run, job_overrides, numbers, itertools.repeat(shared)))
 
     def _run(self, overrides: Sequence[str], number: int, shared: bytes) -> JobReturn:
-        assert self._free is not None
-        slot = self._free.get()
-        try:
-            job = Job(
-                number=number,
-                overrides=list(overrides),
-                shared=shared,
-                main=main_module(),
-                argv=[sys.argv[0], *verbs()],
-                flags=hydra_flags(self.config),
-                environment=slot,
-                threads=self.threads or 1,
-                grace_s=self.grace_s,
-            )
-            code, pickled = self._wait_for(job)
-        finally:
-            self._free.put(slot)
+        assert self._gpus is not None
+        result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
+        with self._jobs:
+            try:
+                environment = self._gpus.take(self._gpus_of(overrides))
+            except ValueError as problem:
+                result.return_value = ValueError(self._with_keys(str(problem)))
+                return result
+            try:
+                job = Job(
+                    number=number,
+                    overrides=list(overrides),
+                    shared=shared,
+                    main=main_module(),
+                    argv=[sys.argv[0], *verbs()],
+                    flags=hydra_flags(self.config),
+                    environment=environment,
+                    threads=self.threads or 1,
+                    grace_s=self.grace_s,
+                )
+                code, pickled = self._wait_for(job)
+            finally:
+                self._gpus.give_back(environment)
         error: Exception | None = None
         if pickled:
             try:
-                result: JobReturn = cloudpickle.loads(pickled)
-                return result
+                returned: JobReturn = cloudpickle.loads(pickled)
+                return returned
             except Exception as problem:
                 error = RuntimeError(f"cannot read the job's result: {problem}")
-        result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
         result.return_value = error or JobProcessError(code)
         return result
+
+    def _gpus_of(self, overrides: Sequence[str]) -> Any:
+        """Return `gpus_per_job` of the job with these overrides."""
+        key = self._key("gpus_per_job")
+        own = [o for o in overrides if o.lstrip("+").startswith(f"{key}=")]
+        if not own:
+            return self.gpus_per_job
+        return OverridesParser.create().parse_override(own[-1]).value()
 
     def _wait_for(self, job: Job) -> tuple[int | None, bytes]:
         """Run `job` in a process; return its exit code, if known, and its pickled result, if any.
