@@ -164,9 +164,10 @@ def test_a_row_whose_folder_is_elsewhere_is_refused(copied):
 
 def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):
     def mark():
-        return sweep_hooks.fingerprint({"data": {"name": "x", "root": str(tmp_path)}})
+        config = {"data": {"name": "x", "root": str(tmp_path)}}
+        return sweep_hooks.fingerprint({**config, "trainer": {"precision": "32-true"}})
 
-    assert mark().keys() == {"torch"}
+    assert mark().keys() == {"torch", "trainer.precision"}
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.png").write_bytes(b"12")
     first = mark()

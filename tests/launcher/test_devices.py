@@ -68,7 +68,7 @@ def find_slots(accelerator, jobs_per_gpu, gpus_per_job):
 
 
 def take_all(pool, gpus_per_job):
-    return [pool.take(gpus_per_job) for _ in range(pool.num_jobs(gpus_per_job))]
+    return [pool.acquire(gpus_per_job) for _ in range(pool.num_jobs(gpus_per_job))]
 
 
 def test_gpus_are_named_by_their_uuid(machine):
@@ -192,22 +192,22 @@ def test_gpus_are_assigned():
 def test_jobs_of_several_sizes_wait_for_their_gpus():
     """A job of two GPUs waits for the second one, and a later job of one does not pass it."""
     pool, order = GpuPool(Gpus(["0", "1"]), 1), queue.SimpleQueue()
-    first = pool.take(1)
+    first = pool.acquire(1)
     assert first == {"CUDA_VISIBLE_DEVICES": "0"}
 
-    def take(name, number):
-        order.put((name, environment := pool.take(number)))
-        pool.give_back(environment)
+    def acquire(name, number):
+        order.put((name, environment := pool.acquire(number)))
+        pool.release(environment)
 
-    threads = [threading.Thread(target=take, args=("two", 2))]
+    threads = [threading.Thread(target=acquire, args=("two", 2))]
     threads[0].start()
     while not pool._turn.locked():  # the thread waits for GPU 0
         time.sleep(0.001)
-    threads.append(threading.Thread(target=take, args=("one", 1)))
+    threads.append(threading.Thread(target=acquire, args=("one", 1)))
     threads[1].start()
     threads[1].join(0.2)
     assert order.empty()
-    pool.give_back(first)
+    pool.release(first)
     for thread in threads:
         thread.join()
     assert order.get() == ("two", {"CUDA_VISIBLE_DEVICES": "0,1"})
@@ -223,7 +223,7 @@ def test_no_more_jobs_run_than_the_gpus_have_slots(machine, make_launcher, caplo
         assert launcher.prepare(n_jobs) == jobs
     told = f"{jobs} of 5 jobs run at a time" in caplog.text
     assert told == (n_jobs == 5)
-    given = [launcher._gpus.take(1)["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
+    given = [launcher._gpus.acquire(1)["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
     assert given == (UUIDS * jobs_per_gpu)[:jobs]
 
 
@@ -231,7 +231,7 @@ def test_on_a_gpu_machine_the_cpu_can_be_chosen(machine, make_launcher):
     machine("nvidia-smi", TWO_CARDS)
     launcher = make_launcher(lambda cfg: None, "hydra.launcher.accelerator=cpu")
     assert launcher.prepare(5) == 5
-    assert launcher._gpus.take(1) == {}
+    assert launcher._gpus.acquire(1) == {}
 
 
 def test_a_job_gets_all_its_gpus(machine, launch):

@@ -1,4 +1,4 @@
-"""Hooks that the sweeper calls: the fingerprint of a sweep and its need of disk space."""
+"""Hooks that the sweeper calls: what depends on the machine, and the need of disk space."""
 
 import hashlib
 import os
@@ -6,16 +6,36 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from alexlab.performance.devices import effective_batch_size, resolve_precision
+
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 
 
+def resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings whose default depends on the machine, as on this one.
+
+    They are set in each trial, so that a worker with another kind of device trains as this one
+    would, or refuses to. `trainer.devices=auto` is one device: trials run beside each other.
+    """
+    trainer, devices = config["trainer"], {}
+    precision = trainer["precision"]
+    if precision == "auto":
+        precision = resolve_precision(trainer["accelerator"])
+    if trainer["devices"] == "auto":
+        devices = {"trainer.devices": 1}
+        trainer = {**trainer, "devices": 1}
+    batch = effective_batch_size(config["data"]["batch_size"], trainer)
+    return {"trainer.precision": precision, **devices, "effective_batch_size": batch}
+
+
 def fingerprint(config: dict[str, Any]) -> dict[str, str]:
-    """Return what results depend on beside the config: torch's major version, the data's files.
+    """Return what must stay the same in a sweep: precision, torch's version, data.
 
     Args:
         config: A trial's composed, resolved config.
     """
     marks = {"torch": version("torch").split(".")[0]}
+    marks["trainer.precision"] = str(config["trainer"]["precision"])
     root = Path(str(config["data"]["root"]))
     files = sorted(_files(root)) if root.is_dir() else []
     if files:  # generated data may not have been generated yet

@@ -189,20 +189,20 @@ class GpuPool:
             raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
         self.variable, self.jobs_per_gpu = gpus.variable, jobs_per_gpu
         self._jobs = dict.fromkeys(gpus.names, 0)  # how many each GPU has
-        self._given_back = threading.Condition()
+        self._released = threading.Condition()
         self._turn = threading.Lock()  # so that small jobs cannot pass a large one for ever
 
     def num_jobs(self, gpus_per_job: Any) -> int:
         """Return how many jobs may run at a time; 0 without GPUs.
 
         Raises:
-            ValueError: As `take`.
+            ValueError: As `acquire`.
         """
         if not self._jobs:
             return 0
         return len(self._jobs) // self._count(gpus_per_job) * self.jobs_per_gpu
 
-    def take(self, gpus_per_job: Any) -> dict[str, str]:
+    def acquire(self, gpus_per_job: Any) -> dict[str, str]:
         """Wait until there are GPUs for one more job; return its environment.
 
         Args:
@@ -214,21 +214,21 @@ class GpuPool:
         if not self._jobs:
             return {}
         count = self._count(gpus_per_job)
-        with self._turn, self._given_back:
-            self._given_back.wait_for(lambda: len(self._free()) >= count)
+        with self._turn, self._released:
+            self._released.wait_for(lambda: len(self._free()) >= count)
             names = sorted(self._free(), key=lambda name: self._jobs[name])[:count]
             names.sort(key=list(self._jobs).index)
             for name in names:
                 self._jobs[name] += 1
         return {self.variable: ",".join(names)}
 
-    def give_back(self, environment: Mapping[str, str]) -> None:
+    def release(self, environment: Mapping[str, str]) -> None:
         """Make the GPUs of a job free."""
-        with self._given_back:
+        with self._released:
             for name in environment.get(self.variable, "").split(","):
                 if name:
                     self._jobs[name] -= 1
-            self._given_back.notify_all()
+            self._released.notify_all()
 
     def _free(self) -> list[str]:
         return [name for name, jobs in self._jobs.items() if jobs < self.jobs_per_gpu]

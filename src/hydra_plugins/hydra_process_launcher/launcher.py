@@ -191,7 +191,7 @@ class ProcessLauncher(Launcher):
         result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
         with self._jobs:
             try:
-                environment = self._gpus.take(self._gpus_of(overrides))
+                environment = self._gpus.acquire(self._gpus_of(overrides))
             except ValueError as problem:
                 result.return_value = ValueError(self._with_keys(str(problem)))
                 return result
@@ -209,7 +209,7 @@ class ProcessLauncher(Launcher):
                 )
                 code, pickled = self._wait_for(job)
             finally:
-                self._gpus.give_back(environment)
+                self._gpus.release(environment)
         error: Exception | None = None
         if pickled:
             try:

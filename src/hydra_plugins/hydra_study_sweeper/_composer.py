@@ -6,7 +6,7 @@ trial are then written into that config.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -26,11 +26,18 @@ class Composer:
         config: The sweep's own config.
         space: The axes and the fixed overrides.
         ignore: Keys that cannot change a result.
+        resolve: Config -> {key: value} of settings whose default depends on the machine.
     """
 
     def __init__(
-        self, loader: ConfigLoader, config: DictConfig, space: Space, ignore: Sequence[str]
+        self,
+        loader: ConfigLoader,
+        config: DictConfig,
+        space: Space,
+        ignore: Sequence[str],
+        resolve: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
+        self._resolve = resolve or (lambda config: {})
         self.loader, self.config, self.space = loader, config, space
         self.ignore = [*ignore, *([RECIPE] if space.recipes else [])]  # a recipe is only a name
         self.axes = [*space.choices, *space.intervals]
@@ -56,7 +63,28 @@ class Composer:
         return drop_keys(self.compose(values), self.ignore)
 
     def compose(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """Compose and resolve the config at `values`, without Hydra's own node."""
+        """Compose and resolve the config at `values`, without Hydra's own node.
+
+        What depends on the machine is as on this one.
+        """
+        content = self._compose(values)
+        for key, value in self._resolve(content).items():
+            *path, last = key.split(".")
+            node = content
+            for part in path:
+                node = node[part]
+            node[last] = value
+        return content
+
+    def overrides(self, values: Mapping[str, str]) -> list[str]:
+        """Return the command line of the trial at `values`.
+
+        It sets what depends on the machine, so that the trial is the same one on another machine.
+        """
+        resolved = self._resolve(self._compose(values))
+        return [*self.space.overrides(values), *(f"{k}={v}" for k, v in resolved.items())]
+
+    def _compose(self, values: Mapping[str, str]) -> dict[str, Any]:
         cfg = self._compose_groups(values)
         for key, text in values.items():
             if key not in self.groups:

@@ -95,7 +95,7 @@ def check_compatible(
     check_version(folder, old, otherwise=_new_sweep(settings))
     axes = [*old["axes"], *new["axes"]]
     before, now = (drop_keys(copy.deepcopy(one["config"]), axes) for one in (old, new))
-    both = old["fingerprint"].keys() & new["fingerprint"].keys()
+    both = old["fingerprint"].keys() & new["fingerprint"].keys() - set(axes)
     marks, marks_now = ({k: one["fingerprint"][k] for k in both} for one in (old, new))
     lines = differences(marks, marks_now) + differences(before, now)
     if old["search"] or new["search"]:

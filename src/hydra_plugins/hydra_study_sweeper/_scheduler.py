@@ -303,7 +303,7 @@ class Scheduler:
         """
         self.space.check(trial.values)
         overrides = [
-            *self.space.overrides(trial.values),
+            *self.composer.overrides(trial.values),
             f"hydra.sweep.dir={quote(str(self.folder))}",
             f"hydra.sweep.subdir={quote(trial.folder)}",
         ]

@@ -43,6 +43,7 @@ class StudySweeperConf:
     group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
     suffix: str = ""  # appended to a study's name
     ignore: List[str] = field(default_factory=list)  # keys that cannot change a result  # noqa: UP006
+    resolve: Optional[str] = None  # function(config) -> settings that a device decides  # noqa: UP045
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     estimate: Optional[str] = None  # function(config) -> bytes of a run (running, ended)  # noqa: UP045

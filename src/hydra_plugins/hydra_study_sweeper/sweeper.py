@@ -82,10 +82,13 @@ class StudySweeper(Sweeper):
             axes, arguments, self.loader, scaled=settings.scaled, recipes=settings.recipes
         )
         self._check_axes(space)
-        composer = _composer.Composer(self.loader, self.master_config, space, settings.ignore)
+        composer = _composer.Composer(
+            self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
+        )
         base = composer.base_config()
         folder = Path(str(self.master_config.hydra.sweep.dir)).absolute() / self._name(space, base)
         stages = [] if space.intervals else self._stages(space, composer, arguments)
+        self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
             count = str(sum(map(len, stages)) or settings.n_trials)
             count = f"{len(stages[0])} to {count}" if len(stages) > 1 else count
@@ -133,8 +136,22 @@ class StudySweeper(Sweeper):
                     f"{key}: only one per command, since each has its own axes; run {key}=a and"
                     f" then {key}=b"
                 )
-            fixed = any(key == other or key.startswith(f"{other}.") for other in settings.ignore)
-            if fixed or key.startswith(("hydra.", "hydra/")):
+            if key.startswith(("hydra.", "hydra/")):
+                raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
+
+    def _check_ignored_axes(self, space: _space.Space, params: list[_space.TrialParams]) -> None:
+        """Raise ValueError for an axis that gives each of its values the same trial.
+
+        A key that the identity ignores may be an axis if it changes another setting of the trials,
+        as the number of devices changes the effective batch size.
+        """
+        for axis in (*space.choices, *space.intervals):
+            key = axis.lstrip("+")
+            if not any(key == k or key.startswith(f"{k}.") for k in self.settings.ignore):
+                continue
+            others = [{k: v for k, v in p.values.items() if k != axis} for p in params]
+            trials = {(str(o), p.identity) for o, p in zip(others, params, strict=True)}
+            if len(trials) < len(params) or not params:
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _name(self, space: _space.Space, base: dict[str, Any]) -> str:
