@@ -25,6 +25,7 @@ from alexlab.studies.comparisons import (
     undone_by,
     why_not_valid,
 )
+from alexlab.studies.per_image import PerImage, compare_images, right_only_of
 from alexlab.studies.results import SEED, Sweep, axis_values
 from alexlab.studies.runs_table import RunsTable, make_runs_table
 from alexlab.studies.setting import planned_looks
@@ -63,6 +64,7 @@ class ClaimAnswer:
     n_trained: int = 0
     not_trained: Sequence[tuple[int, int]] = ()  # (failed, runs) of the treatment, of the control
     undone_by: tuple[float, str] = (math.nan, "")  # see `comparisons.undone_by`
+    per_image: PerImage | None = None  # beside the answer, where predictions per image are at hand
     comparison: Comparison | None = None  # the one that decides
     seeds: Sequence[str] = ()  # of the look
     notes: Sequence[str] = field(default_factory=list)
@@ -93,7 +95,11 @@ def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
 def metrics_of(study: Mapping[str, Any]) -> list[str]:
     """Return every metric that the answers of a study use."""
     gate = read_gate(study)
-    claimed = [metric for claim in read_claims(study) for metric in claim.metrics]
+    claims = read_claims(study)
+    claimed = [metric for claim in claims for metric in claim.metrics]
+    claimed += [
+        m for claim in claims if claim.is_of_same_runs for m in right_only_of(claim.metrics)
+    ]
     return [*claimed, *([gate.metric, rise_metric(gate)] if gate else [])]
 
 
@@ -350,6 +356,17 @@ def _notes_on_failures(
         said = " and ".join(dict.fromkeys(counts))
         notes.append(f"with the seeds after this look, {said} did not train")
     return notes
+
+
+def with_images(one: ClaimAnswer, sweep: Sweep) -> ClaimAnswer:
+    """Add the readings image by image of a claim about two accuracies of the same runs."""
+    if not one.claim.is_of_same_runs or one.comparison is None:
+        return one
+    runs = one.comparison.groups[0]
+    runs = runs[runs[SEED].isin(one.seeds) & runs["trained"] & (runs["state"] == "finished")]
+    places = {run.number: run.folder for run in sweep.runs}
+    folders = [folder for trial in runs["trial"] if (folder := places[int(trial)]) is not None]
+    return replace(one, per_image=compare_images(runs, folders, one.claim.metrics))
 
 
 def all_decided(answers: Sequence[ClaimAnswer]) -> bool:

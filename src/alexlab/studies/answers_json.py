@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.studies.answers import ClaimAnswer, answer_claims
+from alexlab.studies.per_image import PerImage
 from alexlab.studies.results import Sweep
 from alexlab.studies.runs_table import read_runs_table
 
@@ -57,10 +58,18 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
         "margin": claim.margin,
         "level": None if math.isnan(one.level) else one.level,
         "setting": one.setting,
+        "per_image": _images(one.per_image),
         "reason": one.reason,
         "notes": list(one.notes),
         "compared": list(one.comparison.names) if one.comparison else [],
     }
+
+
+def _images(found: PerImage | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    bootstrap = found.bootstrap._asdict() if found.bootstrap else None
+    return {**found._asdict(), "bootstrap": bootstrap}
 
 
 def facts(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> dict[str, Any]:

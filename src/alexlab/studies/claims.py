@@ -85,6 +85,11 @@ class Claim:
         return self.kind in ("equivalent", "within")
 
     @property
+    def is_of_same_runs(self) -> bool:
+        """Return whether two metrics of the same runs are compared."""
+        return self.control is None and bool(self.control_metric)
+
+    @property
     def is_ratio(self) -> bool:
         """Return whether the treatment and the control are compared by their ratio."""
         return all(parse_metric(metric).function == RATIOS for metric in self.metrics)

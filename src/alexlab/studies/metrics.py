@@ -10,6 +10,7 @@
 | `epoch_std(val/loss, 20)` | variability between epochs, from epoch 20 on (see `epoch_std`) |
 | `rise(val/acc)` | slope over the last 20% of the epochs, times their number: the gain |
 | `generalization_gap(acc)` | how much worse test is than `fit`, at the best epoch |
+| `right_only(test/acc_10_crops, test/acc)` | share of test images that only the first gets right |
 """
 
 import math
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from alexlab.reporting.formatting import less_is_better
+from alexlab.studies.per_image import right_only
 from alexlab.studies.results import Run
 
 OVER_EPOCHS: dict[str, Callable[[Any], Any]] = {
@@ -30,7 +32,8 @@ OVER_EPOCHS: dict[str, Callable[[Any], Any]] = {
     "max": np.max,
 }
 WITH_NUMBER = "epochs_to", "epoch_std"
-FUNCTIONS = [*WITH_NUMBER, "rise", "generalization_gap", *OVER_EPOCHS]
+WITH_NAME = "right_only"
+FUNCTIONS = [*WITH_NUMBER, WITH_NAME, "rise", "generalization_gap", *OVER_EPOCHS]
 CALL = re.compile(r"(\w+)\(([^(),\s]+)(?:,\s*([^(),\s]+))?\)")
 LAST_SHARE = 0.2  # of the epochs, for `rise`
 MIN_EPOCHS = 5  # for a standard deviation of second differences
@@ -43,6 +46,7 @@ class Metric:
     function: str
     name: str
     argument: float | None = None
+    other: str = ""  # the second name of `right_only`
 
 
 def parse_metric(expression: str) -> Metric:
@@ -60,13 +64,17 @@ def parse_metric(expression: str) -> Metric:
             f"metric={expression}: {function!r} is unknown; write a name such as test/acc, or"
             f" FUNCTION(name) with a function from {', '.join(FUNCTIONS)}"
         )
-    number = call[3] or ""
-    if (function in WITH_NUMBER) != bool(re.fullmatch(r"[\d.]+", number)):
+    second = call[3] or ""
+    if function == WITH_NAME and second:
+        return Metric(function, call[2], other=second)
+    if (function in WITH_NUMBER) != bool(re.fullmatch(r"[\d.]+", second)) or (
+        second and function not in WITH_NUMBER
+    ):
         raise ValueError(
-            f"metric={expression}: write it as epochs_to(val/acc, 0.4), epoch_std(val/loss, 20) or"
-            " last(val/acc)"
+            f"metric={expression}: write it as epochs_to(val/acc, 0.4), epoch_std(val/loss, 20),"
+            " right_only(test/acc_10_crops, test/acc) or last(val/acc)"
         )
-    return Metric(function, call[2], float(number) if number else None)
+    return Metric(function, call[2], float(second) if second else None)
 
 
 def metric_value(run: Run, expression: str) -> float:
@@ -85,6 +93,8 @@ def metric_value(run: Run, expression: str) -> float:
     if not function:
         value = run.record.get("metrics", {}).get(name, run.record.get(name))
         return float(value) if isinstance(value, int | float) else math.nan
+    if function == WITH_NAME:
+        return right_only(run.folder, name, metric.other) if run.folder else math.nan
     if function == "generalization_gap":
         gap = metric_value(run, f"fit/{name}") - metric_value(run, f"test/{name}")
         return -gap if less_is_better(name) else gap
@@ -135,7 +145,7 @@ def chance_value(expression: str, chance: Mapping[str, float], epochs: float) ->
         epochs: The number of epochs of the run.
     """
     metric = parse_metric(expression)
-    if metric.function == "generalization_gap":
+    if metric.function in ("generalization_gap", WITH_NAME):
         return 0.0
     if metric.function == "epochs_to":
         return epochs + 1

@@ -23,6 +23,7 @@ from alexlab.studies.wording import (
     effect_with_interval,
     failures,
     headline,
+    image_by_image,
     margin_of,
     metric_name,
     seeds,
@@ -164,7 +165,7 @@ def card(number: int, one: ClaimAnswer) -> str:
             f"To see a difference of {margin} takes {planned} seeds, planned from the"
             f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
         )
-    details += [text for text in [failures(one)] if text]
+    details += [text for text in (failures(one), image_by_image(one)) if text]
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
     return "\n\n".join([*lines, " ".join(details)])
 

@@ -57,6 +57,7 @@ class Run:
     history: Mapping[str, list[float]] = field(default_factory=dict)  # column -> a value per epoch
     config: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""  # equal for trials of any sweep that train the same thing
+    folder: Path | None = None
 
     @property
     def finished(self) -> bool:
@@ -93,6 +94,7 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         history={key: [float(line[key] or "nan") for line in table] for key in (table or [{}])[0]},
         config=hparams(settings) | classes,
         identity=row.get("identity") or "",
+        folder=place,
     )
 
 

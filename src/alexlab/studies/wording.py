@@ -154,3 +154,26 @@ def headline(answers: list[ClaimAnswer]) -> str:
         rest.append(f"{len(untested)} of {len(answers)} claims not tested")
     tail = "; ".join(rest)
     return " ".join([*said, tail[:1].upper() + tail[1:] + "." * bool(tail)]).strip()
+
+
+def image_by_image(one: ClaimAnswer) -> str:
+    """Write what the test images tell beside the seeds: McNemar's test and the bootstrap."""
+    found = one.per_image
+    if found is None:
+        return ""
+    parts = []
+    if found.only_first is not None and found.only_second is not None:
+        first, second = (metric_name(metric) for metric in one.claim.metrics)
+        parts.append(
+            f"Image by image: {found.only_first:.1%} of the test images are right only by {first},"
+            f" {found.only_second:.1%} only by {second} (means over runs); McNemar's exact test"
+            f" gives p < 0.05 in {found.significant} of {found.runs} runs."
+        )
+    if found.bootstrap is not None:
+        images, mean, low, high = found.bootstrap
+        said = describe_interval(one.claim, st.Interval(mean, low, high))
+        parts.append(
+            f"A bootstrap over the {images} different test images of these runs, duplicates"
+            f" together, gives {said}."
+        )
+    return " ".join(parts)

@@ -31,13 +31,14 @@ def write_report(folder: Path) -> "Sweep":
 
     from alexlab.reporting import html
     from alexlab.studies import answers_json, plots, report, tables
-    from alexlab.studies.answers import answer_claims, table_of
+    from alexlab.studies.answers import answer_claims, table_of, with_images
     from alexlab.studies.conditions import group_by_condition
     from alexlab.studies.setting import NOT_ANALYSED
 
     table = table_of(sweep, sweep.metrics)
     tuning = sweep.setting in NOT_ANALYSED
     answers = [] if tuning else answer_claims(table, sweep.about, sweep.setting)
+    answers = [with_images(one, sweep) for one in answers]
     conditions = group_by_condition(sweep)
     plots_dir = folder / "plots"
     claimed = [metric for one in answers for metric in one.claim.metrics]

@@ -88,6 +88,7 @@ class TrainingRun:
         )
         self.health = TrainingHealthWarnings(history)
         self.optional = build.optional_callbacks(cfg, self.board)
+        crops = MultiCropTest(cfg.test_crops, self.data)
         callbacks = [
             PRCurves(self.board, self.data.classes),
             history,
@@ -99,8 +100,8 @@ class TrainingRun:
             *self.optional,
             GracefulStop(self.checkpoints),
             StepSeeding(cfg.seed),
-            MultiCropTest(cfg.test_crops, self.data),
-            *([FitMetrics(self.data)] if cfg.fit_metrics else []),
+            crops,
+            *([FitMetrics(self.data, crops.predictions)] if cfg.fit_metrics else []),
         ]
         return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
 

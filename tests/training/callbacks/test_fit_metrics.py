@@ -103,6 +103,19 @@ def test_predictions_per_image_are_kept(run):
     assert "test/acc_duplicates" not in metrics
 
 
+def test_predictions_of_several_crops_are_kept_too(train_shapes):
+    """The accuracies that metrics.json has follow from the predictions."""
+    crops = ["test_crops=[1,10]", "augment=crop", "data.load_size=48", "data.resolution=32"]
+    run = train_shapes("fit_metrics=true", "trainer.max_epochs=4", *crops)
+    metrics = read_metrics(run)["metrics"]
+    with (run / "test_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for column, name in (("prediction", "acc"), ("prediction_10_crops", "acc_10_crops")):
+        hits = [row["target"] == row[column] for row in rows]
+        assert metrics[f"test/{name}"] == pytest.approx(sum(hits) / len(hits))
+    assert any(row["prediction"] != row["prediction_10_crops"] for row in rows)
+
+
 def test_training_is_the_same_to_the_bit_with_and_without(config, tmp_path):
     for name, setting in (("with", "true"), ("without", "false")):
         train(config(f"fit_metrics={setting}", "trainer.max_epochs=4"), tmp_path / name)

@@ -13,12 +13,14 @@ augmentation. This costs two passes over train without gradients and three over 
 | `test/acc_unique` | accuracy on the other test images |
 
 With `ema_decay` these are the averaged weights, as for val and test. The test values choose
-nothing. test_predictions.csv has the target and the prediction of each test image, with the weights
-of the best epoch.
+nothing. test_predictions.csv has the target and the predictions of each test image, with the
+weights of the best epoch: from one crop and from each number of `test_crops`. Its column `group` is
+the same for duplicates.
 """
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,12 @@ class FitMetrics(L.Callback):
 
     Args:
         data: Data module with train and test.
+        of_crops: Predictions [N, K] for the test by their number of crops, filled before this test.
     """
 
-    def __init__(self, data: ImageFolderData) -> None:
+    def __init__(self, data: ImageFolderData, of_crops: Mapping[int, Tensor] | None = None) -> None:
         self.data = data
+        self.of_crops = {} if of_crops is None else of_crops
         self.last_tests: list[dict[str, float]] = []
         self.last_fit: dict[str, float] = {}
 
@@ -95,17 +99,28 @@ class FitMetrics(L.Callback):
 
     def _per_image(self, trainer: L.Trainer, pl_module: Any) -> dict[str, float]:
         """Write the predictions per test image; compare duplicates of train images with others."""
-        outputs = self._measure(trainer, pl_module, pl_module.net, "test")[1]
+        outputs = {"prediction": self._measure(trainer, pl_module, pl_module.net, "test")[1]}
+        outputs |= {f"prediction_{n}_crops": found for n, found in self.of_crops.items()}
         rows = np.concatenate(self.data.test_dataloader().batches())
         targets = self.data.targets.cpu()[rows]
-        is_class = outputs.shape[1] > 1 and bool(self.data.classes)
-        predictions = outputs.argmax(1).cpu() if is_class else outputs[:, 0].cpu()
+        is_class = outputs["prediction"].shape[1] > 1 and bool(self.data.classes)
+        predictions = {
+            name: (found.argmax(1) if is_class else found[:, 0]).cpu()
+            for name, found in outputs.items()
+        }
         index = self.data.cache.index(self.data.load_size if self.data.use_cache else None)
         known = np.isin(index.duplicates[rows], index.duplicates[self.data.indices["train"]])
-        _write(Path(trainer.default_root_dir) / PREDICTIONS, rows, targets, predictions, known)
+        columns = {
+            "image": rows.tolist(),
+            "group": index.duplicates[rows].tolist(),
+            "target": [f"{target:.6g}" for target in targets.tolist()],
+            **{k: [f"{value:.6g}" for value in v.tolist()] for k, v in predictions.items()},
+            "duplicate_in_train": known.astype(int).tolist(),
+        }
+        _write(Path(trainer.default_root_dir) / PREDICTIONS, columns)
         if not is_class:
             return {}
-        hits = (predictions == targets).double().numpy()
+        hits = (predictions["prediction"] == targets).double().numpy()
         groups = {"test/acc_duplicates": hits[known], "test/acc_unique": hits[~known]}
         return {name: float(values.mean()) for name, values in groups.items() if len(values)}
 
@@ -118,13 +133,9 @@ class FitMetrics(L.Callback):
         self.last_tests, self.last_fit = state_dict["last_tests"], state_dict["last_fit"]
 
 
-def _write(path: Path, rows: Any, targets: Tensor, predictions: Tensor, known: Any) -> None:
+def _write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "target", "prediction", "duplicate_in_train"])
-    columns = rows.tolist(), targets.tolist(), predictions.tolist(), known.astype(int).tolist()
-    writer.writerows(
-        [image, target, f"{prediction:.6g}", duplicate]
-        for image, target, prediction, duplicate in zip(*columns, strict=True)
-    )
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     write_atomically(path, text.getvalue())

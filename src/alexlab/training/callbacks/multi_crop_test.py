@@ -32,6 +32,7 @@ class MultiCropTest(L.Callback):
         requested = [Crops(n, data.resolution, data.load_size, data.fit) for n in numbers]
         self.crops = [crops for crops in requested if crops.number != 1]
         self.data = data
+        self.predictions: dict[int, Tensor] = {}  # crops -> [N, K] of the last test, on the CPU
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Test with each number of crops, and log the results."""
@@ -56,8 +57,9 @@ class MultiCropTest(L.Callback):
                 outputs = learner.net(images)
             return learner.task.predict(outputs.float())
 
-        preds = predict_all(self.data.cache.paths(rows), crops, predict).to(learner.device)
-        metrics.update(preds, self.data.targets[rows].to(learner.device))
+        preds = predict_all(self.data.cache.paths(rows), crops, predict)
+        self.predictions[crops.number] = preds.cpu()
+        metrics.update(preds.to(learner.device), self.data.targets[rows].to(learner.device))
         scores: dict[str, Tensor] = metrics.compute()
         return scores
 
