@@ -345,6 +345,8 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
         (lambda v: {}, {"claims": [claim("extreme")], "acts": ["relu"]},
          "no condition besides relu"),
         (lambda v: {}, {"claims": [claim(settings=["published"])]}, "tested at published only"),
+        (lambda v: {}, {"claims": [claim(metric="test/accc")]},
+         "metric=test/accc: no run has a number of this name"),
     ],
 )  # fmt: skip
 def test_not_tested(make_sweep, results, more, reason):
@@ -450,6 +452,11 @@ def test_claims_that_make_no_sense_are_refused(make_sweep, change, message):
 def test_a_gate_that_makes_no_sense_is_refused(section, message):
     with pytest.raises(ValueError, match=message):
         read_gate({"trained": section})
+
+
+def test_a_gate_on_a_metric_that_no_run_has_is_refused(make_sweep):
+    with pytest.raises(ValueError, match=r"trained: metric=val/accc: no run has a number"):
+        answers(make_sweep, [claim()], lambda v: {}, trained={**GATE, "metric": "val/accc"})
 
 
 def test_a_study_without_claims_has_no_answers(make_sweep):

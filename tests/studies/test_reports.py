@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
-from alexlab.studies import publish
+from alexlab.reporting import plotting
+from alexlab.studies import plots, publish
 from alexlab.studies.results import load
 from alexlab.studies.write_report import (
     after_sweep,
@@ -181,6 +183,51 @@ def test_no_interval_leaves_the_range_of_its_metric(make_sweep):
     assert "96.3 ± 5.5 (82.7 to 100.0)" in (folder / "report.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("relu", "tanh", "low", "high"),
+    [
+        ([1.0, 0.98, 0.9], [0.0, 0.02, 0.5], -100, 100),  # differences 100, 96, 40: up to 161
+        ([1.0, 0.9, 1.0], [0.0, 0.1, 0.0], 0, 100),  # means of 97 and 3: up to 111, down to -11
+    ],
+)
+def test_no_axis_leaves_the_range_of_its_metric(make_sweep, monkeypatch, relu, tanh, low, high):
+    drawn = {}
+
+    @contextmanager
+    def kept(path, height):
+        with plotting.figure(path, height) as page:
+            yield page
+            drawn[path.name] = [
+                *page.axes[0].get_xticks(),
+                *(value for line in page.axes[0].lines for value in line.get_xdata()),
+            ]
+
+    monkeypatch.setattr(plots, "figure", kept)
+
+    def far(values):
+        return {"test/acc": (relu if values["act"] == "relu" else tanh)[int(values["seed"])]}
+
+    folder = make_sweep(AXES, far, ABOUT)
+    write_report(folder)
+    name = "answers.png" if low < 0 else "conditions-test-acc.png"
+    assert min(drawn[name]) >= low
+    assert max(drawn[name]) == pytest.approx(high)
+    text = (folder / "report.md").read_text()
+    points = [float(p) for p in re.findall(r"([+-][\d.]+)(?: points| to|\))", text)]
+    assert max(map(abs, points)) == 100
+
+
+def test_an_accuracy_is_no_further_from_a_target_than_0_and_1(make_sweep):
+    """Of 0, 50 and 100% the interval of the mean minus 41% is -115 to +133 points."""
+    about = {"looks": {"tuned": [3]}, "claims": [{**ABOUT["claims"][0], "kind": "within"}]}
+    about["claims"][0] |= {"target": 0.41, "control": None}
+    folder = make_sweep(
+        {"act": ["relu"], "seed": range(3)}, lambda v: {"test/acc": 0.5 * int(v["seed"])}, about
+    )
+    write_report(folder)
+    assert "+9.0 points (-41.0 to +59.0)" in (folder / "report.md").read_text()
+
+
 def test_settings_changed_by_hand_are_told_from_what_ran(make_sweep):
     command = "python -m src.train study=act trainer.max_epochs=4 sweep.n_jobs=2 seed=0,1,2"
     folder = make_sweep(AXES, results, ABOUT, command=command)
@@ -212,7 +259,7 @@ def test_published_answers_follow_from_runs_csv(make_sweep, capsys):
     ("file", "old", "new", "message"),
     [
         ("runs.csv", ",0.74,", ",0.75,", "claim 1, effect: written 0.2, recomputed 0.203333333"),
-        ("runs.csv", ",0.74,", ",high,", "column 'test/acc' has 'high', which is not a number"),
+        ("runs.csv", ",0.74,", ",high,", "line 4, column 'test/acc' has 'high', which is not a"),
         ("runs.csv", "trained", "learnt", "column 'trained' is missing"),
         (
             "answers.json",

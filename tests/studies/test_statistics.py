@@ -46,9 +46,9 @@ def test_levels_of_the_looks_of_tuned_studies():
     assert st.levels_of_looks([5]) == pytest.approx([0.05])
 
 
-@pytest.mark.parametrize("looks", [[], [1, 5], [5, 5], [10, 5]])
+@pytest.mark.parametrize("looks", [[], [2, 5], [5, 5], [10, 5]])
 def test_looks_that_make_no_sense(looks):
-    with pytest.raises(ValueError, match=r"looks=.*increasing numbers of seeds"):
+    with pytest.raises(ValueError, match=r"looks=.*increasing numbers of seeds, at least 3"):
         st.levels_of_looks(looks)
 
 

@@ -25,6 +25,7 @@ from alexlab.studies.comparisons import (
     undone_by,
     why_not_valid,
 )
+from alexlab.studies.metrics import metric_value
 from alexlab.studies.per_image import PerImage, compare_images, right_only_of
 from alexlab.studies.results import SEED, Sweep, axis_values
 from alexlab.studies.runs_table import RunsTable, make_runs_table
@@ -104,8 +105,15 @@ def metrics_of(study: Mapping[str, Any]) -> list[str]:
 
 
 def table_of(sweep: Sweep, more: Sequence[str] = ()) -> RunsTable:
-    """Return the table of runs of a sweep, with `more` metrics besides those of its claims."""
+    """Return the table of runs of a sweep, with `more` metrics besides those of its claims.
+
+    Raises:
+        ValueError: No run has the metric that decides whether it trained, or the study makes no
+            sense.
+    """
     gate = read_gate(sweep.about)
+    if gate and sweep.done and all(math.isnan(metric_value(r, gate.metric)) for r in sweep.done):
+        raise ValueError(f"trained: metric={gate.metric}: no run has a number of this name")
     return make_runs_table(sweep, [*metrics_of(sweep.about), *more], gate)
 
 

@@ -69,8 +69,12 @@ def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
     """Return the comparisons of `claim`: one, or for `extreme` one per other condition.
 
     Raises:
-        NotTestedError: The sweep lacks an axis or a condition of the claim.
+        NotTestedError: The sweep lacks an axis, a condition or a metric of the claim.
     """
+    if (table.frame["state"] == "finished").any():
+        for metric in claim.metrics:
+            if metric in table.frame.columns and table.frame[metric].isna().all():
+                raise NotTestedError(f"metric={metric}: no run has a number of this name")
     if claim.kind == "within":
         return [_against_target(table, claim)]
     controls = _controls(table, claim)

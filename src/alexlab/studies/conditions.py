@@ -10,9 +10,7 @@ import numpy as np
 from alexlab.reporting.formatting import is_difference, is_fraction
 from alexlab.studies.metrics import metric_value
 from alexlab.studies.results import Run, Sweep, same
-from alexlab.studies.statistics import LEVEL, Sample, t_interval
-
-MIN_SEEDS = 3  # for an interval
+from alexlab.studies.statistics import LEVEL, MIN_SEEDS, Sample, t_interval
 
 
 class Spread(NamedTuple):

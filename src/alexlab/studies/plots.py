@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alexlab.reporting.formatting import format_metric, is_fraction
+from alexlab.reporting.formatting import format_metric, is_difference, is_fraction
 from alexlab.reporting.markdown import markdown
 from alexlab.reporting.plotting import COLOURS, DASHES, figure, legend, shades
 from alexlab.studies.answers import ClaimAnswer
@@ -171,8 +171,18 @@ def conditions_chart(
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(title(metric))
+        if is_fraction(metric) and not is_difference(metric):
+            _within(ax, 0, 100)
     chance = "; dotted: guessing" * dotted
     return path.name, f"{title(metric)}: every seed, their mean and its 95% interval{chance}."
+
+
+def _within(ax: Axes, lowest: float, highest: float) -> None:
+    """Keep the values of the x axis within the range of a metric; the frame may be a bit wider."""
+    low, high = ax.get_xlim()
+    ax.set_xlim(max(low, lowest - 2), min(high, highest + 2))
+    ax.set_xticks([tick for tick in ax.get_xticks() if lowest <= tick <= highest])
+    ax.set_xlim(max(low, lowest - 2), min(high, highest + 2))
 
 
 def answers_chart(answers: Sequence[ClaimAnswer], folder: Path) -> list[tuple[str, str]]:
@@ -234,6 +244,8 @@ def _effects(ax: Axes, unit: str, rows: Sequence[tuple[int, ClaimAnswer]]) -> No
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("ratio" if unit == "ratio" else f"difference, {unit}")
+    if unit == "points":
+        _within(ax, -100, 100)
 
 
 Groups = Mapping[str, tuple[Sequence[Run], str]]  # label -> trials, colour

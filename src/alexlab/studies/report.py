@@ -12,7 +12,7 @@ from alexlab.studies import statistics as st
 from alexlab.studies import tables
 from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.claims import KINDS
-from alexlab.studies.conditions import MIN_SEEDS, Condition, not_run
+from alexlab.studies.conditions import Condition, not_run
 from alexlab.studies.plots import best_trials
 from alexlab.studies.results import Sweep
 from alexlab.studies.setting import DOUBLED, TUNE
@@ -20,6 +20,7 @@ from alexlab.studies.shared import shared_conditions
 from alexlab.studies.validity import read_gate
 from alexlab.studies.wording import (
     MANY_SEEDS,
+    clipped,
     effect_with_interval,
     failures,
     headline,
@@ -180,7 +181,8 @@ def new_images(one: ClaimAnswer) -> str:
     metric = one.claim.metrics[0]
     if one.claim.is_ratio or math.isnan(one.low_new):
         return "not computed"
-    limits = (format_metric(metric, v, signed=True) for v in (one.low_new, one.high_new))
+    interval = clipped(one.claim, st.Interval(one.effect, one.low_new, one.high_new))
+    limits = (format_metric(metric, v, signed=True) for v in interval)
     return " to ".join(limits)
 
 
@@ -217,7 +219,7 @@ def condition_tables(
     more = [metric for metric in dict.fromkeys(more) if metric not in sweep.metrics]
     parts = [
         "Mean ± standard deviation over seeds, with the 95% interval of the mean from"
-        f" {MIN_SEEDS} seeds on:",
+        f" {st.MIN_SEEDS} seeds on:",
         tables.results(conditions, sweep.metrics, not_run(sweep)),
     ]
     if more:

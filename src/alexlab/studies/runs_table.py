@@ -132,20 +132,22 @@ def parse_runs_table(text: str, axes: Sequence[str]) -> RunsTable:
     texts = {"state", "symptoms", "split", "commit", "data", "identity", "error", SEED, *axes}
     for name in frame.columns:
         if name in ("trained", "diverged"):
-            frame[name] = [_truth(name, cell) for cell in frame[name]]
+            frame[name] = [_truth(name, line, cell) for line, cell in enumerate(frame[name], 2)]
         elif name not in texts:
-            frame[name] = [_number(name, cell) for cell in frame[name]]
+            frame[name] = [_number(name, line, cell) for line, cell in enumerate(frame[name], 2)]
     return RunsTable(frame, list(axes))
 
 
-def _truth(name: str, cell: str) -> bool:
+def _truth(name: str, line: int, cell: str) -> bool:
     if cell not in ("True", "False", ""):
-        raise ValueError(f"column {name!r} has {cell!r}, not True or False")
+        raise ValueError(f"line {line}, column {name!r} has {cell!r}, not True or False")
     return cell == "True"
 
 
-def _number(name: str, cell: str) -> float:
+def _number(name: str, line: int, cell: str) -> float:
     try:
         return float(cell) if cell else math.nan
     except ValueError:
-        raise ValueError(f"column {name!r} has {cell!r}, which is not a number") from None
+        raise ValueError(
+            f"line {line}, column {name!r} has {cell!r}, which is not a number"
+        ) from None

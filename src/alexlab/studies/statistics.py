@@ -30,6 +30,7 @@ from statsmodels.stats.power import TTestPower
 
 LEVEL = 0.05  # errors of a study, over all its looks and comparisons
 POWER = 0.8
+MIN_SEEDS = 3  # for an interval
 MAX_SEEDS = 1000  # a larger number of seeds is no advice
 SPREAD_CONFIDENCE = 0.9  # of the upper limit of a standard deviation
 Sample = NDArray[np.float64]
@@ -66,12 +67,13 @@ def levels_of_looks(looks: Sequence[int], level: float = LEVEL) -> list[float]:
     """Return the part of `level` that each look spends; together they spend all of it.
 
     Raises:
-        ValueError: `looks` is empty, not increasing, or has a look with fewer than two seeds.
+        ValueError: `looks` is empty, not increasing, or has a look with fewer than three seeds.
     """
     increasing = all(a < b for a, b in itertools.pairwise(looks))
-    if not looks or looks[0] < 2 or not increasing:
+    if not looks or looks[0] < MIN_SEEDS or not increasing:
         raise ValueError(
-            f"looks={list(looks)}: write increasing numbers of seeds, at least 2, as in [5, 10, 20]"
+            f"looks={list(looks)}: write increasing numbers of seeds, at least {MIN_SEEDS}, as in"
+            " [5, 10, 20]"
         )
     total = [spent(level, n / looks[-1]) for n in looks]
     return [now - before for before, now in zip([0.0, *total], total, strict=False)]

@@ -68,10 +68,15 @@ def describe_interval(claim: Claim, interval: st.Interval) -> str:
 
 
 def clipped(claim: Claim, interval: st.Interval) -> tuple[float, float]:
-    """Return the interval within the range of the metric: a fraction differs by 1 at most."""
-    if is_fraction(claim.metrics[0]) and not claim.is_ratio and not math.isnan(interval.low):
-        return max(-1.0, interval.low), min(1.0, interval.high)
-    return interval.low, interval.high
+    """Return the interval within the range of the metric.
+
+    Two fractions differ by 1 at most; a fraction is between 0 and 1, and so far from a target.
+    """
+    if not is_fraction(claim.metrics[0]) or claim.is_ratio or math.isnan(interval.low):
+        return interval.low, interval.high
+    target = claim.target
+    lowest, highest = (-1.0, 1.0) if target is None else (-target, 1 - target)
+    return max(lowest, interval.low), min(highest, interval.high)
 
 
 def failures(one: ClaimAnswer) -> str:
