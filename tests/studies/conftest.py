@@ -109,6 +109,7 @@ def write_run(folder: Path, values, found):
         if isinstance(config.get(key), dict):  # a choice of a group
             part, last = key, "name"
         (config[part] if part else config)[last] = value
+    config["trainer"]["max_epochs"] = found.pop("max_epochs", length)
     config["data"]["split_seed"] = values.get("seed", 0)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     metrics = {"val/acc": 0.5, "train/acc": 0.6, "test/acc": 0.5}

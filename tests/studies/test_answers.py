@@ -206,10 +206,10 @@ NAN = "FloatingPointError: the training loss is nan in epoch 2"
     ("ends", "reason"),
     [
         ({"tanh": [0.8, 0.8, 0.2, 0.21, 0.29]},
-         "tanh was still at chance after 10 epochs in 3 of 5 runs;"
+         "tanh was still at chance after 10 of 10 epochs in 3 of 5 runs;"
          r" a run must reach last\(val/acc\) at least 30.0%"),
         ({"tanh": [0.8, 0.8, 0.8, 0.2, NAN]},
-         "tanh was still at chance after 10 epochs in 1 of 5 runs and diverged in 1 of 5 runs"),
+         "tanh was still at chance after 10 of 10 epochs in 1 of 5 runs and diverged in 1 of 5"),
         ({"relu": [NAN] * 5}, "relu diverged in 5 of 5 runs"),
     ],
 )  # fmt: skip
@@ -217,6 +217,23 @@ def test_a_condition_that_did_not_train_is_not_tested(make_sweep, ends, reason):
     (one,) = answers(make_sweep, [claim()], gated(ends), trained=GATE)
     assert (one.answer, one.judgement) == ("not tested", "")
     assert re.search(reason, one.reason)
+
+
+def test_a_run_at_chance_that_stopped_early_has_both_numbers_of_epochs(make_sweep):
+    """A batch of 32 stays at chance, and was stopped after 12 of its 24 epochs."""
+
+    def results(values):
+        stuck = values["data.batch_size"] == "32"
+        curve = [0.2] * 12 if stuck else [0.2] * 4 + [0.8] * 20
+        return {"max_epochs": 24, "history": {"val/acc": curve}}
+
+    one = claim(treatment={"data.batch_size": 16}, control={"data.batch_size": 32})
+    study = {"claims": [one], "looks": {"tuned": [3]}, "trained": GATE}
+    sweep = load(make_sweep({"data.batch_size": [16, 32], "seed": range(3)}, results, study))
+    (one,) = answer_claims(table_of(sweep), study, "tuned")
+    assert one.reason.startswith(
+        "batch_size 32 was still at chance after 12 of 24 epochs in 3 of 3 runs"
+    )
 
 
 def test_one_run_in_five_at_chance_counts_as_chance_and_not_as_missing(make_sweep):

@@ -168,6 +168,7 @@ def test_two_seeds_have_points_and_no_interval(make_sweep):
     text = (folder / "report.md").read_text()
     assert "| relu | 2 | 71.0 ± 1.4 |" in text
     assert "**not tested**: 2 of the 3 seeds of the first look have ended." in text
+    assert "1 of 1 claims not tested: 2 of the 3 seeds of the first look have ended." in text
     assert "So far: +19.5 points, 2 seeds." in text
     assert (folder / "plots" / "answers.png").is_file()
 
@@ -233,7 +234,27 @@ def test_settings_changed_by_hand_are_told_from_what_ran(make_sweep):
     folder = make_sweep(AXES, results, ABOUT, command=command)
     write_report(folder)
     text = (folder / "report.md").read_text()
-    assert "**Changed by hand**: `trainer.max_epochs=4`, `seed=0,1,2`." in text
+    assert "**Changed by hand**: trainer.max_epochs=4, seed=0,1,2." in text
+
+
+def test_settings_changed_by_hand_have_what_the_study_asks_for(make_sweep):
+    asked = {
+        "tuned": {"trainer.max_epochs": 60},
+        "axes": {"act": "relu, tanh", "seed": "range(40)"},
+    }
+    command = "python -m src.train study=act trainer.max_epochs=4 seed=0,1,2 sweep.n_jobs=2"
+    folder = make_sweep(AXES, results, {**ABOUT, **asked}, scale="tuned", command=command)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    said = "trainer.max_epochs=4 in place of 60, seed=0,1,2 in place of range(40)"
+    assert f"**Changed by hand**: {said}." in text
+
+
+def test_a_study_without_claims_says_so(make_sweep):
+    folder = make_sweep(AXES, results, {"question": "Which activation is best?"})
+    write_report(folder)
+    assert "The study file has no claims, so there are no" in (folder / "report.md").read_text()
+    assert json.loads((folder / "answers.json").read_text())["claims"] == []
 
 
 def test_tuning_runs_are_never_analysed(make_sweep):

@@ -283,13 +283,22 @@ def _how_it_failed(runs: pd.DataFrame) -> str:
     bad = runs[~runs["trained"]]
     diverged = int(bad["diverged"].sum())
     symptoms = sorted({s for text in bad["symptoms"] for s in text.split("; ") if s})
-    epochs = [f"{e:.0f}" for e in sorted(set(bad["epochs"].dropna()))]
-    after = f" after {'-'.join(dict.fromkeys([epochs[0], epochs[-1]]))} epochs" if epochs else ""
+    after = _epochs(bad[~bad["diverged"]])
     stuck = len(bad) - diverged
     parts = [f"was still at chance{after} in {stuck} of {len(runs)} runs"] * bool(stuck)
     parts += [f"diverged in {diverged} of {len(runs)} runs"] * bool(diverged)
     text = " and ".join(parts)
     return f"{text} (symptom: {', '.join(symptoms)})" if symptoms else text
+
+
+def _epochs(runs: pd.DataFrame) -> str:
+    """Return " after 24 of 24 epochs", or a range of epochs; "" if they are unknown."""
+    parts = []
+    for column in ("epochs", "max_epochs"):
+        values = runs[column].dropna()
+        ends = [f"{v:.0f}" for v in (values.min(), values.max())] if len(values) else []
+        parts += ["-".join(dict.fromkeys(ends))] * bool(ends)
+    return f" after {' of '.join(parts)} epochs" if parts else ""
 
 
 def rise_metric(gate: Gate) -> str:

@@ -97,6 +97,8 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     parts = [f"# {sweep.question}"]
     if answers and (text := headline(list(answers))):
         parts.append(text)
+    if study and not study.get("claims") and not sweep.facts.get("search"):
+        parts.append("The study file has no claims, so there are no answers: the tables follow.")
     if study.get("articles"):
         parts.append("\n".join(f"- {describe_article(one)}" for one in study["articles"]))
     labels = {"source": "Source", "papers": "See also", "assumed": "Assumed"}
@@ -108,8 +110,7 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     if study:
         parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
     if changed := sweep.changed_by_hand:
-        said = ", ".join(f"`{text}`" for text in changed)
-        parts.append(f"**Changed by hand**: {said}. The study file asks for something else.")
+        parts.append(f"**Changed by hand**: {', '.join(changed)}.")
     return parts
 
 

@@ -136,7 +136,9 @@ class Sweep:
                 continue
             ran = {str(run.config[name]) for run in self.done if name in run.config}
             if name in (*self.axes, SEED) or not ran or canonical(value) in map(canonical, ran):
-                changed.append(f"{name}={value}")
+                asked = {**(self.about.get("axes") or {}), **(self.about.get(self.setting) or {})}
+                place = f" in place of {asked[name]}" if name in asked else ""
+                changed.append(f"{name}={value}{place}")
         return changed if self.about else []
 
     @property

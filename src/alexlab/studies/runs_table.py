@@ -21,8 +21,18 @@ from alexlab.studies.validity import Gate, symptoms_of, value_for_claims
 
 ENDED = "finished", "failed"  # states of a run that will not change
 SPLIT_SETTINGS = "split", "split_seed", "val_fraction", "test_fraction", "fraction"
-FIXED = ["trial", "state", SEED, "epochs", "trained", "diverged", "symptoms", "split", "commit"]
-FIXED += ["data", "train_images", "test_images", "objective", "wall_s", "identity", "error"]
+FIXED = ["trial", "state", SEED, "epochs", "max_epochs", "trained", "diverged", "symptoms"]
+FIXED += [
+    "split",
+    "commit",
+    "data",
+    "train_images",
+    "test_images",
+    "objective",
+    "wall_s",
+    "identity",
+    "error",
+]
 DIGITS = "%.9g"
 
 
@@ -85,6 +95,7 @@ def _row(
         **{axis: run.values[axis] for axis in axes},
         SEED: run.seed,
         "epochs": run.record.get("epochs"),
+        "max_epochs": run.config.get("trainer.max_epochs"),
         "trained": (gate is None or gate.trained(run)) if ended else None,
         "diverged": run.diverged,
         "symptoms": "; ".join(symptoms_of(run)),

@@ -156,7 +156,9 @@ def headline(answers: list[ClaimAnswer]) -> str:
     if open_ones:
         rest.append(f"cannot tell for {len(open_ones)} of {len(answers)} claims")
     if untested:
-        rest.append(f"{len(untested)} of {len(answers)} claims not tested")
+        reasons = {one.reason for one in untested}
+        why = f": {reasons.pop()}" if len(reasons) == 1 else ""
+        rest.append(f"{len(untested)} of {len(answers)} claims not tested{why}")
     tail = "; ".join(rest)
     return " ".join([*said, tail[:1].upper() + tail[1:] + "." * bool(tail)]).strip()
 
