@@ -97,6 +97,41 @@ def test_rm_deletes_a_sweep_but_not_under_a_run(copied):
     assert "is no sweep" in text
 
 
+def test_rm_deletes_nothing_under_a_sweeper_whose_runs_have_not_begun(copied):
+    with (copied / "multirun/s/.sweeper.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        for verb in ("rm", "clean", "rerun"):
+            code, text = run(copied, verb, "multirun/s")
+            assert code == 1
+            assert "multirun/s is running: stop the sweep first (Ctrl-C)" in text
+    assert run(copied, "rm", "multirun/s")[0] == 0
+
+
+def test_rm_deletes_no_other_folder(copied):
+    precious = copied / "precious"
+    precious.mkdir()
+    (precious / "trials.csv").write_text("number,folder\n")
+    (copied / "link").symlink_to(copied / "multirun/s")
+    code, text = run(copied, "rm", "precious")
+    assert code == 1
+    assert "precious is no sweep: it has no sweep.yaml" in text
+    code, text = run(copied, "rm", "link")
+    assert code == 1
+    assert f"link is a link: give the folder {copied / 'multirun/s'} itself" in text
+    assert precious.is_dir()
+    assert (copied / "multirun/s/sweep.yaml").is_file()
+
+
+def test_rerun_from_another_folder_runs_where_the_sweep_is(copied):
+    other = copied / "other"
+    other.mkdir()
+    code, text = run(other, "rerun", str(copied / "multirun/s"), "--trials", "0")
+    assert code == 1, text  # trial 1 has failed
+    assert list(other.iterdir()) == []
+    assert (copied / "multirun/s/.old/0-seed-0.1").is_dir()
+    assert (copied / "multirun/s/0-seed-0/metrics.json").is_file()
+
+
 def test_rerun_by_number_keeps_what_was_there(copied):
     first = (copied / "multirun/s/2-seed-2/metrics.json").read_text()
     code, text = run(copied, "rerun", "multirun/s", "--trials", "2")

@@ -30,6 +30,7 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     OLD,
     SWEEP,
     TRIALS,
+    is_in_use,
     read_sweep,
     read_trials,
     without_password,
@@ -87,14 +88,19 @@ def show(root: Path) -> None:
 
 
 def check_idle(sweep: Path) -> Path:
-    """Return `sweep` if it is a sweep and no trial of it is running.
+    """Return `sweep` if it is the folder of a sweep that nothing is running.
 
     Raises:
         FileNotFoundError: It is no sweep.
-        ValueError: A trial is running.
+        ValueError: A sweeper or a trial is running, or it is a link.
     """
-    if not (sweep / TRIALS).is_file():
-        raise FileNotFoundError(f"{sweep} is no sweep: it has no {TRIALS}")
+    for name in (TRIALS, SWEEP):
+        if not (sweep / name).is_file():
+            raise FileNotFoundError(f"{sweep} is no sweep: it has no {name}")
+    if sweep.is_symlink():
+        raise ValueError(f"{sweep} is a link: give the folder {sweep.resolve()} itself")
+    if is_in_use(sweep):
+        raise ValueError(f"{sweep} is running: stop the sweep first (Ctrl-C)")
     for row in trials(sweep):
         if is_locked(sweep / row["folder"]):
             raise ValueError(f"{sweep / row['folder']} is running: stop the sweep first (Ctrl-C)")

@@ -9,10 +9,12 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +154,7 @@ class ProcessLauncher(Launcher):
         self.threads = self.threads or max(1, cpus() // jobs)
         self._jobs = threading.Semaphore(jobs)
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
+        make_sockets_possible()
         self._method: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
             self._method.set_forkserver_preload(
@@ -269,6 +272,17 @@ class ProcessLauncher(Launcher):
                 else:
                     os.kill(process.pid, what)
         return True
+
+
+def make_sockets_possible() -> None:
+    """Let multiprocessing use /tmp if TMPDIR is too long for the paths of Unix sockets."""
+    longest = 107 - len("/pymp-12345678/listener-12345678")
+    if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > longest:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            multiprocessing.util.get_temp_dir()  # it makes one, and keeps it for this process
+        finally:
+            tempfile.tempdir = before
 
 
 def hydra_flags(config: DictConfig) -> list[str]:

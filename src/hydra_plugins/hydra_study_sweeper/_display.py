@@ -1,6 +1,7 @@
 """Report the progress of a sweep: the plan, a live table, the final table."""
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,14 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Print nothing more when nobody reads any longer, as after `| head`: the sweep goes on."""
+        self.quiet = True
+        with open(os.devnull, "w") as nowhere:  # else Python fails at exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 class ProgressReporter:
     """Prints how the trials of a sweep stand, and writes trials.csv.
 
@@ -39,8 +48,8 @@ class ProgressReporter:
     def __init__(self, folder: Path, keys: Sequence[str], directions: Sequence[str]) -> None:
         self.folder, self.directions = folder, directions
         self.n_jobs = 1  # trials at a time
-        console = Console()
-        self.console = console if console.is_terminal else Console(width=200)  # files fold no line
+        console = _Console()
+        self.console = console if console.is_terminal else _Console(width=200)  # files fold no line
         self.csv = TrialsCsv(folder, keys, len(directions))
         self.trials: dict[int, Trial] = {}
         self._counts: Counter[str] = Counter()

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra_plugins.hydra_study_sweeper import run_folder
+from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
+from hydra_plugins.hydra_study_sweeper._space import short_hash
 from hydra_plugins.hydra_study_sweeper._trials import Trial, TrialStore
 from hydra_plugins.hydra_study_sweeper.run_folder import as_floats
 
@@ -112,6 +114,41 @@ class DataCheck:
             for key, value in trial.values.items()
             if key in self.groups or key.lstrip("+").startswith(below)
         )
+
+
+class ConfigCheck:
+    """Checks that a run trained what its trial is: conf/ may change while a sweep is running.
+
+    Args:
+        folder: The sweep's folder.
+        composer: Makes the trials' configs.
+
+    Attributes:
+        problem: The first difference; None so far.
+    """
+
+    def __init__(self, folder: Path, composer: Composer) -> None:
+        self.folder, self.composer = folder, composer
+        self.problem: str | None = None
+
+    def check(self, trial: Trial) -> str | None:
+        """Return how a run's config.yaml differs from its trial; None if it does not, or is none.
+
+        Two settings of equal identity are equal: only what can change a result is compared.
+        """
+        path = self.folder / trial.folder / run_folder.CONFIG
+        if not path.is_file():
+            return None
+        content = drop_keys(run_folder.read_plain_yaml(path), self.composer.ignore)
+        if short_hash(content) == trial.identity:
+            return None
+        lines = differences(self.composer.compose_for_hash(trial.values), content)
+        changed = "; ".join(lines[:4]) or "its config"
+        self.problem = (
+            f"the configuration changed while the sweep ran: {changed} in {trial.folder}; the same"
+            " command says what is to be done"
+        )
+        return self.problem
 
 
 class CheckpointCleaner:

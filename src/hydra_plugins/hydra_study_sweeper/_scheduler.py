@@ -19,6 +19,7 @@ from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
+    ConfigCheck,
     DataCheck,
     TrialResult,
     resolve_status,
@@ -33,11 +34,13 @@ from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialQueue, TrialStore
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
-from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP
+from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP, hold
 
 TICK_S = 0.5
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+STOP_SIGNALS = [  # a cluster sends SIGUSR1 some time before it kills
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
 ]
 
 
@@ -80,6 +83,7 @@ class Scheduler:
     def _open(self, fingerprint: dict[str, Any]) -> None:
         """Open the sweep's folder and storage, and add the trials that are new."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._in_use = hold(self.folder)
         settings, objectives = self.settings, directions(self.settings.direction)
         stored = read_fingerprint(self.folder, settings)
         self.store = TrialStore(self.url, self.folder.name, objectives, self.folder)
@@ -91,10 +95,12 @@ class Scheduler:
         run_folder.write_atomically(self.folder / SWEEP, text)
         self.store.optuna_study.set_user_attr("sweep", fingerprint)
         params = [one for stage in self.stages for one in stage]
-        if not self.store.trials:
-            restored = restore_from_run_folders(self.store, params, self.composer, self.search)
-            for line in restored:
-                self.reporter.log(line)
+        with self.store.locked():  # another sweeper may be at the same point
+            self.store.sync()
+            if not self.store.trials:
+                restored = restore_from_run_folders(self.store, params, self.composer, self.search)
+                for line in restored:
+                    self.reporter.log(line)
         known = self.store.by_identity
         begun = [
             k for k, stage in enumerate(self.stages) if any(p.identity in known for p in stage)
@@ -105,6 +111,7 @@ class Scheduler:
         identities = None if self.search is not None else {one.identity for one in params}
         self.queue = TrialQueue(self.store, identities, settings.n_trials)
         self.data_check = DataCheck(self.store, self.composer.groups, settings.data_key)
+        self.config_check = ConfigCheck(self.folder, self.composer)
         ranking = self.reporter.ranking if len(objectives) == 1 else None
         self.checkpoints = CheckpointCleaner(self.folder, settings.keep_best, ranking)
         self.shared: SharedResults | None = None
@@ -321,17 +328,23 @@ class Scheduler:
         A trial that is tried again has not failed yet, as far as `on_error` is concerned.
         """
         trial, result = job.trial, self._resolve(job)
-        if self.data_check.problem:
-            self.stop(self.data_check.problem)
+        if problem := self._problem():
+            self.stop(problem)
         if self._should_retry(trial, result):
             return True
         if result["status"] in ENDED:
             self._finish_trial(trial, result)
         else:
             self._requeue(trial, result)
-        if result["status"] == "failed" and self.settings.on_error == "stop":
-            self.stop(f"a trial failed, and {self.settings.key('on_error')}=stop")
+        failed = result["status"] in ("failed", "interrupted") and not self.jobs.stopping
+        if failed and self.settings.on_error == "stop":
+            how = "failed" if result["status"] == "failed" else "was interrupted"
+            self.stop(f"a trial {how}, and {self.settings.key('on_error')}=stop")
         return False
+
+    def _problem(self) -> str | None:
+        """Return why the results are no longer comparable; None if they are."""
+        return self.data_check.problem or self.config_check.problem
 
     def _stored_result(self, trial: Trial) -> TrialResult | None:
         """Return what a run folder says of its end; None if the run is to start or continue."""
@@ -347,11 +360,15 @@ class Scheduler:
         if job.timed_out:
             limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
             result = {**result, "status": "failed", "error": f"ran longer than {limit}"}
-        elif result["status"] == "finished" and (error := self.data_check.check(trial, result)):
+        elif result["status"] == "finished" and (error := self._wrong_result(trial, result)):
             result = {**result, "status": "failed", "error": error}
         if result["status"] == "failed":
             run_folder.record_failure(folder, result["error"])
         return result
+
+    def _wrong_result(self, trial: Trial, result: TrialResult) -> str | None:
+        """Return why a finished run is not this trial's result: other data, or another config."""
+        return self.data_check.check(trial, result) or self.config_check.check(trial)
 
     def _should_retry(self, trial: Trial, result: TrialResult) -> bool:
         """Return whether the trial is tried again from its last checkpoint; count and print it."""
@@ -425,8 +442,8 @@ class Scheduler:
         self._update()
         self.reporter.csv.write()
         self.reporter.print_summary()
-        if self.data_check.problem:
-            raise ValueError(self.data_check.problem)
+        if problem := self._problem():
+            raise ValueError(problem)
         stopped = self.jobs.stopping
         if self.search is not None and not stopped:
             plots, several = self.folder / "plots", len(self.reporter.directions) > 1

@@ -8,16 +8,16 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_study_sweeper.overrides import is_inert
+from hydra_plugins.hydra_study_sweeper.overrides import is_inert, key_of
 
 RECIPE = "recipe"  # an axis whose values are named sets of overrides
 
@@ -125,6 +125,37 @@ def read_space(
             items = recipes[name].items()
             space.recipes[name] = [f"{k}={_setting_as_text(v)}" for k, v in items if k not in typed]
     return space
+
+
+def with_axes(
+    space: Space, names: Iterable[str], loader: ConfigLoader, config: DictConfig
+) -> Space:
+    """Return `space` with an axis more for each of `names` that it lacks: of one value.
+
+    That value is typed on the command line, or else the one of the config.
+
+    Args:
+        space: A grid.
+        names: The axes that the sweep has had.
+        loader: Hydra's config loader.
+        config: The sweep's own config.
+    """
+    typed = {key_of(override): override for override in space.fixed}
+    composed = loader.load_sweep_config(config, space.fixed)
+    choices: dict[str, list[str]] = {}
+    for name in names:
+        if name in space.keys:
+            key = next(key for key in space.choices if key.lstrip("+") == name)
+            choices[key] = space.choices[key]
+        elif name in typed:
+            key, _, value = typed[name].partition("=")
+            choices[key] = [value]
+        elif name in composed.hydra.runtime.choices:
+            choices[name] = [str(composed.hydra.runtime.choices[name])]
+        elif (value := OmegaConf.select(composed, name, default=typed)) is not typed:
+            choices[name] = [_setting_as_text(value)]
+    fixed = [override for override in space.fixed if override.partition("=")[0] not in choices]
+    return replace(space, fixed=fixed, choices=choices | space.choices)
 
 
 def _axis_as_text(value: Any) -> str:

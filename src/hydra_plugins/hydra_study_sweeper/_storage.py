@@ -139,7 +139,15 @@ def open_storage(url: str) -> BaseStorage:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from error
+        hint = ""
+        if "://" not in url:
+            hint = (
+                "; the file is damaged: move it away, and the same command restores the trials from"
+                " their folders"
+            )
+        raise ValueError(
+            f"cannot open the storage {without_password(url)}: {reason}{hint}"
+        ) from error
 
 
 def _open_database(url: str, attempts: int = 3) -> BaseStorage:

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ class TrialStore:
             axes: The values of each axis.
         """
         distributions = {key: axis_distribution(values) for key, values in axes.items()}
-        with get_lock_file(FlockLock(str(self.folder / ".fill.lock"))):
+        with self.locked():
             self.sync()
             for one in params:
                 if one.identity not in self.by_identity:
@@ -251,6 +252,15 @@ class TrialStore:
                     values = {k: _typed(v, distributions[k]) for k, v in one.values.items()}
                     self._create(attrs, values, distributions)
             self.sync()
+        for one in params:  # an axis that is new has a value in the trials that were before it
+            trial = self.trials[self.by_identity[one.identity]]
+            if one.values.keys() - trial.values.keys():
+                trial.values = {**trial.values, **one.values}
+                self._changed[trial.number] = trial
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Return a lock of the sweep's trials on this machine, which is not to be taken twice."""
+        return get_lock_file(FlockLock(str(self.folder / ".fill.lock")))
 
     def import_trial(
         self,
@@ -271,6 +281,7 @@ class TrialStore:
         """
         attrs: dict[str, Any] = {"folder": folder, "status": result["status"], "result": result}
         attrs["params"] = asdict(params)
+        attrs["grid"] = space is None
         values = {k: from_override(params.values[k], one) for k, one in (space or {}).items()}
         objectives = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
         self._create(attrs, values, space or {}, state=state, values=objectives)
@@ -505,16 +516,23 @@ class TrialsCsv:
 
     Args:
         folder: The sweep's folder.
-        keys: The axes.
+        keys: The axes of this command; those of others are added when a trial has them.
         objectives: How many there are.
     """
 
     def __init__(self, folder: Path, keys: Sequence[str], objectives: int) -> None:
-        self.path, self.keys, self.objectives = folder / TRIALS, keys, objectives
+        self.path, self.keys, self.objectives = folder / TRIALS, list(keys), objectives
+        self._trials: dict[int, Trial] = {}
         self._rows: dict[int, str] = {}
 
     def update(self, trial: Trial) -> bool:
         """Note a trial's status and result; return whether its row has changed."""
+        self._trials[trial.number] = trial
+        names = [key.lstrip("+") for key in trial.values]
+        if new := [name for name in names if name not in self.keys]:  # an axis of another command
+            self.keys += new
+            self._rows = {number: self._row(one) for number, one in self._trials.items()}
+            return True
         row = self._row(trial)
         changed = self._rows.get(trial.number) != row
         self._rows[trial.number] = row

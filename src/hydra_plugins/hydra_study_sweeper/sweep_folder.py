@@ -3,15 +3,22 @@
 Hydra imports this file in every process.
 """
 
+import contextlib
 import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, read_plain_yaml
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 SWEEP, TRIALS, JOURNAL, OLD = "sweep.yaml", "trials.csv", "study.journal", ".old"
+IN_USE = ".sweeper.lock"
 VERSION = 1  # of sweep.yaml and of what the storage keeps; there was none before
 
 
@@ -61,6 +68,31 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
                 " correct it, or run the sweep again"
             )
     return rows
+
+
+def hold(folder: Path) -> BinaryIO:
+    """Mark the sweep in `folder` as being run by this process, until the returned file is closed.
+
+    Several sweepers may run it at a time. The system drops the mark when the process exits.
+    """
+    file = (folder / IN_USE).open("ab")
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether a sweeper on this machine runs the sweep; always False on Windows."""
+    try:
+        with (folder / IN_USE).open("rb") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def without_password(url: str) -> str:

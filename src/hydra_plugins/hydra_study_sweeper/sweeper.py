@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.hydra_study_sweeper import _composer, _space
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, take_settings
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
 
 ConfigStore.instance().store(
     group="hydra/sweeper", name="base_study", node=StudySweeperConf, provider="study_sweeper"
@@ -87,6 +88,11 @@ class StudySweeper(Sweeper):
         )
         base = composer.base_config()
         folder = Path(str(self.master_config.hydra.sweep.dir)).absolute() / self._name(space, base)
+        before = self._axes_before(folder) if not space.intervals else {}
+        if before.keys() - space.keys:  # an axis that this command gives one value stays an axis
+            space = _space.with_axes(space, before, self.loader, self.master_config)
+            composer = _composer.Composer(self.loader, self.master_config, space, settings.ignore)
+            base = composer.base_config()
         stages = [] if space.intervals else self._stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
@@ -101,11 +107,23 @@ class StudySweeper(Sweeper):
 
         first = composer.compose(next(space.grid()))
         fingerprint = sweep_fingerprint(settings, space, base, first)
+        for key, values in before.items():  # all values that the sweep ever had
+            known = fingerprint["axes"].get(key, [])
+            fingerprint["axes"][key] = [*values, *(one for one in known if one not in values)]
         code = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint).run()
         if settings.on_end and not settings.dry_run:
             load(settings.on_end)(folder)
         if code:
             raise SystemExit(code)
+
+    def _axes_before(self, folder: Path) -> dict[str, list[str]]:
+        """Return the axes that the sweep has had so far; none if it is new, or a search."""
+        if not (folder / SWEEP).is_file():
+            return {}
+        old = read_sweep(folder, otherwise=f"use {self.settings.key('name')}=NAME for a new sweep")
+        if old.get("search") or not isinstance(old.get("axes"), dict):
+            return {}
+        return {str(key): [str(value) for value in values] for key, values in old["axes"].items()}
 
     def _stages(
         self, space: _space.Space, composer: _composer.Composer, arguments: list[str]
