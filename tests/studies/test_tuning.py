@@ -49,6 +49,18 @@ def test_the_best_mean_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep
     assert "relu: optim.lr" not in printed
 
 
+def test_the_edge_is_that_of_the_rates_that_ran(make_sweep, capsys):
+    """The study file lists 0.01 to 0.1; the command tried 0.003 to 0.03."""
+    axes = {"recipe": ["relu"], "optim.lr": ["0.01", "0.03", "3e-3"], "seed": [1000, 1001]}
+    best = {"3e-3": 0.8, "0.01": 0.9, "0.03": 0.7}
+    score = lambda values: {"val/acc": best[values["optim.lr"]]}  # noqa: E731
+    write_report(make_sweep(axes, score, STUDY, scale="tune", name="acts-tune"))
+    assert "at the edge" not in capsys.readouterr().out
+    best["3e-3"] = 0.95
+    write_report(make_sweep(axes, score, STUDY, scale="tune", name="other-tune"))
+    assert "relu: optim.lr=3e-3: the best is at the edge" in capsys.readouterr().out
+
+
 def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep):
     unfinished = tuning_sweep(make_sweep, lambda v: None if v["seed"] == "1001" else score(v))
     write_report(unfinished)

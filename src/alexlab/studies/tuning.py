@@ -17,7 +17,7 @@ from alexlab.reporting.formatting import less_is_better
 from alexlab.runs.config import CONF
 from alexlab.runs.folder import write_atomically
 from alexlab.studies.metrics import metric_value
-from alexlab.studies.results import RECIPE, Run, Sweep, axis_values, load, same
+from alexlab.studies.results import RECIPE, Run, Sweep, is_number, load, same
 from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, shipped_file
 from alexlab.studies.validity import read_gate
 
@@ -44,13 +44,18 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
             raise ValueError(f"recipe={recipe}: no rate has finished at every tuning seed")
         chosen[recipe] = dict(zip(tuned, map(_number, best), strict=True))
         for axis, text in zip(tuned, best, strict=True):
-            tried = axis_values((sweep.about.get(TUNE) or {})[axis])
+            tried = sorted({run.values[axis] for run in sweep.runs}, key=_order)
             if len(tried) > 1 and text in (tried[0], tried[-1]):
                 edges.append(f"{recipe or 'all'}: {axis}={text}")
     found: dict[str, Any] = {"recipes": {k: v for k, v in chosen.items() if k}}
     found["settings"] = chosen.get("", {})
     found["at_the_edge"] = edges
     return found
+
+
+def _order(text: str) -> tuple[float, str]:
+    """Return the sort key of a value: numbers by their size."""
+    return (float(text), "") if is_number(text) else (math.inf, text)
 
 
 def _number(text: str) -> Any:

@@ -253,8 +253,8 @@ class TrialStore:
                     self._create(attrs, values, distributions)
             self.sync()
         for one in params:  # an axis that is new has a value in the trials that were before it
-            trial = self.trials[self.by_identity[one.identity]]
-            if one.values.keys() - trial.values.keys():
+            trial = self.trials.get(self.by_identity.get(one.identity, -1))
+            if trial is not None and one.values.keys() - trial.values.keys():
                 trial.values = {**trial.values, **one.values}
                 self._changed[trial.number] = trial
 
