@@ -1,14 +1,18 @@
 """What a person reads when something is wrong: real messages of Hydra, Python and the system."""
 
+import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from alexlab import errors
+from alexlab.commands.arguments import explain_setting
 from alexlab.errors import (
     RENAMED,
     RENAMED_LISTS,
@@ -29,8 +33,85 @@ def error_of(compose):
 
 
 def test_an_unknown_setting_has_near_matches(error_of):
-    told = format_error(error_of("optim.lrr=3"), ["optim.lr", "act"])
-    assert told == "optim.lrr: no such setting; did you mean optim.lr? choose from optim.lr, act"
+    told = format_error(error_of("optim.lrr=3"), explain_setting)
+    assert told == "optim.lrr: no such setting; did you mean optim.lr?"
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("lr=0.1", "optim.lr"),
+        ("batch_size=8", "data.batch_size"),
+        ("epochs=3", "trainer.max_epochs"),
+        ("max_epoch=3", "trainer.max_epochs"),
+        ("trainer.momentum=0.9", "optim.momentum"),
+        ("sead=1", "seed"),
+        ("modl=alexnet", "model"),
+    ],
+)
+def test_an_unknown_setting_is_found_in_its_group(error_of, override, hint):
+    told = format_error(error_of(override), explain_setting)
+    key = override.partition("=")[0]
+    assert re.match(rf"{key}: no such setting; did you mean (.* or )?{hint}( or .*)?\?", told), told
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            "optim=adam optim.momentum=0.9",
+            "optim.momentum: optim=adam has no such setting; it is one of optim=rmsprop and sgd",
+        ),
+        (
+            "sched=step sched.T_max=3",
+            "sched.T_max: sched=step has no such setting; it is one of sched=cosine",
+        ),
+        (
+            "model.width=2",
+            "model.width: the chosen model has no such setting; it is one of model=alexnet",
+        ),
+    ],
+)
+def test_a_setting_that_the_chosen_option_lacks(error_of, monkeypatch, overrides, told):
+    monkeypatch.setattr("sys.argv", ["train", *overrides.split()])
+    assert format_error(error_of(*overrides.split()), explain_setting) == told
+
+
+def test_of_several_options_those_that_lack_the_setting_are_named(error_of, monkeypatch):
+    """As in a sweep over the group: the error comes from the one that lacks it."""
+    monkeypatch.setattr("sys.argv", ["train", "-m", "optim=sgd,adam,adamw", "optim.momentum=0.9"])
+    told = format_error(error_of("optim=adam", "optim.momentum=0.9"), explain_setting)
+    assert told.startswith("optim.momentum: optim=adam, adamw has no such setting; ")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "optim.lr=1e-3,1e-2",
+            "optim.lr=1e-3,1e-2: several values make a sweep: add -m\n"
+            "(one value that is a list: optim.lr=[1e-3,1e-2]; a text: 'optim.lr=\"1e-3,1e-2\"')",
+        ),
+        ("seed=range(3)", "seed=range(3): several values make a sweep: add -m\n"),
+        ("act=choice(relu,tanh)", "act=choice(relu,tanh): several values make a sweep: add -m\n"),
+        ("data.root=a=b", "data.root=a=b: cannot be read; put the value into quotes: 'data.root="),
+        ("data.root=a(b", "data.root=a(b: cannot be read; put the value into quotes: 'data.root="),
+        ("data.root=[x", "data.root=[x: cannot be read; put the value into quotes"),
+        ("folder", "folder: a setting is KEY=VALUE; put a value with spaces into quotes"),
+        ("=y", "a setting without a key; a setting is KEY=VALUE, without spaces around ="),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_has_a_way_out(error_of, override, told):
+    assert format_error(error_of(override)).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "value", ["a=b", "a(b", 'say= "hi"', "x{y", "back\\slash=", "a, b = c", "Ann's=x"]
+)
+def test_the_quotes_that_are_advised_can_be_read(error_of, value):
+    told = format_error(error_of(f"data.root={value}"))
+    (advised,) = shlex.split(told.partition("quotes: ")[2])  # as a shell reads it
+    assert OverridesParser.create().parse_override(advised).value() == value
 
 
 def test_an_unknown_option_has_near_matches_and_all_that_is_known(error_of):

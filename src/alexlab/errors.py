@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, InstantiationException
 
 T = TypeVar("T")
@@ -75,42 +77,98 @@ TRACES = "ALEXLAB_TRACES"  # the user's value of HYDRA_FULL_ERROR, before alexla
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
 
 
-def format_error(error: BaseException, keys: Iterable[str] = ()) -> str:
-    """Return one or two lines for `error`; `keys` are the config's keys, for near matches."""
+def suggest_setting(name: str, keys: Iterable[str]) -> str:
+    """Return the end of an error about the unknown setting `name`: lr is close to optim.lr."""
+    keys = list(keys)
+    last = name.rpartition(".")[2]
+    by_last: dict[str, list[str]] = {}
+    for key in keys:
+        by_last.setdefault(key.rpartition(".")[2], []).append(key)
+    near = [last] if last in by_last else get_close_matches(last, by_last, n=2, cutoff=0.6)
+    found = [key for one in near for key in by_last[one] if key != name][:3]
+    return f"; did you mean {' or '.join(found)}?" if found else suggest(name, keys)
+
+
+def _of_hydra(text: str, override: str | None) -> str | None:
+    """Return what a user can do about an error of Hydra's command line; None for other errors."""
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^'\n]+)'", text):
+        key, _, value = found[1].partition("=")
+        return (
+            f"{found[1]}: several values make a sweep: add -m\n"
+            f"(one value that is a list: {key}=[{value}]; a text: '{key}=\"{value}\"')"
+        )
+    if override is not None:
+        key, equals, value = override.partition("=")
+        if not equals:
+            return f"{override}: a setting is KEY=VALUE; put a value with spaces into quotes"
+        quoted = QuotedString(text=value, quote=Quote.double).with_quotes()
+        written = shlex.quote(f"{key}={quoted}")
+        return f"{override}: cannot be read; put the value into quotes: {written}"
+    if "Could not override ''" in text:
+        return "a setting without a key; a setting is KEY=VALUE, without spaces around ="
+    return None
+
+
+def format_error(
+    error: BaseException, explain: Callable[[str], str] = "{}: no such setting".format
+) -> str:
+    """Return one or two lines for `error`; `explain` those for a setting that does not exist."""
     where = ""  # the part of the config
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         if found := re.search(r"full_key: (\S+)", str(error)):
             where = f"{found[1]}: "
         error = error.__cause__
     text = str(error)
+    if (told := _of_hydra(text, getattr(error, "override", None))) is not None:
+        return told
     if found := re.search(r"Could not override '([^']+)'", text):
-        return f"{found[1]}: no such setting{suggest(found[1], keys)}"
+        return explain(found[1])
     if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{found[1]}={found[2]}: unknown{suggest(found[2], options)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if found := re.match(r"ValueError raised while resolving interpolation: (.*)", text):
+        return found[1]
     lines = [line.strip() for line in text.splitlines() if line.strip()][:2]
     prefix = "" if isinstance(error, PLAIN) else f"{where}{type(error).__name__}: "
     return prefix + "\n".join(lines or [type(error).__name__])
 
 
 @contextmanager
-def user_errors(keys: Callable[[], Iterable[str]] = list) -> Iterator[None]:
-    """Print an error of the block in one or two lines and exit with 1, or with 130 after Ctrl-C.
+def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) -> Iterator[None]:
+    """Print an error of the block in one or two lines and exit with 1.
 
-    HYDRA_FULL_ERROR=1 asks for the traceback instead. `keys` gives the config's keys, for near
-    matches.
+    Ctrl-C exits with 130. A reader that has gone, as after `| head -1`, exits with 141, as programs
+    do that leave SIGPIPE alone. HYDRA_FULL_ERROR=1 asks for tracebacks instead of lines.
+
+    Args:
+        explain: See `format_error`.
     """
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        close_output()
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
-        print(f"error: {format_error(error, keys())}", file=sys.stderr)
+        print(f"error: {format_error(error, explain)}", file=sys.stderr)
         sys.exit(1)
+
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def close_output() -> None:
+    """Send what is still printed nowhere: Python would complain about it as it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def missing_extra(extra: str, purpose: str) -> str:

@@ -1,8 +1,10 @@
 """Build the argument parsers of the verbs: one help format, RUN_DIR and settings in one place."""
 
 import argparse
+import sys
 from typing import Any
 
+from alexlab.errors import suggest_setting
 from alexlab.runs.locate import BEST_OF
 
 
@@ -22,6 +24,28 @@ def add_run_dir(parser: argparse.ArgumentParser) -> None:
         metavar="RUN_DIR",
         help=f"folder of a finished run, or {BEST_OF}SWEEP_DIR for the best run of a sweep",
     )
+    add_config_dir_option(parser)
+
+
+def add_config_dir_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option --config-dir DIR: config files of the user's own, as for `alexlab train`."""
+
+    class AddConfigDir(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
+            from alexlab.runs.config import add_config_dir
+
+            try:
+                add_config_dir(value)
+            except ValueError as error:
+                parser.error(str(error))
+
+    parser.add_argument(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        action=AddConfigDir,
+        help="your own config files, as for alexlab train",
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
@@ -32,6 +56,7 @@ def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
         metavar="SETTING=VALUE",
         help=f"settings as for alexlab train, such as {example}",
     )
+    add_config_dir_option(parser)
 
 
 def add_data_settings(parser: argparse.ArgumentParser) -> None:
@@ -57,14 +82,41 @@ def add_crops(parser: argparse.ArgumentParser, *, several: bool) -> None:
     )
 
 
-def setting_names() -> list[str]:
-    """List every group and setting of the default config, to suggest near matches in errors."""
+def explain_setting(key: str) -> str:
+    """Return the error about the setting `key` that the command line has and the config has not.
+
+    If some options of its group have it, they are named, and those that were chosen and lack it.
+    """
+    from alexlab.runs.config import flatten
+
+    group, _, name = key.partition(".")
+    having = [o for o in group_options(group) if name and name in _settings(f"{group}={o}")[group]]
+    if having:
+        typed = [word.partition("=")[2] for word in sys.argv if word.startswith(f"{group}=")]
+        chosen = typed[-1].split(",") if typed else []
+        lacking = ", ".join(one for one in chosen if one not in having)
+        lacks = f"{group}={lacking} has" if lacking else f"the chosen {group} has"
+        return f"{key}: {lacks} no such setting; it is one of {group}={' and '.join(having)}"
+    settings = flatten(_settings())
+    names = sorted({*settings, *(name.split(".")[0] for name in settings)})
+    return f"{key}: no such setting{suggest_setting(key, names)}"
+
+
+def group_options(group: str) -> list[str]:
+    """List the options of a config group, in the order of their names."""
+    from alexlab.runs.config import config_folders
+
+    found = {path.stem for folder in config_folders() for path in folder.glob(f"{group}/*.yaml")}
+    return sorted(found) if group.isidentifier() else []
+
+
+def _settings(*overrides: str) -> dict[str, Any]:
+    """Return the config with `overrides` of the default one, not resolved."""
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
-    from alexlab.runs.config import compose_config, flatten
+    from alexlab.runs.config import compose_config
 
     GlobalHydra.instance().clear()
-    config: Any = OmegaConf.to_container(compose_config(), resolve=False)
-    settings = flatten(config)
-    return sorted({*settings, *(key.split(".")[0] for key in settings)})
+    config: Any = OmegaConf.to_container(compose_config(overrides, check=False), resolve=False)
+    return config

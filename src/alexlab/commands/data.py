@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from alexlab.commands.arguments import add_settings, command_parser, setting_names
+from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import user_errors
 
 NAMES = ("cifar10", "flower", "pokemon")  # the keys of alexlab.data.download.SOURCES
@@ -62,7 +62,7 @@ def main() -> None:
     preview.add_argument("--out", type=Path, default=Path("multirun/preview.png"), help="PNG file")
     options = parser.parse_args()
     run = {"fetch": _fetch, "check": _check, "preview": _preview}[options.command]
-    with user_errors(setting_names):
+    with user_errors(explain_setting):
         run(options)
 
 

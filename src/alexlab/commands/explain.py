@@ -4,7 +4,7 @@ Nothing is trained and no data set is needed. So the number of outputs is not kn
 what --outputs says (1 with task=regression).
 """
 
-from alexlab.commands.arguments import add_settings, command_parser, setting_names
+from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import user_errors
 
 LEGEND = """
@@ -18,7 +18,7 @@ def main() -> None:
     add_settings(parser, "model=alexnet act=tanh")
     parser.add_argument("--outputs", type=int, default=5, metavar="N", help="classes (default 5)")
     options = parser.parse_args()
-    with user_errors(setting_names):
+    with user_errors(explain_setting):
         from alexlab.runs.config import compose_config
 
         cfg = compose_config(options.settings)

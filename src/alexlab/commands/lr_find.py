@@ -6,7 +6,7 @@ fastest. The weights are discarded; a picture of the curve is all that is kept.
 
 from pathlib import Path
 
-from alexlab.commands.arguments import add_settings, command_parser, setting_names
+from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import user_errors
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="training steps (default 400)")
     parser.add_argument("--out", type=Path, default=Path("multirun/lr_find.png"), help="PNG file")
     options = parser.parse_args()
-    with user_errors(setting_names):
+    with user_errors(explain_setting):
         from alexlab.runs.config import compose_config
 
         cfg = compose_config(options.settings)

@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from alexlab.commands.arguments import command_parser
+from alexlab.commands.arguments import add_config_dir_option, command_parser
 from alexlab.errors import user_errors
 from alexlab.training.rerun import rerun
 from hydra_plugins.hydra_process_launcher.program import restore_verbs
@@ -20,6 +20,7 @@ def main() -> None:
     parser = command_parser("rerun", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of a finished run")
     parser.add_argument("--into", type=Path, help="the new folder; in multirun/single by default")
+    add_config_dir_option(parser)
     options = parser.parse_args()
     into = options.into or Path("multirun/single", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
     restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv

@@ -16,15 +16,22 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from alexlab.commands.arguments import setting_names
+from alexlab.commands.arguments import explain_setting
 from alexlab.commands.train_help import extra_folders, help_text
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
-from alexlab.runs.folder import RANK_0_FOLDER, RunFolder, Stopped
+from alexlab.runs.folder import CONFIG, LAST, RANK_0_FOLDER, RunFolder, Stopped
+from alexlab.runs.locate import run_dir_of
 from alexlab.studies.setting import PARTS
 from hydra_plugins.hydra_process_launcher.program import program, restore_verbs, verbs
 
-OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+
+def _run_dir(resume: str | None, new: str) -> str:
+    """Return the folder of the run: that of the run to `resume`, or a new one."""
+    return str(run_dir_of(resume, LAST)) if resume else new
+
+
+OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
 
 
 def _study_at(part: str, *, _root_: DictConfig) -> Any:
@@ -64,6 +71,7 @@ def task(cfg: DictConfig) -> float | None:
                 cfg = run_config.read_to_resume(folder, own.overrides.task)
             else:
                 run_config.checked(cfg)
+                run_config.refuse_other_run(cfg, folder)
             return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
         finally:
             if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
@@ -104,14 +112,16 @@ def main() -> None:
         return
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
-    with user_errors(setting_names):
+    with user_errors(explain_setting):
         refuse_old_settings(sys.argv[1:])
         typed = [*program(), *verbs()]  # now: the task puts the verb back in sys.argv
+        typed += [f"--config-dir={folder}" for folder in extra_folders(sys.argv)]
         try:
             task()
         except Stopped:
-            folder = os.path.relpath(os.environ[RANK_0_FOLDER])
-            print(f"stopped; to go on: {shlex.join([*typed, f'resume={folder}'])}")
+            folder = Path(os.path.relpath(os.environ[RANK_0_FOLDER]))
+            if (folder / CONFIG).exists():  # it had started
+                print(f"stopped; to go on: {shlex.join([*typed, f'resume={folder}'])}")
             raise
 
 

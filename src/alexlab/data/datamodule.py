@@ -144,8 +144,8 @@ class ImageFolderData(L.LightningDataModule):
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise FileNotFoundError(
-                f"data={self.name}: no folder {self.root}; set DATA_DIR or data.root\n"
-                "(`alexlab data fetch --help` says how to get data)"
+                f"data={self.name}: no folder {self.root}; set data.root, or DATA_DIR for a new"
+                " run\n(`alexlab data fetch --help` says how to get data)"
             )
         return root
 

@@ -12,13 +12,16 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from alexlab.errors import refuse_old_settings
 from alexlab.performance.devices import effective_batch_size, resolve_precision
-from alexlab.runs.folder import CONFIG, METRICS, write_atomically
+from alexlab.runs.folder import BEST, CONFIG, HISTORY, LAST, METRICS, write_atomically
 from alexlab.runs.settings import check_settings
+from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS
 
 PACKAGE = Path(__file__).parents[1]
 # in a wheel the package has the folder; in a checkout it stands beside src/
@@ -29,7 +32,9 @@ COMPARED = (
     *("model.", "data.", "task.", "optim.", "sched.", "augment."),
 )
 PARTS = ("model", "task", "optim", "sched")
-EXTENDS_OR_LOOKS = ("trainer.max_epochs", "save_every_s", "resume")
+NOT_OF_RUNS = ("defaults", "hydra", "sweep")  # keys of conf/train.yaml
+# what a resumed run may change: the rest would make another run of it
+MAY_CHANGE = ("trainer.max_epochs", "save_every_s", "data.root", "resume")
 CALL = re.compile(r"_\w+_")  # _target_, _partial_ and the other keys of hydra.utils.instantiate
 Place = tuple[str, ...]  # keys from the config's root
 
@@ -38,16 +43,20 @@ OmegaConf.register_new_resolver("auto_precision", resolve_precision, replace=Tru
 OmegaConf.register_new_resolver("effective_batch_size", effective_batch_size, replace=True)
 
 
-def compose_config(overrides: Iterable[str] = ()) -> DictConfig:
-    """Compose the config that the command line would give, and check its settings.
+def compose_config(overrides: Iterable[str] = (), *, check: bool = True) -> DictConfig:
+    """Compose the config that the command line would give, and `check` its settings.
 
     Raises:
         ValueError: An override uses a setting's old name, or a value that cannot work.
     """
     overrides = list(overrides)
     refuse_old_settings(overrides)
+    if _config_dirs:
+        places = ",".join(quote(f"file://{folder}") for folder in _config_dirs)
+        overrides = [f"hydra.searchpath=[{places}]", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return checked(compose("train", overrides))
+        cfg = compose("train", overrides)
+    return checked(cfg) if check else cfg
 
 
 def checked(cfg: DictConfig) -> DictConfig:
@@ -93,9 +102,43 @@ def read(folder: Path) -> DictConfig:
             f" use the commit that {folder / METRICS} names"
         )
     refuse_foreign_calls(content, path)
-    cfg = OmegaConf.create(content)
+    cfg = OmegaConf.create(to_plain(checked(OmegaConf.create(with_defaults(content)))))
     OmegaConf.set_struct(cfg, True)
-    return checked(cfg)
+    return cfg
+
+
+def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's config with the defaults of what did not exist when an older version wrote it.
+
+    These are settings of the root, of the trainer and of the data, and parts such as `augment`. A
+    default that another setting gives is still an interpolation.
+    """
+    root = _load(CONF / "train.yaml")
+    default = {k: v for one in root["defaults"] if isinstance(one, dict) for k, v in one.items()}
+    filled = {key: value for key, value in root.items() if key not in NOT_OF_RUNS}
+    for part in ("model", "optim", "sched", "augment"):
+        filled[part] = _option(part, default[part])
+    filled |= _option("task", default["task"])
+    data = content.get("data") or {}
+    options = [_option("data", path.stem) for path in sorted(CONF.glob("data/*.yaml"))]
+    same = (option for option in options if option["_target_"] == data.get("_target_"))
+    filled["data"] = {**next(same, {}), **data} if data else _option("data", default["data"])
+    filled["trainer"] = {**filled["trainer"], **(content.get("trainer") or {})}
+    return {**filled, **content, "trainer": filled["trainer"], "data": filled["data"]}
+
+
+def _option(group: str, name: str) -> dict[str, Any]:
+    """Read an option of a config group, with the options of its own list of defaults below it."""
+    content = _load(CONF / group / f"{name}.yaml")
+    merged: dict[str, Any] = {}
+    for base in content.pop("defaults", []):
+        merged |= {} if base == "_self_" else _option(group, base)
+    return merged | content
+
+
+def _load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader) or {}
+    return content
 
 
 def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
@@ -106,16 +149,55 @@ def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
     """
     cfg = read(folder)
     for override in overrides:
-        key, _, value = override.partition("=")
-        if key.lstrip("+~") not in EXTENDS_OR_LOOKS:
+        key = key_of(override)
+        if key not in MAY_CHANGE:
             raise ValueError(
-                f"resume={folder} continues a run with its own settings: {key} cannot change."
-                f" Allowed beside it: {', '.join(EXTENDS_OR_LOOKS[:-1])}"
+                f"{override}: resume={folder} continues a run with its own settings; allowed beside"
+                f" it: {', '.join(MAY_CHANGE[:-1])}"
             )
         if key != "resume":
-            OmegaConf.update(cfg, key, OmegaConf.create(f"v: {value}").v)
+            parsed = OverridesParser.create().parse_override(override).value()
+            OmegaConf.update(cfg, key, parsed, merge=False)
     refuse_foreign_calls(to_plain(cfg), folder / CONFIG)
     return checked(cfg)
+
+
+def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
+    """Check that `folder` holds no other run than that of `cfg`: a run's folder holds one run.
+
+    Raises:
+        ValueError: It does, or it is a sweep's; the message says in what the runs differ.
+    """
+    if any((folder / name).exists() for name in (SWEEP, TRIALS)):
+        raise ValueError(f"{folder} is the folder of a sweep; choose another hydra.run.dir")
+    if not (folder / CONFIG).exists():
+        others = [name for name in (METRICS, HISTORY, LAST, BEST) if (folder / name).exists()]
+        if others:
+            raise ValueError(
+                f"{folder} has {others[0]} of another run, without its {CONFIG};"
+                " choose another hydra.run.dir"
+            )
+        return
+    now, before = flatten(to_plain(cfg)), flatten(to_plain(read(folder)))
+    if now["trainer.precision"] == "auto":
+        now["trainer.precision"] = resolve_precision(now["trainer.accelerator"])
+    differ = [
+        f"{key} {before.get(key, 'absent')} -> {now.get(key, 'absent')}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key) and not _is_ignored(key)
+    ]
+    if differ:
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise ValueError(
+            f"{folder} holds another run ({', '.join(differ[:3])}{more}); choose another"
+            f" hydra.run.dir, or continue that run with resume={folder}"
+        )
+
+
+def _is_ignored(key: str) -> bool:
+    """Return whether a setting cannot change a result, as the sweeper is told too."""
+    ignored = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
+    return any(key == name or key.startswith(f"{name}.") for name in ignored["ignore"])
 
 
 def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
@@ -129,7 +211,8 @@ def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
         if value not in shipped.get(place, []):
             raise ValueError(
                 f"{path}: {'.'.join(place)!r:.100} must not be {value!r:.100}: no file of conf/ has"
-                " that there; use only a run folder that this project wrote"
+                " that there. If your own --config-dir has it, give the same --config-dir;"
+                " otherwise use only a run folder that this project wrote"
             )
 
 
@@ -145,9 +228,32 @@ def calls(config: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
             yield from calls(value, (*place, f"[{index}]"))
 
 
+_config_dirs: list[Path] = []  # of this user
+
+
+def add_config_dir(folder: str) -> None:
+    """Use the config files of this user in `folder`, as Hydra's --config-dir does.
+
+    Runs whose config calls what these files call can then be read.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"--config-dir {folder}: no such folder")
+    _config_dirs.append(Path(folder).absolute())
+
+
 def config_folders() -> list[Path]:
-    """List the folders of config files whose `_target_`s may be called."""
-    return [CONF]
+    """List the folders of config files whose `_target_`s may be called.
+
+    They are those of the package, and those that this user's command line names.
+    """
+    of_hydra: list[Path] = []
+    if HydraConfig.initialized():
+        sources = HydraConfig.get().runtime.config_sources
+        of_hydra = [Path(source.path) for source in sources if source.schema == "file"]
+    return list(dict.fromkeys([CONF, *_config_dirs, *of_hydra]))
 
 
 def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:

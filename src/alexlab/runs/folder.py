@@ -107,8 +107,8 @@ class RunFolder:
     """The folder of one run, from its lock to its metrics.json.
 
     As a context manager it locks the folder, copies the output to train.log, and records how the
-    run ended. A failure before `start` removes a new folder, and leaves the folder of a run that
-    was to be resumed unchanged.
+    run ended. A failure before `start` removes a new folder. A run that had ended, and was to be
+    resumed, stays as it was until something has been trained, whatever goes wrong.
 
     Args:
         path: The folder.
@@ -122,6 +122,7 @@ class RunFolder:
     def __init__(self, path: Path, *, keep: bool) -> None:
         self.path, self.keep = path, keep
         self.record: dict[str, Any] = {}  # the content of metrics.json, filled during the run
+        self._before: dict[Path, bytes] = {}  # of a run that had ended
 
     def __enter__(self) -> Self:  # noqa: D105
         self.path.mkdir(parents=True, exist_ok=True)
@@ -145,17 +146,26 @@ class RunFolder:
     def start(self) -> None:
         """Start the run: from here on its end is recorded, whatever it is."""
         self.keep = True
+        if (self.path / METRICS).exists():
+            files = [self.path / name for name in (CONFIG, METRICS)]
+            self._before = {path: path.read_bytes() for path in files if path.exists()}
+            self._trained = self._saved()
         (self.path / METRICS).unlink(missing_ok=True)  # a resumed run has not ended
+
+    def _saved(self) -> list[int]:
+        """Return when the files that training writes were written."""
+        paths = [self.path / name for name in (HISTORY, LAST, BEST)]
+        return [path.stat().st_mtime_ns for path in paths if path.exists()]
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         """Record how the run ended. `Pruned` is no error: it is not raised further."""
         try:
-            if status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
+            if error is not None and self._before and self._saved() == self._trained:
+                self._restore(error)
+            elif status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
                 self._end(status)
             elif self.keep:
-                with suppress(OSError):  # the disk may be full
-                    self.log.write("".join(traceback.format_exception(error)))
-                    self.log.flush()
+                self._log(error)
                 self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
             elif not (self.path / CONFIG).exists():  # a new folder
                 self._remove()
@@ -165,6 +175,18 @@ class RunFolder:
                 self.log.close()
             self.held.close()
         return kind is Pruned
+
+    def _log(self, error: BaseException | None) -> None:
+        with suppress(OSError):  # the disk may be full
+            self.log.write("".join(traceback.format_exception(error)))
+            self.log.flush()
+
+    def _restore(self, error: BaseException) -> None:
+        """Make the run what it was before a resume that has trained nothing."""
+        self._log(error)
+        for path, content in self._before.items():
+            with atomic_write(path) as file:
+                file.write(content)
 
     def _end(self, status: str, error: str | None = None) -> None:
         content = {"status": status, "error": error, **self.record}

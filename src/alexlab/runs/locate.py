@@ -9,6 +9,28 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_tria
 BEST_OF = "best:"
 
 
+def run_dir_of(path: str | Path, checkpoint: Path) -> Path:
+    """Return the run folder that `path` stands for: itself, or that of a file in it.
+
+    Args:
+        path: A run folder, or such as RUN_DIR/checkpoints/last.ckpt.
+        checkpoint: LAST or BEST: the checkpoint that will be used.
+
+    Raises:
+        ValueError: It is another checkpoint than that, or a file of no run.
+    """
+    path = Path(path)
+    inside = path.is_file() or path.name == checkpoint.parent.name
+    folders = [folder for folder in path.parents[:2] if (folder / CONFIG).is_file()]
+    if not inside or not (folders or path.is_file()):
+        return path
+    if not folders:
+        raise ValueError(f"{path}: a file of no run; give RUN_DIR, the folder of a run")
+    if path.suffix == checkpoint.suffix and path.name != checkpoint.name:
+        raise ValueError(f"{path}: {checkpoint.name} is what is used here; give {folders[0]}")
+    return folders[0]
+
+
 def resolve_run_dir(run: str | Path) -> Path:
     """Return the folder of the finished run `run`, or of the best run, as in `best:SWEEP_DIR`.
 
@@ -16,7 +38,7 @@ def resolve_run_dir(run: str | Path) -> Path:
         FileNotFoundError: No such folder, or no best.ckpt was kept in it.
         ValueError: It is no run, or one that has not finished.
     """
-    folder = Path(str(run).removeprefix(BEST_OF))
+    folder = run_dir_of(str(run).removeprefix(BEST_OF), BEST)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     table = folder / "trials.csv"

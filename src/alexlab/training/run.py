@@ -145,6 +145,12 @@ class TrainingRun:
         if checkpoint is None:
             return None
         path, content = checkpoint
+        trained = len(content["callbacks"]["History"]["rows"])
+        if trained > (self.trainer.max_epochs or 0):
+            raise ValueError(
+                f"trainer.max_epochs={self.trainer.max_epochs}: {self.folder} has trained {trained}"
+                " epochs already; give at least as many"
+            )
         self.data.load_state_dict(content.get(type(self.data).__qualname__, {}))
         check_fits(content["state_dict"], self.learner.state_dict(), path)
         self._check_conditions(content.get("conditions", {}), path)
