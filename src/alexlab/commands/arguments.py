@@ -118,5 +118,6 @@ def _settings(*overrides: str) -> dict[str, Any]:
     from alexlab.runs.config import compose_config
 
     GlobalHydra.instance().clear()
-    config: Any = OmegaConf.to_container(compose_config(overrides, check=False), resolve=False)
+    cfg = compose_config(overrides, check=False)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
     return config
