@@ -47,7 +47,7 @@ def test_no_run_folder_is_said(tmp_path):
 def test_a_resume_may_train_longer_and_nothing_else(run):
     assert read_to_resume(run, ["resume=x", "trainer.max_epochs=9"]).trainer.max_epochs == 9
     with pytest.raises(
-        ValueError, match="act=tanh: resume=.* continues a run with its own settings"
+        ValueError, match=r"act=tanh: resume=.* continues a run with its own settings"
     ):
         read_to_resume(run, ["resume=x", "act=tanh"])
 
