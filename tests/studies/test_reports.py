@@ -448,3 +448,14 @@ def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):
     assert "has not changed since" in publish.dates(study, [commits[2]])
     assert publish.dates(study, []) == ""
     assert publish.dates(tmp_path / "none.yaml", commits) == ""
+
+
+def test_runs_that_differ_in_what_no_axis_shows_are_refused(make_sweep):
+    """Else they would count as two seeds of one condition."""
+    folder = make_sweep({"act": ["relu"], "seed": [0, 1]}, lambda values: {})
+    trials = (folder / "trials.csv").read_text()
+    (folder / "trials.csv").write_text(trials.replace(",relu,1,", ",relu,0,"))
+    config = (folder / "1-run/config.yaml").read_text()
+    (folder / "1-run/config.yaml").write_text(config.replace("dropout: 0.5", "dropout: 0.1"))
+    with pytest.raises(ValueError, match=r"trials 0 and 1 have the same values .* model\.dropout"):
+        load(folder)

@@ -62,8 +62,8 @@ def test_committed_row_has_every_number_that_the_study_uses(committed, make_swee
     assert found["data_fingerprint"] == "f00d"
     assert found["reused_from"] == "docs/studies/acts/tuned/runs.csv"
 
-    again = make_sweep(AXES, lambda values: {}, STUDY, scale="tuned", name="again")
-    for number, run in enumerate(sorted(again.glob("*-run"))):
+    again = make_sweep(AXES, result, STUDY, scale="tuned", name="again")
+    for number, run in enumerate(sorted(again.glob("*-run"))[:-1]):  # the last was trained here
         (run / "history.csv").unlink()
         known = shared.known_result(f"acts-{number}", sweep_of())
         (run / "metrics.json").write_text(json.dumps(known))

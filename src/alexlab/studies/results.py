@@ -215,7 +215,18 @@ def load(folder: Path) -> Sweep:
 
 
 def _check_comparable(runs: list[Run]) -> None:
-    """Raise ValueError if data fingerprints or major versions of torch differ."""
+    """Raise ValueError if data, torch's major version, or a setting that is no axis differ."""
+    alike: dict[tuple[str, ...], Run] = {}
+    for run in runs:
+        other = alike.setdefault(tuple(run.values.values()), run)
+        if run.identity and other.identity and run.identity != other.identity:
+            keys = sorted(run.config.keys() | other.config.keys())
+            found = [k for k in keys if run.config.get(k) != other.config.get(k)]
+            raise ValueError(
+                f"runs cannot be compared: trials {other.number} and {run.number} have the same"
+                f" values of all axes and differ in {', '.join(found[:3]) or 'a setting'}; make it"
+                " an axis of the sweep"
+            )
     first: dict[str, tuple[str, int]] = {}
     for run in runs:
         data = {key[5:]: value for key, value in run.config.items() if key.startswith("data.")}

@@ -33,7 +33,8 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
         metrics = metrics_of(sweep.get("about") or {})
         numbers = {name: _number(row.get(name, "")) for name in metrics}
         if row["state"] == "finished" and None not in numbers.values() and _same_data(file, sweep):
-            return _record(file, row, numbers)
+            torch = str((sweep.get("fingerprint") or {}).get("torch"))
+            return {**_record(file, row, numbers), "versions": {"torch": torch}}
     return None
 
 
