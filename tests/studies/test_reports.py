@@ -377,10 +377,10 @@ def test_publish(make_sweep, tmp_path):
         publish.publish([load(folder)], target, readme, conf)
     text = readme.read_text()
     assert text.startswith("before\n<!-- results -->\n| the article says |")
-    assert text.endswith("<!-- /results -->\nafter\n")
+    assert text.endswith("[All claims](docs/studies/README.md).\n<!-- /results -->\nafter\n")
     said = "[ReLU is relatively better than tanh](docs/studies/act/published/report.md)"
-    found = "relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds | **supported** | published"
-    assert f"| {said} (the Pokémon article) | {found} |" in text
+    found = "test accuracy, relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds"
+    assert f"| {said} (the Pokémon article) | {found} | **supported** | published |" in text
     assert "old" not in text
     listed = (target / "README.md").read_text()
     assert "[Which activation is best?](act/published/report.md)" in listed
@@ -394,7 +394,8 @@ def test_publish(make_sweep, tmp_path):
     tuned = make_sweep(AXES, results, ABOUT, scale="tuned", name="act")
     write_report(tuned)
     publish.publish([load(tuned)], target, readme, conf)
-    assert readme.read_text().count("**supported**") == 2  # both settings are kept
+    assert (target / "README.md").read_text().count("**supported**") == 2  # both settings are kept
+    assert readme.read_text().count("**supported**") == 1  # a claim has one row
     assert check_answers([target]) == 0
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     publish.publish([load(folder)], elsewhere, readme, conf)
@@ -402,6 +403,71 @@ def test_publish(make_sweep, tmp_path):
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- results -->"):
         publish.publish([load(folder)], target, readme, conf)
+
+
+def written(folder, setting, claims, **more):
+    """A published answers.json made by hand."""
+    place = folder / setting
+    place.mkdir(parents=True)
+    about = {"study": folder.name, "question": "?", "setting": setting, "finished": 10}
+    facts = {**about, "planned": 10, "seeds": 5, "claims": claims, **more}
+    (place / "answers.json").write_text(json.dumps(facts))
+
+
+def one(number, answer, setting, **more):
+    made = {"claim": f"claim {number}", "translation": f"the article says {number}"}
+    made |= {"source_says": "asserts", "article": "the article", "metric": "test/acc_last_3"}
+    made |= {"answer": answer, "judgement": "", "reason": "it did not train", "n": 5}
+    made |= {"effect": 0.052, "low": 0.021, "high": 0.083, "compared": ["relu", "tanh"]}
+    made |= {"setting": setting, "target": None, "not_trained_treatment": 0}
+    return {**made, "not_trained_control": 0, **more}
+
+
+def test_the_table_of_the_readme(tmp_path):
+    target, readme = tmp_path / "docs" / "studies", tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\nnone yet\n<!-- /results -->\n")
+    (target / "act").mkdir(parents=True)
+    publish.publish([], target, readme, tmp_path / "conf")
+    assert "none yet" in readme.read_text()  # until there are answers
+    tuned = [
+        one(1, "cannot tell", "tuned"),
+        one(2, "more", "tuned", judgement="supported"),
+        one(3, "not tested", "tuned", effect=None, low=None, high=None),
+        one(4, "less", "tuned", source_says="asks"),
+        one(5, "more", "tuned", metric="epoch_std(val/loss, 20)", effect=1.5, low=1.2, high=1.9),
+        one(
+            6, "less", "tuned", effect=-0.3, low=-0.62, high=0.1, target=0.41, compared=["32px", ""]
+        ),
+    ]
+    published = [
+        one(1, "less", "published", judgement="contradicted", not_trained_control=1),
+        one(2, "cannot tell", "published"),
+    ]
+    written(target / "act", "tuned", tuned)
+    written(target / "act", "published", published)
+    written(target / "later", "tuned", [one(n, "cannot tell", "tuned") for n in range(50, 70)])
+    publish.publish([], target, readme, tmp_path / "conf")
+    rows = [line.split(" | ") for line in readme.read_text().splitlines() if line[:3] == "| ["]
+    assert len(rows) == 14
+    said = "[the article says {}](docs/studies/act/{}/report.md) (the article)"
+    assert [row[0] for row in rows[:4]] == [
+        f"| {said.format(n, setting)}"
+        for n, setting in ((1, "published"), (2, "tuned"), (5, "tuned"), (6, "tuned"))
+    ]
+    found = (
+        "test accuracy (mean of the last 3 epochs), relu against tanh: +5.2 points (+2.1 to +8.3)"
+    )
+    assert rows[0][1:] == [
+        f"{found}, 5 seeds; some runs with tanh did not train",
+        "**contradicted**",
+        "published |",
+    ]
+    assert rows[1][1:] == [f"{found}, 5 seeds", "**supported**", "tuned |"]
+    assert "relu against tanh: 1.50 times (1.20 to 1.90), 5 seeds" in rows[2][1]
+    assert "32px: -30.0 points (-41.0 to +10.0), 5 seeds" in rows[3][1]
+    every = (target / "README.md").read_text()
+    assert "it did not train | **not tested** | tuned |" in every
+    assert "the article says 4" not in every  # the article asks: it claims nothing
 
 
 @pytest.mark.slow
@@ -433,7 +499,7 @@ def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):
     for day, text in (
         ("2026-01-02T12:00:00+00:00", "claims"),
         ("2026-01-03T12:00:00+00:00", "claims"),  # a run
-        ("2026-01-04T12:00:00+00:00", "other claims"),
+        ("2026-01-04T12:00:00+00:00", "other claims"),  # another run
     ):
         if not commits:
             git(day, "init", "-q")
@@ -445,7 +511,9 @@ def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):
     assert f"first committed in {commits[0][:7]} 2026-01-02" in text
     assert f"the first run is of {commits[1][:7]} 2026-01-03" in text
     assert f"changed after that: {commits[2][:7]} 2026-01-04." in text
-    assert "has not changed since" in publish.dates(study, [commits[2]])
+    text = publish.dates(study, [commits[2]])
+    assert f"changed between them: {commits[2][:7]} 2026-01-04." in text
+    assert "has not changed since" in text
     assert publish.dates(study, []) == ""
     assert publish.dates(tmp_path / "none.yaml", commits) == ""
 

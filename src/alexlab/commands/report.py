@@ -17,13 +17,14 @@ def main() -> None:
     """Run `alexlab report`."""
     parser = command_parser("report", __doc__)
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="SWEEP_DIR", help="sweeps, or a folder of sweeps"
+        "folders", nargs="*", type=Path, metavar="SWEEP_DIR", help="sweeps, or a folder of sweeps"
     )
     parser.add_argument(
         "--publish",
         type=Path,
         metavar="DIR",
-        help="copy the reports there, and list them in README.md",
+        help="copy the reports there, and list the answers there and in README.md; without"
+        " SWEEP_DIR only write the lists anew",
     )
     parser.add_argument(
         "--check",
@@ -31,6 +32,8 @@ def main() -> None:
         help="write nothing; recompute published answers from runs.csv",
     )
     options = parser.parse_args()
+    if not options.folders and options.publish is None:
+        parser.error("SWEEP_DIR is missing")
     with user_errors():
         if options.check:
             sys.exit(1 if check_answers(options.folders) else 0)

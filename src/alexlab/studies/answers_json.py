@@ -40,6 +40,7 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
         "quote": claim.quote,
         "translation": claim.translation,
         "metric": claim.metrics[0],
+        "target": claim.target,
         "answer": one.answer,
         "judgement": one.judgement,
         "effect": number(one.effect),

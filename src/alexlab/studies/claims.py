@@ -18,6 +18,11 @@ SETTINGS = "tuned", "published"
 RATIOS = "epoch_std"  # spreads are compared as ratios: the differences are those of logarithms
 
 
+def is_ratio(metric: str) -> bool:
+    """Return whether two values of `metric` are compared by their ratio."""
+    return parse_metric(metric).function == RATIOS
+
+
 @dataclass(frozen=True)
 class Claim:
     """A claim of a study file; CONTRIBUTING explains each key.
@@ -92,7 +97,7 @@ class Claim:
     @property
     def is_ratio(self) -> bool:
         """Return whether the treatment and the control are compared by their ratio."""
-        return all(parse_metric(metric).function == RATIOS for metric in self.metrics)
+        return all(map(is_ratio, self.metrics))
 
     @property
     def margin_of_differences(self) -> float:

@@ -234,7 +234,10 @@ def _effects(ax: Axes, unit: str, rows: Sequence[tuple[int, ClaimAnswer]]) -> No
             ax.plot(seeds, [y + 0.2] * len(seeds), "o", color="#555555", markersize=2.5, alpha=0.7)
         if math.isfinite(one.low):
             ax.plot(
-                transform(list(clipped(one.claim, one.interval))), [y, y], color=tone, linewidth=2
+                transform(list(clipped(one.claim.metrics[0], one.interval, one.claim.target))),
+                [y, y],
+                color=tone,
+                linewidth=2,
             )
         ax.plot(transform([one.effect]), [y], "D", color=tone, markersize=6)
         name = textwrap.shorten(f"{number}. {one.claim.statement}", 96, placeholder="...")

@@ -12,19 +12,23 @@ from typing import Any
 
 import yaml
 
-from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.folder import write_atomically
 from alexlab.studies import statistics as st
 from alexlab.studies.answers_json import ANSWERS, RUNS
-from alexlab.studies.claims import ASSERTS, RATIOS, SUGGESTS
-from alexlab.studies.metrics import parse_metric
+from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
 from alexlab.studies.results import Sweep
+from alexlab.studies.setting import PUBLISHED as PUBLISHED_SETTING
+from alexlab.studies.wording import describe_interval, metric_name, seeds
 
 START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
 MAX_ROWS = 14  # of the table in README.md
+ABOUT_TABLE = (
+    "An answer is about runs that train; the interval is of new splits of the same images, and the"
+    " articles made their own. "
+)
 Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its answers.json
 
 
@@ -51,16 +55,26 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
 
 
 def claim_table(found: Found, root: Path, most: int | None = None) -> str:
-    """Return one row per claim that an article makes; the answered ones first, `most` at most."""
+    """Return one row per claim that an article makes, the answered ones first.
+
+    Args:
+        found: The published answers.
+        root: The folder that links start from.
+        most: The number of rows; then a claim has one row, of the setting that answers it (the
+            article's own setting if both do). None gives all rows, at every setting.
+    """
+    rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [
-        (folder, one)
+        (rank[one["answer"]], one["setting"] != PUBLISHED_SETTING, folder, one)
         for folder, study in found.items()
         for one in study["claims"]
         if one["source_says"] in (ASSERTS, SUGGESTS)
     ]
-    order = [st.MORE, st.LESS, st.NO_DIFFERENCE, st.CANNOT_TELL, st.NOT_TESTED]
-    claims.sort(key=lambda pair: min(order.index(pair[1]["answer"]), 2))
-    rows = [_claim_row(folder, one, root) for folder, one in claims[:most]]
+    claims.sort(key=lambda row: row[:2])  # stable: studies and claims keep their order
+    if most is not None:
+        first = {(folder.parent, one["claim"]): folder for *_, folder, one in reversed(claims)}
+        claims = [row for row in claims if first[row[2].parent, row[3]["claim"]] == row[2]][:most]
+    rows = [_claim_row(folder, one, root) for *_, folder, one in claims]
     head = ["the article says", "we find", "answer", "setting"]
     return markdown(head, rows)
 
@@ -72,20 +86,20 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
     answer = f"**{one['judgement'] or one['answer']}**"
     if one["answer"] == st.NOT_TESTED:
         return [said, one["reason"], answer, one["setting"]]
-    compared = " against ".join(filter(None, one["compared"]))
-    return [said, f"{compared}: {_effect(one)}, {one['n']} seeds", answer, one["setting"]]
+    compared = " against ".join(filter(None, dict.fromkeys(one["compared"])))
+    failed = [one.get(f"not_trained_{group}") for group in ("treatment", "control")]
+    names = [name for name, count in zip(one["compared"], failed, strict=False) if count]
+    note = f"; some runs with {' and '.join(dict.fromkeys(names))} did not train" if names else ""
+    compared = f"{metric_name(one['metric'])}, {compared}"
+    return [said, f"{compared}: {_effect(one)}, {seeds(one['n'])}{note}", answer, one["setting"]]
 
 
 def _effect(one: Mapping[str, Any]) -> str:
-    values = [math.nan if one[key] is None else one[key] for key in ("effect", "low", "high")]
-    metric = one["metric"]
-    if parse_metric(metric).function == RATIOS:
-        value, low, high = (f"{v:.2f}" for v in values)
-        return f"{value} times ({low} to {high})"
-    size = max(abs(v) for v in values)
-    value = format_metric(metric, values[0], signed=True, like=size)
-    low, high = (format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:])
-    return f"{value} ({low} to {high})"
+    scale = math.log if is_ratio(one["metric"]) else float
+    values = [
+        math.nan if one[key] is None else scale(one[key]) for key in ("effect", "low", "high")
+    ]
+    return describe_interval(one["metric"], st.Interval(*values), one.get("target"))
 
 
 def _link(folder: Path, root: Path) -> str:
@@ -126,7 +140,10 @@ def dates(study_file: Path, commits: Sequence[str]) -> str:
         for line in changes
         if not _is_before(study_file, line.partition(" ")[0], first_run.partition(" ")[0])
     ]
+    before = [line for line in changes[1:] if line not in later]
     text = f"The study file was first committed in {changes[0]}, the first run is of {first_run}."
+    if before:
+        text += f" The study file changed between them: {', '.join(before)}."
     return text + (
         f" The study file changed after that: {', '.join(later)}."
         if later
@@ -147,6 +164,8 @@ def _is_before(file: Path, one: str, other: str) -> bool:
 
 def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> None:
     """Copy reports to `target`/<study>/<setting>, and list them there and in `readme`.
+
+    Without sweeps only the lists are written anew, from the answers that are there.
 
     Raises:
         ValueError: `readme` lacks the marks between which the list stands.
@@ -173,7 +192,11 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     claims = f"## Claims of the articles\n\n{claim_table(found, target)}"
     page = f"# Published reports\n\n{by}\n\n{study_table(found, target, waiting)}\n\n{claims}\n"
     write_atomically(target / "README.md", page)
-    listed = f"{START}\n{claim_table(found, readme.parent, MAX_ROWS)}\n{END}"
+    if not any(study["claims"] for study in found.values()):
+        return  # the text of the readme stays until there are answers
+    link = os.path.relpath(target / "README.md", readme.parent)
+    table = claim_table(found, readme.parent, MAX_ROWS)
+    listed = f"{START}\n{table}\n\n{ABOUT_TABLE}[All claims]({link}).\n{END}"
     marked = re.compile(f"{START}.*?{END}", re.DOTALL)
     text, count = marked.subn(lambda _: listed, readme.read_text("utf-8"), count=1)
     if not count:

@@ -182,7 +182,8 @@ def new_images(one: ClaimAnswer) -> str:
     metric = one.claim.metrics[0]
     if one.claim.is_ratio or math.isnan(one.low_new):
         return "not computed"
-    interval = clipped(one.claim, st.Interval(one.effect, one.low_new, one.high_new))
+    found = st.Interval(one.effect, one.low_new, one.high_new)
+    interval = clipped(metric, found, one.claim.target)
     limits = (format_metric(metric, v, signed=True) for v in interval)
     return " to ".join(limits)
 

@@ -5,7 +5,7 @@ import math
 from alexlab.reporting.formatting import format_metric, is_fraction
 from alexlab.studies import statistics as st
 from alexlab.studies.answers import ClaimAnswer
-from alexlab.studies.claims import Claim
+from alexlab.studies.claims import Claim, is_ratio
 from alexlab.studies.metrics import parse_metric
 
 MANY_SEEDS = f"more than {st.MAX_SEEDS}"
@@ -47,17 +47,23 @@ def seeds(count: int) -> str:
 
 def effect_with_interval(one: ClaimAnswer) -> str:
     """Format an effect with its interval: "+5.2 points (+2.1 to +8.3)"."""
-    return describe_interval(one.claim, one.interval)
+    return describe_interval(one.claim.metrics[0], one.interval, one.claim.target)
 
 
-def describe_interval(claim: Claim, interval: st.Interval) -> str:
-    """Format a mean with its interval: "+5.2 points (+2.1 to +8.3)"; "-" without a mean."""
+def describe_interval(metric: str, interval: st.Interval, target: float | None = None) -> str:
+    """Format a mean difference with its interval: "+5.2 points (+2.1 to +8.3)"; "-" for NaN.
+
+    Args:
+        metric: Of the claim; a spread over epochs is a ratio, whose logarithm the interval is.
+        interval: Mean and limits; limits that are NaN are left out.
+        target: The number that the claim compares with, if it does.
+    """
     if math.isnan(interval.mean):
         return "-"
-    metric, values = claim.metrics[0], [interval.mean, *clipped(claim, interval)]
-    if claim.is_ratio:
+    values = [interval.mean, *clipped(metric, interval, target)]
+    if is_ratio(metric):
         mean, low, high = (f"{math.exp(value):.2f}" for value in values)
-        text, low, high = f"{mean} times", low, high
+        text = f"{mean} times"
     else:
         size = max(abs(value) for value in values if not math.isnan(value))
         text = format_metric(metric, values[0], signed=True, like=size)
@@ -67,14 +73,13 @@ def describe_interval(claim: Claim, interval: st.Interval) -> str:
     return text if math.isnan(interval.low) else f"{text} ({low} to {high})"
 
 
-def clipped(claim: Claim, interval: st.Interval) -> tuple[float, float]:
+def clipped(metric: str, interval: st.Interval, target: float | None = None) -> tuple[float, float]:
     """Return the interval within the range of the metric.
 
     Two fractions differ by 1 at most; a fraction is between 0 and 1, and so far from a target.
     """
-    if not is_fraction(claim.metrics[0]) or claim.is_ratio or math.isnan(interval.low):
+    if not is_fraction(metric) or is_ratio(metric) or math.isnan(interval.low):
         return interval.low, interval.high
-    target = claim.target
     lowest, highest = (-1.0, 1.0) if target is None else (-target, 1 - target)
     return max(lowest, interval.low), min(highest, interval.high)
 
@@ -96,7 +101,7 @@ def failures(one: ClaimAnswer) -> str:
             f" {max(share, 0.001):.1%} of those with {name} did not."
         )
     elif one.n_trained < one.n:
-        inside = describe_interval(one.claim, one.if_trained)
+        inside = describe_interval(one.claim.metrics[0], one.if_trained)
         text += (
             " They count as chance, and the answer must be the same without them: in the"
             f" {one.n_trained} pairs in which both runs trained the difference is {inside}."
@@ -178,7 +183,7 @@ def image_by_image(one: ClaimAnswer) -> str:
         )
     if found.bootstrap is not None:
         images, mean, low, high = found.bootstrap
-        said = describe_interval(one.claim, st.Interval(mean, low, high))
+        said = describe_interval(one.claim.metrics[0], st.Interval(mean, low, high))
         parts.append(
             f"A bootstrap over the {images} different test images of these runs, duplicates"
             f" together, gives {said}."
