@@ -16,7 +16,7 @@ def encoded(image, format="PNG", **options):
 
 
 def pixel(content):
-    image, _, _ = to_rgb(content)
+    image = to_rgb(content).image
     assert image.mode == "RGB"
     return image.getpixel((0, 0))
 
@@ -74,7 +74,7 @@ def test_exif_rotation_is_applied():
     wide.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
-    image, format, _ = to_rgb(encoded(wide, exif=exif))
+    image, format, *_ = to_rgb(encoded(wide, exif=exif))
     assert format == "PNG"
     assert image.size == (2, 4)
     assert image.getpixel((1, 0)) == (255, 0, 0)
@@ -82,7 +82,7 @@ def test_exif_rotation_is_applied():
 
 def test_a_camera_s_two_pictures_in_one_jpeg_are_a_jpeg():
     first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
-    image, format, _ = to_rgb(encoded(first, "MPO", save_all=True, append_images=[second]))
+    image, format, *_ = to_rgb(encoded(first, "MPO", save_all=True, append_images=[second]))
     assert format == "JPEG"
     assert image.getpixel((0, 0))[0] > 240
 

@@ -1,33 +1,52 @@
 """Decode every image once: an index of facts, and one memory-mapped array per size beside it.
 
 `<cache_dir>/<name>-<key>/` holds `index.npz` and `images-<size>-<fit>.npy`, uint8
-[M, 3, size, size] (zeros where a file is broken). The key comes from names, sizes and times of the
-files, so that a second start reads no image; changed files get a new folder. A file is written
-under a lock to a temporary name, synced, then renamed: a file with its final name is complete.
+[M, 3, size, size] (zeros where a file is broken), with a checksum of each image in `.crc.npy`. The
+key comes from names, sizes and times of the files, so that a second start reads no image; changed
+files get a new folder. Files with another inode or time of change than before are read again, and
+the cache is rebuilt if the content of one has changed. A file of the cache is written under a lock
+to a temporary name, synced, then renamed: a file with its final name is complete. What is damaged
+later is noticed when it is opened, and rebuilt.
 """
 
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from alexlab.data.decode import BrokenImage, Facts, read_image, to_rgb, to_square
+from alexlab.data.decode import (
+    DEFAULT_WHITE,
+    MAX_BYTES,
+    BrokenImage,
+    Facts,
+    White,
+    read_image,
+    to_rgb,
+    to_square,
+    white_of,
+)
 from alexlab.data.duplicates import find_duplicates
 from alexlab.data.files import ImageFiles
 from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write
 
-VERSION = 3  # raise it when the same files would give other pixels or facts
+VERSION = 4  # raise it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once
+CHECKED_BYTES = 2**30  # of an array; of a larger one evenly spaced images are checked
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(("phash", "width", "height"), np.uint64),
+    **dict.fromkeys(("deviation", "low", "high"), np.float64),
+}
 
 
 @dataclass(frozen=True)
@@ -40,12 +59,14 @@ class Index:
         duplicates: Number of the group of exact and near duplicates that each file belongs to,
             [M] int64; a broken file is a group of its own.
         broken: [M] bool.
+        white: The grey values of more than 8 bits that became 255.
     """
 
     files: ImageFiles
     facts: dict[str, NDArray[np.generic]]
     duplicates: NDArray[np.int64]
     broken: NDArray[np.bool_]
+    white: White = DEFAULT_WHITE
 
     def keys(self) -> list[str]:
         """Identify each file by its content's hash and its path, the same on every machine."""
@@ -64,18 +85,20 @@ class ImageCache:
 
     def index(self, size: int | None = None) -> Index:
         """Return the facts of all files; the first call reads all files, and decodes to `size`."""
-        path = self.folder / "index.npz"
-        if not path.exists():
+        index, _ = self._load_index()
+        if index is None:
             self._build(size)
-        with np.load(path) as columns:
-            facts = {name: columns[name] for name in Facts._fields}
-            return Index(self.files, facts, columns["duplicates"], facts["error"] != "")
+            index, problem = self._load_index()
+            assert index is not None, problem
+        return index
 
     def images(self, size: int) -> NDArray[np.uint8]:
         """Return [M, 3, size, size] uint8, memory-mapped (copy on write: the file stays as is)."""
-        if not self._path(size).exists():
+        array, _ = self._load_images(size)
+        if array is None:
             self._build(size)
-        array: NDArray[np.uint8] = np.load(self._path(size), mmap_mode="c")
+            array, problem = self._load_images(size)
+            assert array is not None, problem
         return array
 
     def read(self, indices: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
@@ -85,9 +108,11 @@ class ImageCache:
             ValueError: A file is broken.
         """
 
+        white = self.index().white
+
         def decode(path: Path) -> NDArray[np.uint8]:
             try:
-                return to_square(to_rgb(path.read_bytes())[0], size, self.fit)
+                return to_square(to_rgb(path.read_bytes(), white).image, size, self.fit)
             except BrokenImage as error:
                 raise ValueError(f"broken image {str(path)!r}: {error}") from error
 
@@ -101,27 +126,86 @@ class ImageCache:
     def _path(self, size: int) -> Path:
         return self.folder / f"images-{size}-{self.fit}.npy"
 
+    def _load_index(self) -> tuple[Index | None, str]:
+        """Load the index; None if it is missing, or with the reason why it cannot be used."""
+        path, number = self.folder / "index.npz", len(self.files.paths)
+        try:
+            with np.load(path) as file:
+                columns = {name: file[name] for name in (*Facts._fields, "duplicates", "identity")}
+            if any(column.shape[-1] != number for column in columns.values()):
+                raise ValueError("another number of files")
+        except FileNotFoundError:
+            return None, ""
+        except OSError:
+            raise
+        except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
+            return None, f"{path} is damaged ({error})"
+        facts = {name: columns[name] for name in Facts._fields}
+        moved = np.flatnonzero((columns["identity"] != self.files.identity).any(0))
+        with ThreadPoolExecutor(cores()) as pool:
+            for i, sha1 in zip(moved, pool.map(_sha1, self.paths(moved)), strict=True):
+                if sha1 != facts["sha1"][i]:
+                    return None, f"{self.files.paths[i]!r} has changed, with equal size and time"
+        if len(moved):
+            with suppress(OSError), atomic_write(path) as file:
+                np.savez(file, **{**columns, "identity": self.files.identity})
+        white = white_of(*(facts[name].tolist() for name in ("mode", "low", "high")))
+        return Index(self.files, facts, columns["duplicates"], facts["error"] != "", white), ""
+
+    def _load_images(self, size: int) -> tuple[NDArray[np.uint8] | None, str]:
+        """Map the array of `size`; None if it is missing, or with the reason why it is damaged."""
+        path, shape = self._path(size), (len(self.files.paths), 3, size, size)
+        try:
+            array: NDArray[np.uint8] = np.load(path, mmap_mode="c")
+            if array.shape != shape or array.dtype != np.uint8:
+                raise ValueError(f"{array.dtype} {array.shape}")
+            checksums = np.load(_checksums(path))
+            with path.open("rb") as file:  # pages of the mapping would count as this process's
+                for i in range(0, len(array), -(-array.nbytes // CHECKED_BYTES)):
+                    file.seek(array.offset + i * array[0].nbytes)  # type: ignore[attr-defined]
+                    if zlib.crc32(file.read(array[0].nbytes)) != checksums[i]:
+                        raise ValueError(f"pixels of {self.files.paths[i]!r}")
+        except FileNotFoundError:
+            return None, ""
+        except OSError:
+            raise
+        except Exception as error:
+            return None, f"{path} is damaged ({error})"
+        return array, ""
+
     def _build(self, size: int | None) -> None:
-        """Write the index if it is missing, and the array of `size` if one is asked for."""
+        """Write the index if it is missing, and the array of `size` if one is asked for.
+
+        What is damaged is removed here, under the lock, and nowhere else.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            index = self.folder / "index.npz"
-            if index.exists() and (size is None or self._path(size).exists()):
+            path = self.folder / "index.npz"
+            index, problem = self._load_index()
+            if index is None:  # then nothing else in the folder is valid
+                for old in [*self.folder.glob("images-*"), *self.folder.glob("split-*")]:
+                    old.unlink()
+            array = None
+            if index is not None and size is not None:
+                array, problem = self._load_images(size)
+            if index is not None and (size is None or array is not None):
                 return  # another process has written them in the meantime
+            if problem:
+                print(f"cache: {problem}: it is made again", flush=True)
             for temporary in self.folder.glob(".*.tmp"):  # of a process that was killed
                 temporary.unlink()
             start = time.perf_counter()
             print(f"decoding the {len(self.files.paths):,} images of {self.name}, once", flush=True)
-            facts = self._write_images(size) if size else [f for f, _ in self._read_all(None)]
-            if not index.exists():
-                with atomic_write(index) as file:
-                    columns: dict[str, Any] = {
-                        name: np.array(values, None if isinstance(values[0], str) else np.uint64)
-                        for name, values in zip(
-                            Facts._fields, zip(*facts, strict=True), strict=True
-                        )
-                    }
-                    np.savez(file, duplicates=find_duplicates(facts), **columns)
+            white = DEFAULT_WHITE if index is None else index.white
+            facts = self._write_images(size, white) if size else self._read_facts(white)
+            if index is None:
+                columns: dict[str, Any] = {
+                    name: np.array(values, TYPES.get(name))
+                    for name, values in zip(Facts._fields, zip(*facts, strict=True), strict=True)
+                }
+                duplicates, identity = find_duplicates(facts), self.files.identity
+                with atomic_write(path) as file:
+                    np.savez(file, duplicates=duplicates, identity=identity, **columns)
             print(f"decoded in {time.perf_counter() - start:.1f} s", flush=True)
 
     def _locked(self) -> AbstractContextManager[object]:
@@ -133,24 +217,73 @@ class ImageCache:
             print(f"waiting for another process that is decoding {self.name}", flush=True)
             return lock.acquire()
 
-    def _write_images(self, size: int) -> list[Facts]:
-        zeros = np.zeros((3, size, size), np.uint8)
-        facts = []
-        with atomic_write(self._path(size)) as file:
-            shape = (len(self.files.paths), *zeros.shape)
+    def _write_images(self, size: int, white: White) -> list[Facts]:
+        shape = (len(self.files.paths), 3, size, size)
+        facts: list[Facts] = []
+        checksums = np.zeros(len(self.files.paths), np.uint32)
+        path = self._path(size)
+
+        def write(file: IO[bytes], i: int, pixels: NDArray[np.uint8] | None) -> None:
+            pixels = np.zeros(shape[1:], np.uint8) if pixels is None else pixels
+            checksums[i] = zlib.crc32(pixels.data)
+            file.write(pixels.data)
+
+        with atomic_write(path) as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for fact, pixels in self._read_all(size):
+            start = file.tell()
+            for i, (fact, pixels) in enumerate(self._read_all(range(shape[0]), size, white)):
                 facts.append(fact)
-                file.write((zeros if pixels is None else pixels).data)
+                write(file, i, pixels)
+            again = self._deep(facts, white)
+            for i, (fact, pixels) in zip(
+                again, self._read_all(again, size, _white_of(facts)), strict=True
+            ):
+                facts[i] = fact
+                file.seek(start + i * 3 * size**2)
+                write(file, i, pixels)
+            with atomic_write(_checksums(path)) as checks:  # before the array has its name
+                np.save(checks, checksums)
         return facts
 
-    def _read_all(self, size: int | None) -> Iterator[tuple[Facts, NDArray[np.uint8] | None]]:
-        read = partial(read_image, size=size, fit=self.fit)
+    def _read_facts(self, white: White) -> list[Facts]:
+        every = range(len(self.files.paths))
+        facts = [fact for fact, _ in self._read_all(every, None, white)]
+        again = self._deep(facts, white)
+        for i, (fact, _) in zip(again, self._read_all(again, None, _white_of(facts)), strict=True):
+            facts[i] = fact
+        return facts
+
+    @staticmethod
+    def _deep(facts: Sequence[Facts], white: White) -> list[int]:
+        """List the images of more than 8 bits, if they were decoded with another white."""
+        if _white_of(facts) == white:
+            return []
+        return [i for i, fact in enumerate(facts) if fact.mode[:1] in ("I", "F")]
+
+    def _read_all(
+        self, rows: Sequence[int], size: int | None, white: White
+    ) -> Iterator[tuple[Facts, NDArray[np.uint8] | None]]:
+        read = partial(read_image, size=size, fit=self.fit, white=white)
         with ThreadPoolExecutor(cores()) as pool:
-            for first in range(0, len(self.files.paths), CHUNK):
-                chunk = np.arange(first, min(first + CHUNK, len(self.files.paths)))
+            for first in range(0, len(rows), CHUNK):
+                chunk = np.array(rows[first : first + CHUNK], np.int64)
                 yield from pool.map(read, self.paths(chunk))
+
+
+def _white_of(facts: Sequence[Facts]) -> White:
+    return white_of(*zip(*((fact.mode, fact.low, fact.high) for fact in facts), strict=True))
+
+
+def _checksums(array: Path) -> Path:
+    return array.with_suffix(".crc.npy")
+
+
+def _sha1(path: Path) -> str:
+    """Hash a file as `read_image` does; a file of more than MAX_BYTES is not read."""
+    if path.stat().st_size > MAX_BYTES:
+        return ""
+    return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def cores() -> int:

@@ -29,7 +29,7 @@ GPU_SHARE = 0.25  # of the free memory, for all images
 
 
 class ImageFolderData(L.LightningDataModule):
-    """Load images from `root/<class>/*` or `root/{train,test}/<class>/*`.
+    """Load images from `root/<class>/*` or `root/<split>/<class>/*`.
 
     The split depends on the images, `split`, `split_seed` and the two fractions only: not on the
     seed, the batch size, the resolution, the classes chosen or the fraction of train.
@@ -152,7 +152,7 @@ class ImageFolderData(L.LightningDataModule):
     def prepare(self) -> None:
         """Decode the images unless they are cached, and split them, before a net is built."""
         self.files = files = self.find_files()
-        chosen = select_classes(files.classes, self.wanted)
+        chosen = select_classes(files.classes, self.wanted, files.hint)
         self.cache = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.cache.index(self.load_size if self.use_cache else None)
         if not self.skip_broken:

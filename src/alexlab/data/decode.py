@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 500_000_000  # as many 16-bit RGBA pixels, packed badly
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, from 89 million on
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # not EPS: it would run Ghostscript
+# not EPS: it would run Ghostscript
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM")
 WHITE = (255, 255, 255, 255)
+INTEGERS = (255, 1023, 4095, 16383, 65535)  # the greatest values of 8 to 16 bits
 
 
 class BrokenImage(ValueError):
@@ -23,7 +26,12 @@ class BrokenImage(ValueError):
 
 
 class Facts(NamedTuple):
-    """Facts about one file, kept in the index. `phash` is 64 bits; `error` is "" if it is good."""
+    """Facts about one file, kept in the index.
+
+    `phash` is 64 bits, `deviation` the standard deviation of its grey values (0 to 255) at 32 x 32
+    pixels, and `error` is "" if it is good. `low` and `high` are the least and the greatest value
+    of an image of more than 8 bits, else 0.
+    """
 
     sha1: str
     phash: int = 0
@@ -32,30 +40,82 @@ class Facts(NamedTuple):
     format: str = ""
     mode: str = ""
     error: str = ""
+    deviation: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
 
-def read_image(path: Path, size: int | None, fit: str) -> tuple[Facts, NDArray[np.uint8] | None]:
+class White(NamedTuple):
+    """The values that become 255 in grey images of more than 8 bits, for all files of a data set.
+
+    Many cameras and scanners store 10 or 12 bits in files of 16. `floats` is 0 if it is not known:
+    each image is then scaled by its own range.
+    """
+
+    integers: int = 65535
+    floats: float = 0.0
+
+
+DEFAULT_WHITE = White()
+
+
+class Decoded(NamedTuple):
+    """An upright RGB image, and what its file was."""
+
+    image: Image.Image
+    format: str
+    mode: str
+    low: float = 0.0  # see Facts
+    high: float = 0.0
+
+
+def white_of(modes: Sequence[str], low: Sequence[float], high: Sequence[float]) -> White:
+    """Find the values that become 255, from the modes and the ranges of all files.
+
+    For whole numbers that is the least of 8, 10, 12, 14 and 16 bits that holds them; for floats 1
+    or one of these.
+    """
+    tops: dict[str, float] = {}
+    for mode, top in zip(modes, high, strict=True):
+        tops[mode[:1]] = max(tops.get(mode[:1], 0), top)
+    whole = next((top for top in INTEGERS if tops.get("I", 65535) <= top), 65535)
+    return White(whole, _float_white(tops["F"]) if "F" in tops else 0.0)
+
+
+def _float_white(high: float) -> float:
+    return 1.0 if high <= 1 else float(next((top for top in INTEGERS if high <= top), 0))
+
+
+def read_image(
+    path: Path, size: int | None, fit: str, white: White = DEFAULT_WHITE
+) -> tuple[Facts, NDArray[np.uint8] | None]:
     """Read a file's facts and its pixels [3, size, size]; None if broken or `size` is None."""
     if (size_on_disk := path.stat().st_size) > MAX_BYTES:
         return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None
     content = path.read_bytes()
     sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
     try:
-        image, format, mode = to_rgb(content)
+        image, format, mode, low, high = to_rgb(content, white)
     except BrokenImage as error:
         return Facts(sha1, error=str(error)), None
-    phash = int(str(imagehash.phash(image)), 16)
-    facts = Facts(sha1, phash, image.width, image.height, format, mode)
+    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)  # as imagehash does
+    phash = int(str(imagehash.phash(small)), 16)
+    deviation = float(np.asarray(small, np.float64).std())
+    facts = Facts(
+        sha1, phash, image.width, image.height, format, mode, "", deviation, float(low), float(high)
+    )
     return facts, None if size is None else to_square(image, size, fit)
 
 
-def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
-    """Decode an image file's content to an upright RGB image; return its format and mode too.
+def to_rgb(content: bytes, white: White = DEFAULT_WHITE) -> Decoded:
+    """Decode an image file's content to an upright RGB image.
 
-    Transparency is composited on white; 16-bit grey keeps its high byte; EXIF rotation is applied.
+    Transparency is composited on white; grey of more than 8 bits is scaled so that `white` becomes
+    255; EXIF rotation is applied.
 
     Raises:
-        BrokenImage: Not an image, truncated, of more than `MAX_PIXELS` pixels.
+        BrokenImage: Not an image, truncated, of more than `MAX_PIXELS` pixels, or of values whose
+            range is not known.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -63,7 +123,12 @@ def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
             if width * height > MAX_PIXELS:  # known from the header; nothing is decoded yet
                 raise Image.DecompressionBombError
             format, mode = "JPEG" if image.format == "MPO" else str(image.format), image.mode
-            return _opaque(ImageOps.exif_transpose(image)), format, mode
+            upright, low, high = ImageOps.exif_transpose(image), 0.0, 0.0
+            if mode[0] in "IF":
+                upright, low, high = _to_8_bits(upright, white)
+            return Decoded(_opaque(upright), format, mode, low, high)
+    except BrokenImage:
+        raise
     except Image.DecompressionBombError:
         limit = MAX_PIXELS // 1_000_000
         raise BrokenImage(f"decompression bomb: more than {limit} million pixels") from None
@@ -73,10 +138,25 @@ def to_rgb(content: bytes) -> tuple[Image.Image, str, str]:
         raise BrokenImage(str(error) or type(error).__name__) from error
 
 
+def _to_8_bits(image: Image.Image, white: White) -> tuple[Image.Image, float, float]:
+    """Scale grey of 16 bits (mode I;16, or widened to I) or of floats (F) to 8; give its range."""
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    if not (0 <= low and high <= INTEGERS[-1]):  # also if there is a NaN
+        kind = "floats" if image.mode == "F" else "whole numbers"
+        raise BrokenImage(
+            f"grey values ({kind}) from {low:g} to {high:g}: which of them is white is not known;"
+            " save it with 8 or 16 bits"
+        )
+    if image.mode == "F":
+        scale = 255 / (white.floats or _float_white(high))
+        grey = np.rint(values * scale).clip(0, 255)
+    else:  # keep the highest 8 of the bits in use
+        grey = values.astype(np.int64).clip(0, white.integers) >> white.integers.bit_length() - 8
+    return Image.fromarray(grey.astype(np.uint8)), low, high
+
+
 def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, as I;16 or widened to I
-        high = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        image = Image.fromarray(high.astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), rgba).convert("RGB")

@@ -5,10 +5,8 @@ import math
 import os
 from pathlib import Path
 
-import numpy as np
-
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.files import EXTENSIONS, ImageFiles
+from alexlab.data.files import EXTENSIONS, ImageFiles, inodes_and_changes, sizes_and_times
 
 FILE, SCORE = "filename", "score"
 LOW, HIGH = 1.0, 10.0
@@ -48,9 +46,9 @@ def find_scored_images(root: Path) -> ImageFiles:
         raise ValueError(f"{table} has no row")
     paths = sorted(rows)
     stats = [os.stat(root / path) for path in paths]
-    numbers = np.array([[s.st_size for s in stats], [s.st_mtime_ns for s in stats]])
     scores = [rows[path][1] for path in paths]
-    return ImageFiles(root, paths, numbers, scores, [], [""] * len(paths), [])
+    numbers, identity = sizes_and_times(stats), inodes_and_changes(stats)
+    return ImageFiles(root, paths, numbers, scores, [], [""] * len(paths), [], identity)
 
 
 def _locate(root: Path, name: str | None, where: str) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexlab.data.cache import Index
+from alexlab.data.decode import DEFAULT_WHITE
+from alexlab.data.files import count, few, tally
 from alexlab.runs.folder import write_atomically
 
 SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
@@ -30,9 +32,8 @@ def load_or_create_split(
     files, (test_fraction, val_fraction) = index.files, fractions
     kind = "grouped" if grouped else "random"
     path = folder / f"split-{kind}-{seed}-{test_fraction:.6g}-{val_fraction:.6g}.json"
-    if path.exists():
-        stored = json.loads(path.read_text("utf-8"))
-        return np.array([stored[name] for name in files.paths])
+    if path.exists() and (stored := _read_split(path, files.paths)) is not None:
+        return stored
     good = np.flatnonzero(~index.broken)
     keys = index.keys()
     split_names = np.full(len(keys), LEFT_OUT)
@@ -51,6 +52,19 @@ def load_or_create_split(
     return split_names
 
 
+def _read_split(path: Path, paths: Sequence[str]) -> NDArray[np.str_] | None:
+    """Read a stored split; None if it is damaged, so that it is made again, which is the same."""
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        names = [stored[name] for name in paths]
+        if len(stored) != len(paths) or not {*names} <= {*SPLITS, LEFT_OUT}:
+            raise ValueError("other files or splits")
+    except (ValueError, LookupError, TypeError) as error:
+        print(f"cache: {path} is damaged ({error}): it is made again", flush=True)
+        return None
+    return np.array(names)
+
+
 def split(
     keys: Sequence[str],
     targets: NDArray[np.int64],
@@ -64,27 +78,32 @@ def split(
     """Assign M images to splits; a group of duplicates goes to one split as a whole.
 
     In every class, test and val get `round(fraction * images of the class)`, at least one, to
-    within one group. Where `official` names a test set it stays as it is: its duplicates are left
-    out of train and val, and `test_fraction` has no effect.
+    within one group. Where `official` names a test or a val set it stays as it is, and its fraction
+    has no effect. Duplicates of test images are left out of train and val, duplicates of an
+    official val set out of train.
 
     Args:
         keys: Content hash and path of each image.
         targets: Class of each image [M].
         groups: Group of each image [M]; all different for a split that ignores duplicates.
-        official: "test", "train" or "" for each image.
+        official: "train", "val", "test" or "" for each image.
         seed: Another seed gives another split.
         test_fraction: Of all images of a class.
         val_fraction: Likewise.
 
     Returns:
-        [M]: "train", "val", "test", or "left out" for a duplicate of an official test image.
+        [M]: "train", "val", "test", or "left out" for a duplicate of an official test or
+        val image.
     """
     split_names = np.full(len(keys), TRAIN, dtype="<U8")
-    is_test = np.asarray(official) == TEST
-    split_names[np.isin(groups, groups[is_test])] = LEFT_OUT
-    split_names[is_test] = TEST
+    fractions = {TEST: test_fraction, VAL: val_fraction}
+    for name in (VAL, TEST):
+        given = np.asarray(official) == name
+        split_names[np.isin(groups, groups[given])] = LEFT_OUT
+        split_names[given] = name
+        if given.any():
+            del fractions[name]
     sizes = np.bincount(targets)
-    fractions = {VAL: val_fraction} if is_test.any() else {TEST: test_fraction, VAL: val_fraction}
     wanted = {name: np.rint(sizes * f).astype(int).clip(1) for name, f in fractions.items()}
     free = defaultdict(list)
     for i in np.flatnonzero(split_names == TRAIN).tolist():
@@ -152,6 +171,8 @@ def select(
         for name, i in indices.items()
     }
     lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
+    if index.white != DEFAULT_WHITE:  # else the pixels follow from the contents
+        lines.append(f"white {index.white.integers} {index.white.floats:g}")
     text = "\n".join(lines).encode(errors="surrogateescape")
     fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
     return indices, counts, targets if classes else targets.astype(np.float32), fingerprint
@@ -173,33 +194,55 @@ def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size:
 
 
 def check_broken(index: Index) -> None:
-    """Raise ValueError that names the first broken image, if there is one."""
+    """Raise ValueError that names the first broken image, if there is one, and all file types."""
     files, broken = index.files, np.flatnonzero(index.broken)
     if len(broken):
         path, reason = str(files.root / files.paths[broken[0]]), index.facts["error"][broken[0]]
-        more = f" ({len(broken)} are broken)" if len(broken) > 1 else ""
+        kinds = tally(files.paths[i] for i in broken)
+        more = f" ({len(broken)} are broken: {kinds})" if len(broken) > 1 else ""
         raise ValueError(
             f"broken image {path!r}: {reason}{more}; data.on_broken=skip trains without them"
         )
 
 
+ONE_COLOUR = 2.0  # standard deviation of grey values, of 255, up to which an image has one colour
+
+
+def one_colour(index: Index) -> NDArray[np.int64]:
+    """Find the images that decode to one colour, or nearly so."""
+    flat = index.facts["deviation"].astype(np.float64) < ONE_COLOUR
+    return np.flatnonzero(~index.broken & flat)
+
+
 def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool) -> list[str]:
     """Describe ignored files, skipped images and duplicates, one sentence each."""
-    files, notes = index.files, []
+    files, notes = index.files, list(index.files.notes)
     if files.ignored:
-        few = ", ".join(map(repr, files.ignored[:3])) + ", ..." * (len(files.ignored) > 3)
-        notes.append(f"{_count(files.ignored, 'file')} ignored (no image file name): {few}")
+        kinds = tally(files.ignored)
+        notes.append(
+            f"{count(files.ignored, 'file')} ignored (no image file name; {kinds}):"
+            f" {few(files.ignored)}"
+        )
     broken, good = np.flatnonzero(index.broken), np.flatnonzero(~index.broken)
     if len(broken):
-        notes.append(f"{_count(broken, 'broken image')} skipped, {files.paths[broken[0]]!r} first")
+        kinds = tally(files.paths[i] for i in broken)
+        first = files.paths[broken[0]]
+        notes.append(f"{count(broken, 'broken image')} skipped ({kinds}), {first!r} first")
+    if len(flat := one_colour(index)):
+        notes.append(
+            f"{len(flat):,} of {count(good, 'image')} decode to nearly one colour, such as"
+            f" {files.paths[flat[0]]!r}; look at them with alexlab data preview"
+        )
+    if index.white.integers < 65535:
+        bits = index.white.integers.bit_length()
+        notes.append(f"16-bit files use {bits} bits: {index.white.integers} is white")
+    if index.white.floats:
+        notes.append(f"images of floats: {index.white.floats:g} is white")
     distinct = len(np.unique(index.facts["sha1"][good]))
     exact, near = len(good) - distinct, distinct - len(np.unique(index.duplicates[good]))
     if grouped and exact + near:
         notes.append(f"{exact} exact and {near} near duplicates kept in one split")
     if left := int((split_names[good] == LEFT_OUT).sum()):
-        notes.append(f"{left} duplicates of test images left out of train and val")
+        whose = " or val" * ("val" in files.official)
+        notes.append(f"{left} duplicates of test{whose} images left out of train and val")
     return notes
-
-
-def _count(things: Sequence[object] | NDArray[np.int64], name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"

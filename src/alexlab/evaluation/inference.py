@@ -152,7 +152,7 @@ def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
         try:
             if (size := path.stat().st_size) > MAX_BYTES:
                 raise BrokenImage(f"a file of {size / 1e6:,.0f} MB")
-            return path, crops.of(to_rgb(path.read_bytes())[0])
+            return path, crops.of(to_rgb(path.read_bytes()).image)
         except OSError as error:
             return path, BrokenImage(error.strerror or str(error))
         except BrokenImage as error:
