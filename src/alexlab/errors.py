@@ -72,6 +72,20 @@ def refuse_old_settings(overrides: Iterable[str]) -> None:
             raise ValueError(f"{override}: this setting is now {new}; write {new}={value}")
 
 
+# what a terminal obeys, what changes the direction of text, and halves of characters
+UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: object) -> str:
+    """Return `text` with control characters written out, as \\x1b, so that a terminal obeys none.
+
+    Names of files, classes and settings may be a stranger's.
+    """
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
 TRACES = "ALEXLAB_TRACES"  # the user's value of HYDRA_FULL_ERROR, before alexlab train sets it
 # their texts are for users; of other types the name is printed too
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
@@ -156,7 +170,8 @@ def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) ->
     except Exception as error:
         if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
             raise
-        print(f"error: {format_error(error, explain)}", file=sys.stderr)
+        lines = format_error(error, explain).split("\n")
+        print("error:", "\n".join(map(printable, lines)), file=sys.stderr)
         sys.exit(1)
 
 

@@ -91,7 +91,7 @@ def test_the_command_prints_and_writes(alexlab, messy, tmp_path, capsys):
     printed = capsys.readouterr().out
     written = (tmp_path / "out" / "folder.md").read_text()
     assert written in printed
-    assert "Broken files: 1\n" in written
+    assert "Broken files: 1 (1 .png)\n" in written
     assert "5 true pairs of duplicates, 5 found" in written
     assert json.loads((tmp_path / "out" / "folder.json").read_text())["files"] == 23
 

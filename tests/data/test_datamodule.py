@@ -215,7 +215,7 @@ def test_broken_images_are_named_or_skipped(make, image_folder, tmp_path):
     with pytest.raises(ValueError, match=r"red/1.png.*truncated.*data.on_broken=skip"):
         make(root)
     data = make(root, on_broken="skip")
-    assert data.notes == ["1 broken image skipped, 'red/1.png' first"]
+    assert data.notes == ["1 broken image skipped (1 .png), 'red/1.png' first"]
     assert sum(counts["red"] for counts in data.counts.values()) == 5
     assert "red/1.png" not in set().union(*(paths(data, split) for split in data.indices))
 
@@ -235,7 +235,7 @@ def test_files_that_are_no_images_are_mentioned(make, image_folder, tmp_path):
     root = tmp_path / "foreign"
     shutil.copytree(image_folder, root)
     (root / "red" / "Thumbs.db").write_bytes(b"x")
-    assert make(root).notes == ["1 file ignored (no image file name): 'red/Thumbs.db'"]
+    assert make(root).notes == ["1 file ignored (no image file name; 1 .db): 'red/Thumbs.db'"]
 
 
 @pytest.mark.parametrize(

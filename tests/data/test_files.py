@@ -51,12 +51,14 @@ def test_train_and_test_folders_are_an_official_split(tmp_path):
     }
 
 
-def test_a_class_without_image_is_named(tmp_path):
-    put(tmp_path, "cat/1.png")
+def test_a_folder_without_image_is_passed_over_and_named(tmp_path):
+    put(tmp_path, "cat/1.png", "owl/1.png")
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "readme.txt").write_text("soon")
-    with pytest.raises(ValueError, match=r"class 'dog' has no image in .*dog"):
-        find_class_images(tmp_path)
+    (tmp_path / "zebra").mkdir()
+    files = find_class_images(tmp_path)
+    assert files.classes == ["cat", "owl"]
+    assert files.notes == ["2 folders without an image passed over: 'dog', 'zebra'"]
 
 
 def test_a_class_that_test_lacks_is_named(tmp_path):
@@ -71,7 +73,7 @@ def test_a_root_without_folders(tmp_path):
         find_class_images(tmp_path)
 
 
-@pytest.mark.parametrize("names", [("train", "val"), ("valid", "x"), ("test", "x")])
+@pytest.mark.parametrize("names", [("test", "val"), ("valid", "x"), ("test", "x")])
 def test_split_folders_are_not_taken_for_classes(tmp_path, names):
     put(tmp_path, *(f"{name}/cat/1.png" for name in names))
     with pytest.raises(ValueError, match=r"give it train/<class>/ and test/<class>/"):

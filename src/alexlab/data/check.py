@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from alexlab.data.cache import ImageCache, Index
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.files import ImageFiles
-from alexlab.data.split import SPLITS, load_or_create_split
+from alexlab.data.files import ImageFiles, tally
+from alexlab.data.split import SPLITS, grey_notes, load_or_create_split, one_colour
+from alexlab.reporting.markdown import code, escape
 
 SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
 
@@ -52,6 +53,8 @@ def examine(data: ImageFolderData) -> dict[str, Any]:
         ],
         "broken": dict(zip(broken, index.facts["error"][index.broken].tolist(), strict=True)),
         "ignored": files.ignored,
+        "notes": [*files.notes, *grey_notes(index)],
+        "one_colour": paths[one_colour(index)].tolist(),
         "exact_duplicates": exact,
         "duplicates": duplicates,
         "exact_duplicates_of_two_classes": _of_two_classes(files, exact),
@@ -143,16 +146,18 @@ def check_report(facts: Mapping[str, Any]) -> str:
         for kind, n in facts["leak"].items()
     ]
     parts = [
-        f"# Data check: {facts['name']}",
-        f"{facts['files']:,} images in `{facts['root']}`.",
+        f"# Data check: {escape(facts['name'])}",
+        f"{facts['files']:,} images in {code(facts['root'])}.",
+        "\n".join(f"- {escape(note)}" for note in facts["notes"]),
         "## Images per class and split (grouped)",
         _counts_table(facts["counts"]["grouped"]),
         "## Files",
         _table(("", "minimum", "median", "maximum"), sizes),
         f"Formats: {_tally(facts['formats'])}. Modes: {_tally(facts['modes'])}.",
         _finding("Files whose extension names another format", facts["wrong_extension"]),
-        _finding("Broken files", broken),
-        _finding("Ignored files (no image file name)", facts["ignored"]),
+        _finding("Broken files", broken, facts["broken"]),
+        _finding("Images of nearly one colour", facts["one_colour"]),
+        _finding("Ignored files (no image file name)", facts["ignored"], facts["ignored"]),
         "## Duplicates",
         _duplicates("Exact duplicates", facts["exact_duplicates"]),
         _duplicates("Exact or near duplicates", facts["duplicates"]),
@@ -168,7 +173,7 @@ def check_report(facts: Mapping[str, Any]) -> str:
             f" {truth['pairs_found']:,} found, {truth['pairs_both']:,} of them true:"
             f" precision {truth['precision']:.3f}, recall {truth['recall']:.3f}.",
         ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _share(leak: Mapping[str, int]) -> str:
@@ -181,9 +186,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    text = text.encode(errors="backslashreplace").decode()  # a name need not be Unicode
-    return text.replace("|", "\\|").replace("\n", " ")
+    text = f"{value:,}" if isinstance(value, int) else escape(value)
+    return text.replace("|", "\\|")
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -197,10 +201,12 @@ def _tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda c: -c[1]))
 
 
-def _finding(title: str, items: Sequence[str]) -> str:
-    shown = [f"- {item!r}"[:300] for item in items[:SHOWN]]
+def _finding(title: str, items: Sequence[str], paths: Iterable[str] = ()) -> str:
+    """List the first items below their number, and count the `paths` by file type."""
+    shown = [f"- {escape(repr(item)[:300])}" for item in items[:SHOWN]]
     more = [f"- and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
-    head = f"{title}: {len(items):,}"
+    kinds = tally(paths)
+    head = f"{title}: {len(items):,}" + f" ({kinds})" * bool(kinds)
     return "\n".join([head, "", *shown, *more]) if items else head
 
 

@@ -131,7 +131,7 @@ def find_class_images(root: Path) -> ImageFiles:
         ignored,
         inodes_and_changes(stats),
         notes,
-        _hint(root, classes),
+        _hint(root, parts),
     )
 
 
@@ -301,14 +301,12 @@ def _folders_beside(root: Path) -> list[str]:
         return []
 
 
-def _hint(root: Path, classes: Sequence[str]) -> str:
+def _hint(root: Path, parts: Sequence[Part]) -> str:
     """Return the end of the error for a single class whose folder has the classes."""
-    below = list_folders(root / classes[0]) if len(classes) == 1 else []
+    below = list_folders(root / parts[0].folder) if len(parts) == 1 else []
     if len(below) < 2:
         return ""
-    return (
-        f"; its folders {few(below)} look like the classes: use data.root={root / classes[0]}"
-    )
+    return f"; its folders {few(below)} look like classes: use data.root={root / parts[0].folder}"
 
 
 def spelling(name: str) -> str:

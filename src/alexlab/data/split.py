@@ -214,6 +214,17 @@ def one_colour(index: Index) -> NDArray[np.int64]:
     return np.flatnonzero(~index.broken & flat)
 
 
+def grey_notes(index: Index) -> list[str]:
+    """Describe how grey images of more than 8 bits were scaled."""
+    notes, white = [], index.white
+    if white.integers < 65535:
+        bits = white.integers.bit_length()
+        notes.append(f"16-bit files use {bits} bits: {white.integers} is white")
+    if white.floats:
+        notes.append(f"images of floats: {white.floats:g} is white")
+    return notes
+
+
 def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool) -> list[str]:
     """Describe ignored files, skipped images and duplicates, one sentence each."""
     files, notes = index.files, list(index.files.notes)
@@ -233,11 +244,7 @@ def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool)
             f"{len(flat):,} of {count(good, 'image')} decode to nearly one colour, such as"
             f" {files.paths[flat[0]]!r}; look at them with alexlab data preview"
         )
-    if index.white.integers < 65535:
-        bits = index.white.integers.bit_length()
-        notes.append(f"16-bit files use {bits} bits: {index.white.integers} is white")
-    if index.white.floats:
-        notes.append(f"images of floats: {index.white.floats:g} is white")
+    notes += grey_notes(index)
     distinct = len(np.unique(index.facts["sha1"][good]))
     exact, near = len(good) - distinct, distinct - len(np.unique(index.duplicates[good]))
     if grouped and exact + near:

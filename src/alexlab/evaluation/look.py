@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import save_image
 
+from alexlab.errors import printable
 from alexlab.evaluation import feature_maps
 from alexlab.evaluation.loading import LoadedRun
+from alexlab.reporting.plotting import numbered, save, style
 
 
 def look(run: LoadedRun, places: list[int]) -> list[Path]:
@@ -44,7 +46,11 @@ def look(run: LoadedRun, places: list[int]) -> list[Path]:
     if find_spec("pytorch_grad_cam") is not None:
         names.append("gradcam")
         titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
-        grad_cam(run, images, pixels, titles).savefig(folder / "gradcam.png", dpi=120)
+        with style():
+            figure = grad_cam(run, images, pixels, titles)
+            save(figure, folder / "gradcam.png", dpi=120)
+        if numbers := numbered(figure):
+            print(f"gradcam.png: {printable(numbers)}")
     return [folder / f"{name}.png" for name in names]
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from torch import Tensor
 
 from alexlab.data.decode import to_rgb, to_square
-from alexlab.reporting.plotting import COLOURS, STYLE
+from alexlab.reporting.plotting import COLOURS, logarithmic
 
 COLUMNS, LINES = 8, 3  # of the gallery of all mistakes
 CLASSES = 20  # in a gallery, those with most mistakes
@@ -88,7 +87,6 @@ def _largest(values: Tensor, among: Tensor) -> list[int]:
 
 BLUE, RED, GREY, PALE = COLOURS[0], COLOURS[1], "#8a8a8a", "#a9cbe3"
 FEW = 10  # images; an accuracy over fewer is uncertain
-mpl.rcParams.update(STYLE)
 THUMBNAIL = 112  # pixels of a gallery's images
 WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
 
@@ -161,7 +159,7 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     axes.errorbar(seconds, values, abs(ends - values), fmt="o-", color=BLUE, capsize=3)
     for row, x, y in zip(rows, seconds, values, strict=True):
         axes.annotate(f"{row['crops']}", (x, y), textcoords="offset points", xytext=(6, 5))
-    axes.set_xscale("log")
+    logarithmic(axes, "x")
     axes.set_xticks(seconds, [f"{s:.3g}" for s in seconds])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.15)

@@ -1,10 +1,11 @@
 """Write the report of an evaluation: Markdown, JSON, plots and an HTML page."""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -12,7 +13,9 @@ from alexlab.evaluation import plots
 from alexlab.evaluation.plots import COLUMNS, Predictions
 from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.html import html_page
+from alexlab.reporting.markdown import code, escape, only_own_images
 from alexlab.reporting.markdown import markdown as table
+from alexlab.reporting.plotting import numbered, save, style
 from alexlab.runs.folder import write_atomically, write_json_atomically
 
 NAMES = {
@@ -29,8 +32,28 @@ NAMES = {
 
 def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
     """Write evaluation.{md,json,html} and plots/ into `folder`, and print the numbers."""
-    shutil.rmtree(folder / "plots", ignore_errors=True)
-    (folder / "plots").mkdir(parents=True)
+    place = folder / "plots"
+    place.unlink(missing_ok=True) if place.is_symlink() else shutil.rmtree(
+        place, ignore_errors=True
+    )
+    place.mkdir(parents=True)
+    with style():
+        figures = _figures(found, seen)
+        for name, figure in figures.items():
+            save(figure, place / f"{name}.png", dpi=160)
+    drawn = {name: numbered(figure) for name, figure in figures.items()}
+    files = [f"{name}.png" for name in drawn]
+    text = only_own_images(report_markdown(found, drawn), files)
+    write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
+    write_atomically(folder / "evaluation.md", text)
+    write_atomically(folder / "evaluation.html", html_page(text, folder, images=files))
+    numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
+    Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
+    print(folder / "evaluation.html")
+    return folder
+
+
+def _figures(found: Mapping[str, Any], seen: Predictions) -> dict[str, Figure]:
     galleries = seen.galleries().items()
     figures = {
         n: plots.gallery(rows, COLUMNS, seen.fit) for n, rows in galleries if any(rows.values())
@@ -44,16 +67,7 @@ def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
     else:
         scores, targets = seen.predictions[:, 0].tolist(), seen.targets.tolist()
         figures["residuals"] = plots.residuals(scores, targets)
-    for name, figure in figures.items():
-        figure.savefig(folder / "plots" / f"{name}.png", dpi=160)
-    text = report_markdown(found, figures)
-    write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
-    write_atomically(folder / "evaluation.md", text)
-    write_atomically(folder / "evaluation.html", html_page(text, folder))
-    numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
-    Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
-    print(folder / "evaluation.html")
-    return folder
+    return figures
 
 
 def headline(row: Mapping[str, Any]) -> str:
@@ -68,16 +82,16 @@ def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) 
     return [value, f"{low} to {high}"]
 
 
-def report_markdown(found: Mapping[str, Any], plots: Collection[str]) -> str:
-    """Return the page of an evaluation, with the plots that exist."""
+def report_markdown(found: Mapping[str, Any], plots: Mapping[str, str]) -> str:
+    """Return the page of an evaluation, with the plots that exist, and a text for each or ""."""
     about = (
-        f"`{found['run']}`, weights of epoch {found['epoch']};"
-        f" {found['images']:,} images of `{found['root']}`; {found['device']}"
+        f"{code(found['run'])}, weights of epoch {found['epoch']};"
+        f" {found['images']:,} images of {code(found['root'])}; {found['device']}"
     )
     rows = [[NAMES[name], *with_interval(name, v)] for name, v in found["metrics"].items()]
     parts = [
-        f"# {found['model']} on {found['data']}, {found['split']}",
-        "\n".join(f"- {line}" for line in [about, *found["notes"]]),
+        f"# {escape(found['model'])} on {escape(found['data'])}, {found['split']}",
+        "\n".join(f"- {line}" for line in [about, *map(escape, found["notes"])]),
         "## Numbers",
         table(["", "value", "95% interval"], rows),
         "Intervals are bootstraps over these images, duplicates kept together (2,000 resamples)."
@@ -113,10 +127,10 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table([*head, "95% interval", "seconds", "times"], lines)
 
 
-def _of_classes(found: Mapping[str, Any], plots: Collection[str]) -> list[str]:
+def _of_classes(found: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
     keys = ("precision", "recall", "f1")
     rows = [
-        [row["class"], f"{row['images']:,}", *(format_metric("f1", row[k]) for k in keys)]
+        [escape(row["class"]), f"{row['images']:,}", *(format_metric("f1", row[k]) for k in keys)]
         for row in found["per_class"]
     ]
     return [
@@ -133,5 +147,10 @@ def _of_classes(found: Mapping[str, Any], plots: Collection[str]) -> list[str]:
     ]
 
 
-def _plots(there: Collection[str], *names: str) -> list[str]:
-    return [f"![{n.replace('_', ' ')}](plots/{n}.png)" for n in names if n in there]
+def _plots(there: Mapping[str, str], *names: str) -> list[str]:
+    parts = []
+    for name in names:
+        if name in there:
+            parts.append(f"![{name.replace('_', ' ')}](plots/{name}.png)")
+            parts += [f"*{escape(there[name])}*"] * bool(there[name])
+    return parts

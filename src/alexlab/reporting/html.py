@@ -47,10 +47,32 @@ ANSWER = re.compile(
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
-def html_page(markdown: str, folder: Path, folded: Collection[str] = ()) -> str:
-    """Return the page with the images of `folder` embedded, and `folded` sections closed."""
+IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>')  # as markdown-it writes it
+# even if a text of a stranger got past all else: a browser loads and runs nothing
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def html_page(
+    markdown: str, folder: Path, folded: Collection[str] = (), images: Collection[str] = ()
+) -> str:
+    """Return the page as one file that loads nothing.
+
+    Args:
+        markdown: The page; HTML in it is shown as text.
+        folder: `plots/` in it has the images.
+        folded: Headings of sections that are closed at first.
+        images: Names of the files in `plots/` that are embedded; another image becomes its text.
+    """
+    own = {f"plots/{name}" for name in images}
+
+    def embedded(found: re.Match[str]) -> str:
+        source, text = found[1], found[2]
+        if source not in own:
+            return f"[image: {text}]"
+        return f'<img src="{_data(folder / source)}" alt="{text}" />'
+
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    body = re.sub(r'src="(plots/[^"]+)"', lambda found: f'src="{_data(folder / found[1])}"', body)
+    body = IMAGE.sub(embedded, body)
     body = ANSWER.sub(
         lambda found: f'<span class="answer {found[1].replace(" ", "-")}">{found[1]}</span>', body
     )
@@ -59,6 +81,7 @@ def html_page(markdown: str, folder: Path, folded: Collection[str] = ()) -> str:
     heading = re.search(r"<h1>(.*?)</h1>", body)
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{heading[1] if heading else 'Report'}</title>\n"
         f"<style>{CSS}</style>\n{body}</html>\n"

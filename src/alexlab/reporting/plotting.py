@@ -1,14 +1,22 @@
 """Style and save figures: the same numbers give the same bytes."""
 
 import io
+import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogFormatter
 from PIL import Image
 
 WIDTH = 6.2  # inches: a text column
@@ -18,6 +26,7 @@ COUNT = 128  # colours in the saved palette
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1))]
 STYLE: Any = {
     "font.size": 8.5,
+    "text.parse_math": False,  # a class may be called $5_$10
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,16 +45,110 @@ STYLE: Any = {
 @contextmanager
 def figure(path: Path, height: float) -> Iterator[Figure]:
     """Yield a figure as wide as a column and `height` inches high; then write it to `path`."""
-    with mpl.rc_context(STYLE):
+    with style():
         drawn = Figure(figsize=(WIDTH, height), layout="constrained")
         yield drawn
         path.parent.mkdir(exist_ok=True)
         picture = io.BytesIO()
-        drawn.savefig(picture, dpi=140)
+        save(drawn, picture, dpi=140)
+        path.unlink(missing_ok=True)  # a link in the folder of a stranger leads elsewhere
         # a third of the bytes: reports are committed
         Image.open(picture).convert("RGB").quantize(COUNT, dither=Image.Dither.NONE).save(
             path, optimize=True
         )
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the context in which figures are made and saved."""
+    return mpl.rc_context(STYLE)
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """Make the axis "x" or "y" logarithmic, with plain numbers: formulas are off, see `STYLE`."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+
+
+def save(drawn: Figure, file: Any, *, dpi: int) -> None:
+    """Save a figure; every letter is drawn with a font that has it.
+
+    Letters that no installed font has become numbers in brackets, which `numbered` explains.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        drawn.draw_without_rendering()  # now all texts are known
+    texts = drawn.findobj(Text)
+    lacking = {c for text in texts for c in text.get_text() if not c.isspace()} - _letters(
+        font_manager.findfont(FontProperties(family=["sans-serif"]))
+    )
+    if lacking:
+        families, undrawable = fonts_with(frozenset(lacking))
+        mpl.rcParams["font.family"] = ["sans-serif", *families]  # of ticks that come later
+        for text in texts:
+            text.set_fontfamily(["sans-serif", *families])
+        if undrawable:
+            _number(drawn, undrawable)
+    drawn.savefig(file, dpi=dpi)
+
+
+def numbered(drawn: Figure) -> str:
+    """Return what the numbers in a saved figure stand for: "[1] is ..."; "" if there are none."""
+    numbers: dict[str, int] = getattr(drawn, "numbered", {})
+    return ", ".join(f"[{number}] is {text}" for text, number in numbers.items())
+
+
+@cache
+def fonts_with(letters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """Find installed fonts that have these letters; return their families, and what none has."""
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in known:  # installed after matplotlib made its list
+            with suppress(OSError, RuntimeError, ValueError):
+                font_manager.fontManager.addfont(path)
+    # matplotlib's Last Resort has a box for every letter
+    entries = [
+        entry
+        for entry in font_manager.fontManager.ttflist
+        if entry.style == "normal" and not entry.name.startswith("Last Resort")
+    ]
+    entries.sort(key=lambda entry: abs(int(entry.weight) - 400) if entry.weight else 0)
+    families: list[str] = []
+    left = set(letters)
+    while left and entries:
+        best = max(entries, key=lambda entry: len(left & _letters(entry.fname)))
+        if not left & _letters(best.fname):
+            break
+        families.append(best.name)
+        left -= _letters(best.fname)
+    return families, frozenset(left)
+
+
+@cache
+def _letters(font: str) -> frozenset[str]:
+    try:
+        face = FT2Font(font)
+        return frozenset(map(chr, face.get_charmap())) if face.scalable else frozenset()
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
+
+
+def _number(drawn: Figure, undrawable: frozenset[str]) -> None:
+    """Replace words of letters that no font has by numbers, in texts and in labels of ticks."""
+    numbers: dict[str, int] = {}
+    words = re.compile(f"[{re.escape(''.join(undrawable))}]+")
+
+    def replaced(text: str) -> str:
+        return words.sub(lambda word: f"[{numbers.setdefault(word[0], len(numbers) + 1)}]", text)
+
+    for axes in drawn.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(given := axis.get_major_formatter(), FuncFormatter | FixedFormatter):
+                axis.set_major_formatter(lambda x, at, given=given: replaced(given(x, at)))
+    for text in drawn.findobj(Text):
+        text.set_text(replaced(text.get_text()))
+    drawn.numbered = numbers  # type: ignore[attr-defined]
 
 
 def legend(page: Figure, ax: Axes) -> None:

@@ -11,11 +11,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from alexlab.reporting.formatting import format_metric, is_difference, is_fraction
-from alexlab.reporting.markdown import markdown
-from alexlab.reporting.plotting import COLOURS, DASHES, figure, legend, shades
+from alexlab.reporting.markdown import escape, markdown
+from alexlab.reporting.plotting import (
+    COLOURS,
+    DASHES,
+    figure,
+    legend,
+    logarithmic,
+    numbered,
+    shades,
+)
 from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.conditions import Condition
 from alexlab.studies.metrics import parse_metric
@@ -65,7 +74,8 @@ def learning_curves(
                 ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             legend(page, axes[0, 0])
         which = f"Learning curves, {name}" if name else "Learning curves"
-        drawn.append((path.name, f"{which}: mean over seeds, and the band from lowest to highest."))
+        text = f"{which}: mean over seeds, and the band from lowest to highest."
+        drawn.append((path.name, text + key(page)))
     return drawn
 
 
@@ -89,7 +99,7 @@ def _stretch(ax: Axes) -> None:
     lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
     values = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.ones(1)])
     if len(values) and values.min() > 0 and values.max() / values.min() > LOGARITHMIC:
-        ax.set_yscale("log")
+        logarithmic(ax, "y")
 
 
 def diagnostics(conditions: Sequence[Condition], folder: Path) -> list[tuple[str, str]]:
@@ -133,7 +143,12 @@ def _layers(
         page.supxlabel("epoch", fontsize="medium")
         page.supylabel(what, fontsize="medium")
         legend(page, axes[0, 0])
-    return path.name, f"{what.capitalize()}, by layer: mean over seeds, and their range."
+    return path.name, f"{what.capitalize()}, by layer: mean over seeds, and their range.{key(page)}"
+
+
+def key(page: Figure) -> str:
+    """Return the end of a caption: what numbers stand for, if letters could not be drawn."""
+    return f" {escape(numbers)}." if (numbers := numbered(page)) else ""
 
 
 TONES = dict(zip(ANSWERS, [COLOURS[2], COLOURS[1], COLOURS[0], "#777777", "#bbbbbb"], strict=True))
@@ -174,7 +189,8 @@ def conditions_chart(
         if is_fraction(metric) and not is_difference(metric):
             _within(ax, 0, 100)
     chance = "; dotted: guessing" * dotted
-    return path.name, f"{title(metric)}: every seed, their mean and its 95% interval{chance}."
+    text = f"{title(metric)}: every seed, their mean and its 95% interval{chance}."
+    return path.name, text + key(page)
 
 
 def _within(ax: Axes, lowest: float, highest: float) -> None:
@@ -210,7 +226,7 @@ def answers_chart(answers: Sequence[ClaimAnswer], folder: Path) -> list[tuple[st
         "Effects (diamonds) with the interval that decides, and the difference of each seed"
         " (dots). Grey: differences that do not matter."
     )
-    return [("answers.png", text)]
+    return [("answers.png", text + key(page))]
 
 
 def _unit(one: ClaimAnswer) -> str:
@@ -270,7 +286,7 @@ def best_trials(sweep: Sweep, count: int = 10) -> str:
         scores = float(run.objective), run.record["metrics"].get(test, math.nan)
         settings = [run.values[axis] for axis in sweep.axes]
         row = [str(run.number), *(format_metric(val, score, unit=False) for score in scores)]
-        rows.append(row + [f"{float(s):.3g}" if is_number(s) else s for s in settings])
+        rows.append(row + [f"{float(s):.3g}" if is_number(s) else escape(s) for s in settings])
     return markdown(["trial", title(val), title(test), *sweep.axes], rows)
 
 
@@ -294,7 +310,8 @@ def search_chart(sweep: Sweep, folder: Path) -> list[tuple[str, str]]:
             ax.set_visible(False)
         page.supylabel(title(sweep.metrics[1]), fontsize="medium")
         legend(page, axes[0, 0])
-    return [("search.png", "Every trial's objective, against each of its settings.")]
+    text = f"Every trial's objective, against each of its settings.{key(page)}"
+    return [("search.png", text)]
 
 
 def _panel(ax: Axes, sweep: Sweep, axis: str, groups: Groups) -> None:
@@ -314,7 +331,7 @@ def _panel(ax: Axes, sweep: Sweep, axis: str, groups: Groups) -> None:
         ax.set_xticks(range(len(known)), known)
         ax.set_xlim(-0.5, len(known) - 0.5)
     elif "log" in str(sweep.facts["axes"][axis]):
-        ax.set_xscale("log")
+        logarithmic(ax, "x")
 
 
 def line_styles(conditions: Sequence[Condition]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from alexlab.reporting import markdown
+from alexlab.reporting.markdown import code, escape
 from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
@@ -110,7 +111,7 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     if study:
         parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
     if changed := sweep.changed_by_hand:
-        parts.append(f"**Changed by hand**: {', '.join(changed)}.")
+        parts.append(f"**Changed by hand**: {', '.join(map(escape, changed))}.")
     return parts
 
 
@@ -256,7 +257,9 @@ def unfinished(sweep: Sweep) -> str:
     states = Counter(run.state for run in rest)
     said = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
     told = Counter((sweep.label(r.values), r.state, r.error[:300]) for r in rest if r.error)
-    rows = [[label, str(n), state, error] for (label, state, error), n in told.items()]
+    rows = [
+        [escape(label), str(n), state, escape(error)] for (label, state, error), n in told.items()
+    ]
     table = "\n\n" + markdown.markdown(["settings", "runs", "state", "error"], rows)
     diverged = sum(run.diverged for run in rest)
     also = f" {diverged} diverged; in the answers they count as guessing." * bool(diverged)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from alexlab.reporting.formatting import format_metric, is_difference, is_fraction
-from alexlab.reporting.markdown import markdown
+from alexlab.reporting.markdown import escape, markdown
 from alexlab.studies.conditions import Condition, Spread
 from alexlab.studies.results import Sweep
 
@@ -37,12 +37,12 @@ def results(
         of = f" of {condition.planned}" * (len(condition.runs) < condition.planned)
         rows.append(
             [
-                condition.label,
+                escape(condition.label),
                 f"{len(condition.runs)}{of}",
                 *(_mean(condition, metric) for metric in metrics),
             ]
         )
-    rows += [[label, "not run", *[""] * len(metrics)] for label in missing]
+    rows += [[escape(label), "not run", *[""] * len(metrics)] for label in missing]
     return markdown(["", "n", *map(title, metrics)], rows)
 
 
@@ -68,7 +68,7 @@ def costs(conditions: Sequence[Condition]) -> str:
         if any(len(condition.numbers(metric)) for condition in conditions)
     ]
     rows = [
-        [c.label, *(format_metric(w, c.spread(w).mean, unit=False) for w in metrics)]
+        [escape(c.label), *(format_metric(w, c.spread(w).mean, unit=False) for w in metrics)]
         for c in conditions
     ]
     return markdown(["", *map(title, metrics)], rows)

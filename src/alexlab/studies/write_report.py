@@ -30,6 +30,7 @@ def write_report(folder: Path) -> "Sweep":
     sweep = load(folder)
 
     from alexlab.reporting import html
+    from alexlab.reporting.markdown import only_own_images
     from alexlab.studies import answers_json, plots, report, tables
     from alexlab.studies.answers import answer_claims, table_of, with_images
     from alexlab.studies.conditions import group_by_condition
@@ -49,18 +50,21 @@ def write_report(folder: Path) -> "Sweep":
     if sweep.facts.get("search"):
         figures["Best trials"] = plots.search_chart(sweep, plots_dir)
     elif sweep.done:
-        drawn = [metric for metric in metrics if metric == metrics[0] or metric in claimed]
+        charted = [metric for metric in metrics if metric == metrics[0] or metric in claimed]
         figures["Answers"] = plots.answers_chart(answers, plots_dir)
         figures["Conditions"] = [
-            plots.conditions_chart(sweep, conditions, metric, plots_dir) for metric in drawn
+            plots.conditions_chart(sweep, conditions, metric, plots_dir) for metric in charted
         ]
         figures["Learning curves"] = plots.learning_curves(sweep, conditions, plots_dir)
         figures["Inside the layers"] = plots.diagnostics(conditions, plots_dir)
     text = report.report(sweep, conditions, answers, figures)
     summary = tables.summary_csv(sweep, conditions, metrics)
     facts = json.dumps(answers_json.facts(sweep, answers), indent=2, ensure_ascii=False) + "\n"
+    drawn = [file for some in figures.values() for file, _ in some]
+    text = only_own_images(text, drawn)
     write_atomically(folder / "report.md", text)
-    write_atomically(folder / "report.html", html.html_page(text, folder, report.folded(answers)))
+    page = html.html_page(text, folder, report.folded(answers), drawn)
+    write_atomically(folder / "report.html", page)
     write_atomically(folder / "summary.csv", report.portable(summary))
     write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
     write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))

@@ -1,0 +1,281 @@
+"""Folders as people have them: every image is used as it should be, or named as passed over."""
+
+import os
+import re
+import shutil
+from collections import Counter
+
+import pytest
+
+from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.files import find_class_images, split_name
+from tests.pictures import class_folders, pixels
+
+
+def data_of(root, cache):
+    """The prepared data set of a folder."""
+    settings = {"name": "x", "resolution": 16, "batch_size": 4, "cache_dir": str(cache)}
+    data = ImageFolderData(str(root), **settings)
+    data.prepare()
+    return data
+
+
+def by_split(data):
+    """{split: {first folder of the paths}} of what is used."""
+    return {
+        split: {data.files.paths[i].split("/")[0] for i in indices}
+        for split, indices in data.indices.items()
+    }
+
+
+def totals(data):
+    return {split: sum(counts.values()) for split, counts in data.counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Training", "Testing"),
+        ("TRAIN", "TEST"),
+        ("train_set", "test-set"),
+        ("TrainData", "TestData"),
+        ("training images", "testing images"),
+        ("train2017", "test2017"),
+        ("seg_train", "seg_test"),
+        ("flowers-train", "flowers-test"),
+    ],
+)
+def test_train_and_test_in_any_spelling_are_splits(tmp_path, train, test):
+    class_folders(tmp_path / "in" / train)
+    class_folders(tmp_path / "in" / test, start=50_000)
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    assert data.classes == ["cat", "dog", "owl"]
+    assert by_split(data) == {"train": {train}, "val": {train}, "test": {test}}
+    assert totals(data)["test"] == 30
+
+
+@pytest.mark.parametrize("val", ["val", "Valid", "validation", "VAL_SET", "dev"])
+def test_val_is_val_beside_train_and_test(tmp_path, val):
+    class_folders(tmp_path / "in" / "train")
+    class_folders(tmp_path / "in" / val, each=6, start=50_000)
+    class_folders(tmp_path / "in" / "test", each=5, start=90_000)
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    assert by_split(data) == {"train": {"train"}, "val": {val}, "test": {"test"}}
+    assert totals(data) == {"train": 30, "val": 18, "test": 15}
+    assert data.notes == []
+
+
+def test_without_test_it_is_cut_out_of_train_and_that_is_said(tmp_path):
+    """As ImageNet and torchvision have it."""
+    class_folders(tmp_path / "in" / "train")
+    class_folders(tmp_path / "in" / "val", each=5, start=50_000)
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    assert by_split(data) == {"train": {"train"}, "val": {"val"}, "test": {"train"}}
+    assert totals(data) == {"train": 21, "val": 15, "test": 9}  # 0.2 x 15 images of each class
+    assert data.notes == ["there is no test/: test is cut out of train, and val is as it is"]
+
+
+def test_duplicates_of_val_images_are_left_out_of_train(tmp_path):
+    class_folders(tmp_path / "in" / "train")
+    class_folders(tmp_path / "in" / "val", each=5, start=50_000)
+    shutil.copy(tmp_path / "in/val/cat/0000.png", tmp_path / "in/train/cat/copy.png")
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    used = {data.files.paths[i] for indices in data.indices.values() for i in indices}
+    assert "train/cat/copy.png" not in used
+    assert "val/cat/0000.png" in used
+    assert "1 duplicates of test or val images left out of train and val" in data.notes
+
+
+def test_train_alone_gives_all_splits_and_a_test_without_classes_is_passed_over(tmp_path):
+    """As competitions have it: the images of test/ are to be predicted."""
+    class_folders(tmp_path / "in" / "train", each=12)
+    class_folders(tmp_path / "other", ["test"], each=8, start=77_000)
+    shutil.move(tmp_path / "other" / "test", tmp_path / "in" / "test")
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    assert data.classes == ["cat", "dog", "owl"]
+    assert sum(totals(data).values()) == 36
+    assert data.notes[0] == "there is only train/: val and test are cut out of it"
+    assert data.notes[1].startswith("8 images passed over (hidden, or in no class folder): 'test/")
+
+
+def test_splits_below_the_classes_are_splits(tmp_path):
+    for name in ("cat", "dog"):
+        class_folders(tmp_path / "in" / name, ["Train", "Test"], start=len(name) * 7000)
+    shutil.rmtree(tmp_path / "in" / "dog" / "Train")
+    class_folders(tmp_path / "in" / "dog", ["Train"], start=3000)
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    assert data.classes == ["cat", "dog"]
+    assert {data.files.paths[i].split("/")[1] for i in data.indices["test"]} == {"Test"}
+    assert {data.files.paths[i].split("/")[1] for i in data.indices["train"]} == {"Train"}
+
+
+def test_a_split_inside_a_folder_of_its_own_name(tmp_path):
+    class_folders(tmp_path / "train" / "train")
+    class_folders(tmp_path / "test" / "test", start=50_000)
+    files = find_class_images(tmp_path)
+    assert files.classes == ["cat", "dog", "owl"]
+    assert Counter(files.official) == {"train": 30, "test": 30}
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
+    """A vehicle, say."""
+    class_folders(tmp_path, ["bus", "car", "train"])
+    files = find_class_images(tmp_path)
+    assert files.classes == ["bus", "car", "train"]
+    assert set(files.official) == {""}
+
+
+@pytest.mark.parametrize("name", ["valid_2", "pretrain", "contest", "latest", "trainer", "devil"])
+def test_other_words_are_no_splits(name):
+    assert split_name(name) == ""
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path):
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "Training", start=7)
+    with pytest.raises(ValueError, match="'Training' and 'train' both mean train; merge"):
+        find_class_images(tmp_path)
+
+
+def test_a_number_with_a_dot_is_a_class(tmp_path):
+    class_folders(tmp_path, [".22", ".45", "9mm", "12ga"])
+    assert find_class_images(tmp_path).classes == [".22", ".45", "12ga", "9mm"]
+
+
+def test_hidden_images_and_those_in_no_class_are_counted_and_named(tmp_path):
+    class_folders(tmp_path)
+    class_folders(tmp_path, [".old"], each=2)
+    shutil.copy(tmp_path / "cat/0000.png", tmp_path / "cover.png")
+    shutil.copy(tmp_path / "cat/0000.png", tmp_path / "cat" / ".draft.png")
+    files = find_class_images(tmp_path)
+    assert files.classes == ["cat", "dog", "owl"]
+    assert len(files.paths) == 30
+    (note,) = files.notes
+    assert note.startswith("4 images passed over (hidden, or in no class folder): ")
+    assert "'cat/.draft.png'" in note
+    assert "'cover.png'" in note
+
+
+@pytest.mark.parametrize("junk", ["__MACOSX", "@eaDir", ".ipynb_checkpoints", "$RECYCLE.BIN"])
+def test_folders_that_systems_leave_behind_are_ignored(tmp_path, junk):
+    class_folders(tmp_path)
+    shutil.copytree(tmp_path / "cat", tmp_path / junk / "cat")
+    shutil.copytree(tmp_path / "dog", tmp_path / "cat" / junk)
+    (tmp_path / "cat" / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (tmp_path / "cat" / "._0000.png").write_bytes(b"\0\5\x16\7" + bytes(60))
+    files = find_class_images(tmp_path)
+    assert (len(files.paths), files.classes) == (30, ["cat", "dog", "owl"])
+    assert (files.notes, files.ignored) == ([], [])
+
+
+def test_one_level_too_deep_is_explained(tmp_path):
+    class_folders(tmp_path / "in" / "my_dataset")
+    with pytest.raises(ValueError, match="only one class, 'my_dataset'") as caught:
+        data_of(tmp_path / "in", tmp_path / "cache")
+    assert str(caught.value).endswith(f"use data.root={tmp_path}/in/my_dataset")
+
+
+def test_one_level_too_shallow_is_explained(tmp_path):
+    class_folders(tmp_path)
+    with pytest.raises(ValueError, match=r"not in .*cat itself \(10 images there\)") as caught:
+        find_class_images(tmp_path / "cat")
+    assert str(caught.value).endswith(f"use data.root={tmp_path}")
+
+
+def test_one_split_of_several_as_root_is_pointed_out(tmp_path):
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "test", start=7)
+    (note,) = find_class_images(tmp_path / "train").notes
+    assert f"with data.root={tmp_path} the others are used too" in note
+
+
+def test_the_same_folders_in_every_class_are_pointed_out(tmp_path):
+    class_folders(tmp_path / "2023")
+    class_folders(tmp_path / "2024", start=7)
+    (note,) = find_class_images(tmp_path).notes
+    assert re.search("the same folders: 'cat', 'dog', 'owl'; .*one level too deep", note)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("cat", "Cat"), ("ice cream", "ice_cream"), ("cafe\u0301", "caf\u00e9")]
+)
+def test_nearly_equal_names_are_pointed_out(tmp_path, one, other):
+    class_folders(tmp_path, [one, other, "dog"])
+    notes = find_class_images(tmp_path).notes
+    assert [note for note in notes if "nearly equal names" in note and repr(other) in note]
+
+
+@pytest.mark.parametrize(("one", "other"), [("-5", "5"), ("12", "1-2"), ("cat", "cart")])
+def test_different_names_are_not(tmp_path, one, other):
+    class_folders(tmp_path, [one, other])
+    assert find_class_images(tmp_path).notes == []
+
+
+def test_a_class_spelt_otherwise_in_test_is_named(tmp_path):
+    class_folders(tmp_path / "train", ["Cat", "dog"])
+    class_folders(tmp_path / "test", ["cat", "dog"], start=7)
+    with pytest.raises(ValueError, match=r"'Cat' has no image in .*test/Cat; there is 'cat'"):
+        find_class_images(tmp_path)
+
+
+def test_images_that_cannot_be_read_are_listed_by_type(tmp_path):
+    class_folders(tmp_path)
+    (tmp_path / "phone").mkdir()
+    for i in range(6):
+        (tmp_path / "phone" / f"IMG_{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    (tmp_path / "phone" / "raw.dng").write_bytes(b"II*\0")
+    with pytest.raises(ValueError, match=r"phone, but 6 \.heic, 1 \.dng; convert them to JPEG"):
+        find_class_images(tmp_path)
+    class_folders(tmp_path / "more", ["phone"], each=1)
+    shutil.move(tmp_path / "more/phone/0000.png", tmp_path / "phone")
+    shutil.rmtree(tmp_path / "more")
+    data = data_of_few(tmp_path)
+    assert [n for n in data if "7 files ignored (no image file name; 6 .heic, 1 .dng)" in n]
+
+
+def data_of_few(root):
+    from alexlab.data.cache import ImageCache
+    from alexlab.data.split import data_warnings, load_or_create_split
+
+    cache = ImageCache(find_class_images(root), "x", folder=root.parent / "c", fit="crop")
+    index = cache.index(8)
+    names = load_or_create_split(cache.folder, index, True, 0, (0.2, 0.1))
+    return data_warnings(index, names, grouped=True)
+
+
+def test_avif_and_jfif_are_images(tmp_path):
+    from PIL import Image
+
+    class_folders(tmp_path, each=2)
+    Image.fromarray(pixels(7)).save(tmp_path / "cat" / "x.avif")
+    Image.fromarray(pixels(8)).save(tmp_path / "dog" / "y.jfif", format="JPEG")
+    notes = data_of_few(tmp_path)
+    assert len(find_class_images(tmp_path).paths) == 8
+    assert notes == []
+
+
+def test_a_root_whose_parent_may_not_be_listed(tmp_path, monkeypatch):
+    """Nothing is asked of folders that are not the user's."""
+    class_folders(tmp_path / "in")
+    scan = os.scandir
+
+    def refused(path):
+        if os.fspath(path) == os.fspath(tmp_path):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert find_class_images(tmp_path / "in").notes == []
+
+
+def test_run_head_and_data_check_name_what_is_passed_over(alexlab, tmp_path, capsys):
+    from alexlab.data.check import check_report, examine
+
+    class_folders(tmp_path / "in")
+    shutil.copy(tmp_path / "in/cat/0000.png", tmp_path / "in" / "cover.png")
+    (tmp_path / "in" / "zebra").mkdir()
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    text = check_report(examine(data))
+    for said in ("1 image passed over", "1 folder without an image passed over: 'zebra'"):
+        assert [note for note in data.notes if said in note]
+        assert said in text
