@@ -1,8 +1,11 @@
+import bz2
 import gzip
 import io
+import lzma
 import random
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -158,4 +161,87 @@ def test_a_zip_with_a_password(tmp_path, inside):
     content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
     made.write_bytes(content)
     with pytest.raises(ValueError, match="has a file with a password"):
+        unpack(made, inside)
+
+
+def bomb_header(kind, size):
+    """A header that announces `size` bytes of header data."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def sparse_map(size):
+    """A pax header for a sparse file, whose map in front of the content has `size` bytes."""
+    info = tarfile.TarInfo("a.png")
+    info.size = size
+    info.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "a.png",
+        "GNU.sparse.realsize": "0",
+    }
+    return info.tobuf(tarfile.PAX_FORMAT) + b"%d\n" % size
+
+
+SWOLLEN = 64 * 2**20
+BOMBS = {
+    "long name": bomb_header(tarfile.GNUTYPE_LONGNAME, SWOLLEN) + b"a" * SWOLLEN,
+    "long link": bomb_header(tarfile.GNUTYPE_LONGLINK, SWOLLEN) + b"a" * SWOLLEN,
+    "pax": bomb_header(tarfile.XHDTYPE, SWOLLEN) + b"9 path=ab\n" * (SWOLLEN // 10),
+    "global pax": bomb_header(tarfile.XGLTYPE, SWOLLEN) + b"9 path=ab\n" * (SWOLLEN // 10),
+    "sparse map": sparse_map(SWOLLEN // 4) + b"0\n" * (SWOLLEN // 8),
+}
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "plain": bytes}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("late", [False, True])
+def test_headers_that_swell_are_refused_before_they_fill_the_memory(tmp_path, inside, bomb, late):
+    start = tarfile.TarInfo("fine.txt").tobuf() if late else b""
+    made = tmp_path / "x"
+    made.write_bytes(gzip.compress(start + BOMBS[bomb] + bytes(10240), 1))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="an entry's headers have more than 65,536 bytes"):
+        unpack(made, inside)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 2**20  # of 64
+    assert not list(inside.iterdir())
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+def test_every_compression_is_read_and_bounded(tmp_path, inside, packed):
+    name = "a" * 200 + ".txt"  # a long name needs a header of its own
+    with tarfile.open(tmp_path / "plain", "w") as tar:
+        info = tarfile.TarInfo(name)
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"abc"))
+    (tmp_path / "x").write_bytes(PACKERS[packed]((tmp_path / "plain").read_bytes()))
+    unpack(tmp_path / "x", inside)
+    assert (inside / name).read_bytes() == b"abc"
+    (tmp_path / "y").write_bytes(PACKERS[packed](BOMBS["long name"]))
+    with pytest.raises(ValueError, match="an entry's headers have more than"):
+        unpack(tmp_path / "y", inside)
+
+
+def test_a_zip_whose_list_of_entries_is_huge_is_refused_unread(tmp_path, inside, monkeypatch):
+    made = zip_of(tmp_path / "x", ("a.txt", b"x"))
+    content = bytearray(made.read_bytes())
+    at = content.rfind(b"PK\x05\x06")
+    content[at + 12 : at + 16] = (2**26).to_bytes(4, "little")
+    made.write_bytes(content)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match="lists more than 80,000 entries: refused"):
+        unpack(made, inside)
+
+
+def test_a_compression_that_is_not_known_is_said(tmp_path, inside):
+    made = zip_of(tmp_path / "x", ("a.txt", b"x" * 100), method=zipfile.ZIP_DEFLATED)
+    content = bytearray(made.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.find(header) + offset
+        content[at : at + 2] = (9).to_bytes(2, "little")  # deflate64, as Windows writes large ones
+    made.write_bytes(content)
+    with pytest.raises(ValueError, match="is no tar or zip archive, or it is damaged"):
         unpack(made, inside)

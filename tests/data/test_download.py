@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import tarfile
 import urllib.request
 import zipfile
@@ -12,6 +13,7 @@ from torchvision.datasets import CIFAR10
 from alexlab.commands.data import NAMES
 from alexlab.data import download
 from alexlab.data.download import SOURCES, Source, fetch
+from alexlab.runs.folder import lock
 
 FLOWERS = ["daisy", "dandelion", "roses", "sunflowers", "tulips"]
 POKEMON = ["bulbasaur", "charmander", "mewtwo", "pikachu", "squirtle"]
@@ -171,3 +173,53 @@ def test_the_known_sums():
 
 def test_the_command_offers_the_data_sets_that_there_are():
     assert set(NAMES) == set(SOURCES)
+
+
+def pokemon_folder(root):
+    for i, name in enumerate(POKEMON):
+        (root / name).mkdir(parents=True)
+        (root / name / "0.png").write_bytes(picture(i))
+    return root
+
+
+def test_a_folder_with_links_to_itself_is_copied_once(tmp_path, data_dir):
+    """Two of them are enough to fill any disk."""
+    given = pokemon_folder(tmp_path / "given")
+    (given / "pikachu" / "a").symlink_to(".")
+    (given / "pikachu" / "b").symlink_to("..")
+    (given / "mewtwo" / "self").symlink_to("self")
+    target = fetch("pokemon", given, data_dir)
+    copied = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+    again = [f"pikachu/b/{name}/0.png" for name in POKEMON if name != "pikachu"]
+    assert copied == sorted([f"{name}/0.png" for name in POKEMON] + again)
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+
+
+def test_a_folder_that_is_too_large_is_refused(tmp_path, data_dir, monkeypatch):
+    monkeypatch.setattr(download, "MAX_ENTRIES", 4)
+    with pytest.raises(ValueError, match="has more than 4 files"):
+        fetch("pokemon", pokemon_folder(tmp_path / "given"), data_dir)
+    assert not list(data_dir.iterdir())
+
+
+def test_what_a_killed_fetch_left_is_removed_by_the_next(tmp_path, data_dir):
+    (data_dir / ".pokemon-killed" / "unpacked").mkdir(parents=True)
+    (data_dir / ".pokemon-killed" / "unpacked" / "half.png").write_bytes(b"half")
+    working = data_dir / ".pokemon-working"
+    working.mkdir()
+    held = lock(working)  # as a fetch under way does
+    fetch("pokemon", pokemon_folder(tmp_path / "given"), data_dir)
+    assert sorted(p.name for p in data_dir.iterdir()) == [".pokemon-working", "pokemon"]
+    held.close()
+    shutil.rmtree(working)
+
+
+def test_droppings_of_systems_do_not_come_along(tmp_path, data_dir):
+    given = pokemon_folder(tmp_path / "given")
+    for name in ("__MACOSX", "@eaDir"):
+        (given / name).mkdir()
+        (given / name / "0.png").write_bytes(b"x")
+    (given / "pikachu" / "._0.png").write_bytes(b"x")
+    target = fetch("pokemon", given, data_dir)
+    assert sorted(p.name for p in target.iterdir()) == POKEMON
+    assert [p.name for p in (target / "pikachu").iterdir()] == ["0.png"]

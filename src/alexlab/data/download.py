@@ -4,7 +4,12 @@ flower and cifar10 are downloaded from their own addresses and checked. The poke
 lasting public address; `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
 """
 
+import bz2
+import gzip
 import hashlib
+import lzma
+import math
+import os
 import shutil
 import stat
 import tarfile
@@ -18,16 +23,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Any
 
 from torchvision.datasets import CIFAR10
 
-from alexlab.data.files import find_class_images
+from alexlab.data.files import find_class_images, is_left_behind, walk
+from alexlab.runs.folder import lock
 
 MAX_ENTRIES = 80_000
 MAX_BYTES = 4 * 2**30
 MAX_RATIO = 100  # unpacked size over the archive's own
 FREE_BYTES = 2**20  # so much may be unpacked at any ratio
+MAX_HEADER = 2**16  # bytes of one entry's headers: a tar's long names stand there
+MAX_DIRECTORY = 2**25  # bytes of a zip's list of entries: a few hundred for each
+OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,10 @@ def unpack(archive: Path, folder: Path) -> None:
         with _entries(archive) as entries:
             for entry in _checked(entries, archive):
                 _write(entry, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+    except (
+        *(tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError),
+        *(NotImplementedError, UnicodeError),
+    ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of our own disk, not of the archive
         raise ValueError(
@@ -96,11 +112,59 @@ def _write(entry: Entry, folder: Path) -> None:
 @contextmanager
 def _entries(archive: Path) -> Iterator[Iterable[Entry]]:
     if zipfile.is_zipfile(archive):
+        _check_directory(archive)
         with zipfile.ZipFile(archive) as zipped:
             yield (_zip_entry(zipped, info) for info in zipped.infolist())
     else:
-        with tarfile.open(archive) as tar:
-            yield (_tar_entry(tar, member) for member in tar)
+        with archive.open("rb") as start:
+            first = start.read(6)
+        opener = next((o for magic, o in OPENERS.items() if first.startswith(magic)), open)
+        with (
+            opener(archive, "rb") as content,
+            tarfile.open(fileobj=_BoundedHeaders(content), mode="r:") as tar,  # type: ignore[call-overload]
+        ):
+            bounded = tar.fileobj
+            yield (_tar_entry(tar, member) for member in _members(tar, bounded))
+
+
+class _BoundedHeaders:
+    """The content of a tar of which at most `MAX_HEADER` bytes are read for one entry's headers.
+
+    tarfile reads a long name, or the map of a sparse file, as a whole: a small archive could fill
+    the memory.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.left = file, float(MAX_HEADER)
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as `file` does; raise ValueError beyond the limit."""
+        self.left -= size
+        if size < 0 or self.left < 0:
+            raise tarfile.ReadError(f"an entry's headers have more than {MAX_HEADER:,} bytes")
+        return self.file.read(size)
+
+
+def _members(tar: tarfile.TarFile, bounded: Any) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        bounded.left = float(MAX_HEADER)
+        yield member
+    bounded.left = math.inf  # the headers are read; what follows are contents
+
+
+def _check_directory(archive: Path) -> None:
+    """Raise ValueError for a zip file with a list of entries of more than `MAX_DIRECTORY` bytes.
+
+    zipfile reads all of it at once.
+    """
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - 2**16 - 22))  # at its end, before a comment
+        end = file.read()
+    at = end.rfind(b"PK\x05\x06")
+    size = int.from_bytes(end[at + 12 : at + 16], "little")
+    if at >= 0 and size > MAX_DIRECTORY:  # 4 GiB in zip64, whose own field tells the size
+        raise ValueError(f"{archive} lists more than {MAX_ENTRIES:,} entries: refused")
 
 
 def _zip_entry(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
@@ -169,21 +233,66 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
     if given is not None and not given.exists():
         raise FileNotFoundError(f"{given} does not exist")
     data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as temporary:
-        inside = Path(temporary) / "unpacked"
+    with _temporary_folder(data_dir, name) as temporary:
+        inside = temporary / "unpacked"
         if given is not None and given.is_dir():
-            shutil.copytree(given, inside, ignore=shutil.ignore_patterns(".*"))
+            _copy(given, inside)
         else:
-            unpack(given or download(source, Path(temporary) / "download"), inside)
+            unpack(given or download(source, temporary / "download"), inside)
         root = _without_wrapping(inside)
-        shutil.rmtree(root / "__MACOSX", ignore_errors=True)
         for path in list(root.iterdir()):
-            if (known := path.name.lower()) in source.counts and path.name != known:
+            if path.is_dir() and is_left_behind(path.name):
+                shutil.rmtree(path)
+            elif (known := path.name.lower()) in source.counts and path.name != known:
                 path.rename(root / known)
         if not (root / CIFAR10.base_folder).is_dir():  # its own files are checked when read
             _check_counts(root, source.counts)
         root.rename(target)
     return target
+
+
+@contextmanager
+def _temporary_folder(data_dir: Path, name: str) -> Iterator[Path]:
+    """Yield a folder that is removed at the end, or by the next fetch if this process is killed."""
+    for old in data_dir.glob(f".{name}-*"):
+        if (held := lock(old)) is not None:  # nobody works in it
+            held.close()
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as temporary:
+        held = lock(Path(temporary))
+        try:
+            yield Path(temporary)
+        finally:
+            if held is not None:
+                held.close()
+
+
+def _copy(given: Path, inside: Path) -> None:
+    """Copy the visible files of a folder; a folder to which links lead again is copied once.
+
+    Raises:
+        ValueError: There are more files or bytes than an archive may have.
+    """
+    copied = size = 0
+    for path, stat in _visible_files(given):
+        copied, size = copied + 1, size + stat.st_size
+        if copied > MAX_ENTRIES or size > MAX_BYTES:
+            raise ValueError(
+                f"{given} has more than {MAX_ENTRIES:,} files, or {MAX_BYTES:,} bytes: refused"
+            )
+        (inside / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(given / path, inside / path)
+
+
+def _visible_files(given: Path) -> Iterator[tuple[str, os.stat_result]]:
+    for top in sorted(given.iterdir()):  # each may be a link to the same folder as another
+        if top.name.startswith(".") or is_left_behind(top.name):
+            continue
+        if top.is_file():
+            yield top.name, top.stat()
+        for path, stat in walk(given, top.name) if top.is_dir() else ():
+            if stat is not None and "/." not in path:
+                yield path, stat
 
 
 def download(source: Source, path: Path) -> Path:

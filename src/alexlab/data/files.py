@@ -352,7 +352,7 @@ def list_folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if _is_folder(entry))
     hidden = re.compile(r"\.(?!\d)")
-    return [name for name in names if not hidden.match(name) and not _is_left_behind(name)]
+    return [name for name in names if not hidden.match(name) and not is_left_behind(name)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -362,7 +362,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_left_behind(folder: str) -> bool:
+def is_left_behind(folder: str) -> bool:
+    """Return whether systems or programs leave folders of this name behind."""
     return folder.lower() in SKIPPED or folder.lower().startswith(".trash-")
 
 
@@ -392,5 +393,5 @@ def walk(
                     is_folder, stat = False, None
                 if not is_folder:
                     yield path, stat
-                elif path not in without and not _is_left_behind(entry.name):
+                elif path not in without and not is_left_behind(entry.name):
                     waiting.append(path)
