@@ -13,6 +13,13 @@ from alexlab.data.representation import Representation
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
     """Build the data module and prepare it: its classes and channels are known afterwards."""
+    data = unprepared_data(cfg)
+    data.prepare()
+    return data
+
+
+def unprepared_data(cfg: DictConfig) -> ImageFolderData:
+    """Build the data module; no file is looked for yet."""
     data: ImageFolderData = instantiate(
         cfg.data,
         augment=instantiate(cfg.augment) or None,
@@ -20,7 +27,8 @@ def data_module(cfg: DictConfig) -> ImageFolderData:
         cache_dir=cfg.cache_dir,
         _convert_="all",
     )
-    data.prepare()
+    if "low" in cfg.task:
+        data.score_range = cfg.task.low, cfg.task.high
     return data
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from PIL import Image
 
 import alexlab.data.cache
 from alexlab.data.cache import ImageCache
+from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.decode import read_image
 from alexlab.data.files import find_class_images
+from tests.pictures import class_folders, same_times
 
 ROOT = Path(__file__).parents[2]
 NOTHING = {"index.npz", "images-16-crop.npy"}
@@ -200,3 +203,162 @@ def test_two_builders_build_once(image_folder, tmp_path):
     assert "decoded" in one
     assert "decod" not in two.replace("that is decoding x", "")
     assert one.split()[-1] == two.split()[-1]
+
+
+def swap(one, other):
+    """Exchange two files, as a person who relabels them does; times and sizes stay theirs."""
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+@pytest.fixture
+def equal_files(tmp_path):
+    """Files of one size and one time, as an archive of BMP files has them."""
+    root = class_folders(tmp_path / "in", ["cat", "dog"], suffix="bmp")
+    same_times(root)
+    return root
+
+
+def cached(root, folder, size=16):
+    """The facts, the pixels, and what was printed, of a cache opened anew."""
+    cache = ImageCache(find_class_images(root), "x", folder=folder, fit="crop")
+    index = cache.index(size)
+    return cache, index.facts["sha1"].tolist(), np.array(cache.images(size))
+
+
+def test_exchanged_files_of_equal_size_and_time_are_noticed(equal_files, tmp_path, capsys):
+    _, hashes, images = cached(equal_files, tmp_path / "cache")
+    swap(equal_files / "cat/0003.bmp", equal_files / "dog/0007.bmp")
+    _, now, seen = cached(equal_files, tmp_path / "cache")
+    assert "'cat/0003.bmp' has changed, with equal size and time" in capsys.readouterr().out
+    expected = images.copy()
+    expected[[3, 17]] = images[[17, 3]]
+    np.testing.assert_array_equal(seen, expected)
+    assert (now[3], now[17]) == (hashes[17], hashes[3])
+
+
+def test_the_fingerprint_changes_with_exchanged_files(equal_files, tmp_path):
+    def fingerprint():
+        settings = {"name": "x", "resolution": 16, "batch_size": 4}
+        data = ImageFolderData(str(equal_files), cache_dir=str(tmp_path / "cache"), **settings)
+        data.prepare()
+        train = [data.files.paths[i] for i in data.indices["train"]]
+        return data.fingerprint, train
+
+    before, _ = fingerprint()
+    swap(equal_files / "cat/0003.bmp", equal_files / "dog/0007.bmp")
+    after, train = fingerprint()
+    assert after != before
+    shutil.rmtree(tmp_path / "cache")
+    assert fingerprint() == (after, train)  # the split is made anew too
+
+
+def test_a_file_edited_in_place_with_its_old_time_is_noticed(equal_files, tmp_path):
+    _, _, images = cached(equal_files, tmp_path / "cache")
+    path = equal_files / "cat/0003.bmp"
+    content = bytearray(path.read_bytes())
+    content[-1000:] = bytes(1000)
+    path.write_bytes(content)
+    same_times(equal_files)
+    _, _, seen = cached(equal_files, tmp_path / "cache")
+    assert (seen != images).reshape(20, -1).any(1).nonzero()[0].tolist() == [3]
+
+
+def test_other_inodes_with_the_same_contents_need_no_decoding(
+    equal_files, tmp_path, nothing_is_read
+):
+    """As after a copy, and on file systems that number their files anew."""
+    cached(equal_files, tmp_path / "cache")
+    equal_files.rename(tmp_path / "old")
+    shutil.copytree(tmp_path / "old", equal_files)  # copies the times too
+    nothing_is_read()
+    cache, _, _ = cached(equal_files, tmp_path / "cache")
+    with np.load(cache.folder / "index.npz") as index:
+        np.testing.assert_array_equal(index["identity"], cache.files.identity)
+
+
+DAMAGES = {
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "a flipped bit": lambda content: flipped(content, len(content) * 3 // 4),
+    "a flipped bit in the head": lambda content: flipped(content, 1),
+    "zeros": lambda content: bytes(len(content)),
+    "of another program": lambda content: b"\x80\x04K\x01.",  # a pickle
+}
+
+
+def flipped(content, at):
+    return content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["index.npz", "images-16-crop.npy", "images-16-crop.crc.npy"])
+def test_a_damaged_file_is_named_and_made_again(
+    image_folder, tmp_path, name, damage, capsys, hit
+):
+    cache, hashes, images = cached(image_folder, tmp_path)
+    path = cache.folder / name
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    _, now, seen = cached(image_folder, tmp_path)
+    np.testing.assert_array_equal(seen, images)
+    assert now == hashes
+    said = capsys.readouterr().out
+    file = "images-16-crop.npy" if name.startswith("images") else name
+    assert f"cache: {cache.folder / file} is damaged" in said
+    cached(image_folder, tmp_path)
+    assert capsys.readouterr().out == ""
+    hit("a damaged file of the cache of images")
+
+
+def test_every_flipped_bit_of_an_index_is_noticed_or_harmless(image_folder, tmp_path, hit):
+    cache, hashes, _ = cached(image_folder, tmp_path)
+    path = cache.folder / "index.npz"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 61):
+        path.write_bytes(flipped(whole, at))
+        index, problem = cache._load_index()
+        if index is None:
+            assert "is damaged" in problem
+        else:
+            assert index.facts["sha1"].tolist() == hashes
+        hit("a flipped bit in index.npz")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "zeros"])
+def test_a_damaged_split_is_made_again_and_is_the_same(image_folder, tmp_path, damage, capsys):
+    def split_of():
+        data = ImageFolderData(
+            str(image_folder), name="x", resolution=16, batch_size=4, cache_dir=str(tmp_path)
+        )
+        data.prepare()
+        return data.cache.folder, {name: rows.tolist() for name, rows in data.indices.items()}
+
+    folder, before = split_of()
+    (path,) = folder.glob("split-*.json")
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    assert split_of()[1] == before
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_of_a_large_array_some_images_are_checked(cache, monkeypatch):
+    monkeypatch.setattr(alexlab.data.cache, "CHECKED_BYTES", 6 * 3 * 16 * 16)
+    cache.index(16)
+    path = cache.folder / "images-16-crop.npy"
+    content = path.read_bytes()
+    last = len(content) - 3 * 16 * 16  # image 17; each third is checked
+    path.write_bytes(flipped(content, last))
+    assert cache._load_images(16)[0] is not None
+    path.write_bytes(flipped(content, last - 2 * 3 * 16 * 16))  # image 15
+    assert "pixels of 'red/3.png'" in cache._load_images(16)[1]
+
+
+def test_two_processes_that_find_a_damaged_cache_mend_it_once(image_folder, tmp_path):
+    cache, _, images = cached(image_folder, tmp_path)
+    path = cache.folder / "index.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    both = [build(image_folder, tmp_path) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [text.split()[-1] for text in said] == [str(images.sum())] * 2
+    assert sum("it is made again" in text for text in said) == 1

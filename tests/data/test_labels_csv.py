@@ -98,3 +98,68 @@ def test_the_real_scores():
         rows = {f"images/{row['filename']}": float(row["score"]) for row in csv.DictReader(file)}
     assert dict(zip(files.paths, files.targets, strict=True)) == rows
     assert len(rows) == 1162
+
+
+def test_the_range_of_scores_is_the_task_s(compose, table, tmp_path):
+    from alexlab import factory
+
+    root = table(*(f"{i}.png,x,{5 * i}" for i in range(20)))  # 0 to 95
+    settings = ["data=scores", f"data.root={root}", f"cache_dir={tmp_path / 'cache'}"]
+    settings += ["data.resolution=8", "data.batch_size=4", "task=regression"]
+    data = factory.data_module(compose(*settings, "task.low=0", "task.high=100"))
+    assert sorted(data.targets.tolist()) == [5.0 * i for i in range(20)]
+    with pytest.raises(ValueError, match=r"'0' is not a number from 1 to 10; task.low and task"):
+        factory.data_module(compose(*settings))
+    with pytest.raises(ValueError, match="'95' is not a number from 0 to 90"):
+        factory.data_module(compose(*settings, "task.low=0", "task.high=90"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("utf-16", " is not UTF-8 but UTF-16; save it as UTF-8"),
+        ("utf-16-be", None),
+        ("latin-1", " is not UTF-8; save it as UTF-8"),
+        ("gb18030", " is not UTF-8; save it as UTF-8"),
+    ],
+)
+def test_a_table_that_is_not_utf8_is_named(table, encoding, said):
+    root = table("1.png,\u00e9,5")
+    text = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match="labels.csv") as caught:
+        find_scored_images(root)
+    assert said is None or said in str(caught.value)
+
+
+def test_an_excel_file_as_table_is_named(table):
+    root = table()
+    (root / "labels.csv").write_bytes(b"PK\x03\x04\x14\x00\xff\xfe")
+    with pytest.raises(ValueError, match="is not UTF-8 but a zip file; save it as UTF-8"):
+        find_scored_images(root)
+
+
+def test_a_manifest_that_is_not_utf8_is_named(table, tmp_path):
+    from alexlab.data.check import examine
+
+    root = table(*(f"{i}.png,x,5" for i in range(20)))
+    (root / "manifest.csv").write_bytes("path,neardup_group\n\u00e9,1\n".encode("latin-1"))
+    data = ScoresData(
+        str(root), name="scores", resolution=8, batch_size=4, cache_dir=str(tmp_path / "cache")
+    )
+    with pytest.raises(ValueError, match="manifest.csv is not UTF-8; save it as UTF-8"):
+        examine(data)
+
+
+def test_rows_without_any_entry_are_passed_over(table):
+    assert find_scored_images(table("1.png,x,5", ",,", "", "2.png,x,6", ",,")).targets == [5, 6]
+
+
+def test_a_huge_field_or_table_is_refused(table):
+    with pytest.raises(ValueError, match=r"labels.csv is no CSV file: field larger"):
+        find_scored_images(table(f"1.png,{'x' * 200_000},5"))
+    root = table("1.png,x,5")
+    with (root / "labels.csv").open("r+b") as file:
+        file.truncate(10**12)  # a hole: it takes no space
+    with pytest.raises(ValueError, match=r"labels.csv has 1,000,000 MB, more than 200"):
+        find_scored_images(root)

@@ -77,12 +77,11 @@ def _check(options: argparse.Namespace) -> None:
 
     cfg = compose_config(options.settings)
 
-    from hydra.utils import instantiate
-
-    from alexlab.data.check import check_report, examine  # torch takes seconds
+    from alexlab import factory  # torch takes seconds
+    from alexlab.data.check import check_report, examine
     from alexlab.runs.folder import write_atomically
 
-    found = examine(instantiate(cfg.data, _convert_="all"))
+    found = examine(factory.unprepared_data(cfg))
     text, report = check_report(found), options.out / f"{found['name']}.md"
     options.out.mkdir(parents=True, exist_ok=True)
     write_atomically(report.with_suffix(".json"), json.dumps(found, indent=1))

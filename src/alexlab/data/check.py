@@ -4,7 +4,6 @@ A `manifest.csv` beside the images, with the columns path and neardup_group, lis
 duplicates that those found by alexlab.data.duplicates are compared with.
 """
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from alexlab.data.cache import ImageCache, Index
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.files import ImageFiles, tally
+from alexlab.data.labels_csv import readable_table
 from alexlab.data.split import SPLITS, grey_notes, load_or_create_split, one_colour
 from alexlab.reporting.markdown import code, escape
 
@@ -108,8 +108,8 @@ def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
     path = files.root / "manifest.csv"
     if not path.is_file():
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = {row.get("path"): row.get("neardup_group") for row in csv.DictReader(file)}
+    with readable_table(path) as reader:
+        rows = {row.get("path"): row.get("neardup_group") for row in reader}
     known = [i for i, name in enumerate(files.paths) if rows.get(name) is not None]
     if not known:
         return None

@@ -62,6 +62,7 @@ class ImageFolderData(L.LightningDataModule):
         fingerprint: Hash of the contents used, the same on every machine.
         indices, counts: {split: indices among all files}, {split: {class: images}}.
         notes: Sentences to print; `source_notes` are those that a source always adds.
+        score_range: The least and the greatest score that the task allows.
 
     Raises:
         ValueError: A setting out of range, unusable files; the message names it.
@@ -69,6 +70,7 @@ class ImageFolderData(L.LightningDataModule):
     """
 
     source_notes: ClassVar[Sequence[str]] = ()
+    score_range: tuple[float, float] = (1.0, 10.0)
 
     def __init__(
         self,

@@ -3,13 +3,21 @@
 import csv
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.files import EXTENSIONS, ImageFiles, inodes_and_changes, sizes_and_times
+from alexlab.data.files import (
+    EXTENSIONS,
+    ImageFiles,
+    inodes_and_changes,
+    sizes_and_times,
+    suffix,
+)
 
 FILE, SCORE = "filename", "score"
-LOW, HIGH = 1.0, 10.0
+MAX_BYTES = 200_000_000  # of the table: more than a million rows
 
 
 class ScoresData(ImageFolderData):
@@ -17,31 +25,36 @@ class ScoresData(ImageFolderData):
 
     def find_files(self) -> ImageFiles:
         """List the images of the table."""
-        return find_scored_images(self.folder())
+        return find_scored_images(self.folder(), *self.score_range)
 
 
-def find_scored_images(root: Path) -> ImageFiles:
-    """Read `root/labels.csv`; other columns are ignored.
+def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> ImageFiles:
+    """Read `root/labels.csv`; other columns and rows without any entry are ignored.
 
     Raises:
-        ValueError: A missing column, a file named twice, or a score that is not in [1, 10].
+        ValueError: A missing column, a file named twice, a score that is not in [low, high], or a
+            table that is not UTF-8.
         FileNotFoundError: No table, or a file that it names does not exist.
     """
     table = root / "labels.csv"
     if not table.is_file():
         raise FileNotFoundError(f"no {table}; it needs the columns {FILE} and {SCORE}")
+    if (size := table.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{table} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}")
     rows: dict[str, tuple[int, float]] = {}
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    with readable_table(table) as reader:
         for column in (FILE, SCORE):
             if column not in (reader.fieldnames or []):
                 raise ValueError(f"{table} has no column {column!r}, only {reader.fieldnames}")
         for row in reader:
+            if not any(row.values()):  # as spreadsheets write them
+                continue
             where = f"{table} line {reader.line_num}"
             path = _locate(root, row[FILE], where)
             if path in rows:
                 raise ValueError(f"{where}: {path!r} has a score already, in line {rows[path][0]}")
-            rows[path] = (reader.line_num, _score(row[SCORE], f"{where} ({path!r})"))
+            score = _score(row[SCORE], f"{where} ({path!r})", low, high)
+            rows[path] = (reader.line_num, score)
     if not rows:
         raise ValueError(f"{table} has no row")
     paths = sorted(rows)
@@ -51,20 +64,45 @@ def find_scored_images(root: Path) -> ImageFiles:
     return ImageFiles(root, paths, numbers, scores, [], [""] * len(paths), [], identity)
 
 
+@contextmanager
+def readable_table(path: Path) -> Iterator["csv.DictReader[str]"]:
+    """Open a CSV file to read it in the block.
+
+    Raises:
+        ValueError: It is not UTF-8, or not CSV; the message names the file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            yield csv.DictReader(file)
+    except UnicodeDecodeError as error:
+        found = next((name for mark, name in MARKS.items() if error.object.startswith(mark)), "")
+        raise ValueError(
+            f"{path} is not UTF-8{found}; save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+        ) from None
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from None
+
+
+MARKS = {b"\xff\xfe": " but UTF-16", b"\xfe\xff": " but UTF-16", b"PK\x03\x04": " but a zip file"}
+
+
 def _locate(root: Path, name: str | None, where: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"{where}: {name!r} is not the name of a file below {root}")
     for path in (f"images/{name}", name):
-        if (root / path).is_file() and Path(path).suffix[1:].lower() in EXTENSIONS:
+        if (root / path).is_file() and suffix(path) in EXTENSIONS:
             return path
     raise FileNotFoundError(f"{where}: no image {name!r} in {root / 'images'} or {root}")
 
 
-def _score(text: str | None, where: str) -> float:
+def _score(text: str | None, where: str, low: float, high: float) -> float:
     try:
         score = float(text or "nan")
     except ValueError:
         score = math.nan
-    if not LOW <= score <= HIGH:
-        raise ValueError(f"{where}: score {text!r} is not a number from {LOW:g} to {HIGH:g}")
+    if not low <= score <= high:
+        raise ValueError(
+            f"{where}: score {text!r} is not a number from {low:g} to {high:g}; task.low and"
+            " task.high set this range"
+        )
     return score
