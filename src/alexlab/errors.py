@@ -79,7 +79,7 @@ UNPRINTABLE = re.compile(
 
 
 def printable(text: object) -> str:
-    """Return `text` with control characters written out, as \\x1b, so that a terminal obeys none.
+    r"""Return `text` with control characters written out, as \x1b, so that a terminal obeys none.
 
     Names of files, classes and settings may be a stranger's.
     """

@@ -295,9 +295,7 @@ def flipped(content, at):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["index.npz", "images-16-crop.npy", "images-16-crop.crc.npy"])
-def test_a_damaged_file_is_named_and_made_again(
-    image_folder, tmp_path, name, damage, capsys, hit
-):
+def test_a_damaged_file_is_named_and_made_again(image_folder, tmp_path, name, damage, capsys, hit):
     cache, hashes, images = cached(image_folder, tmp_path)
     path = cache.folder / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))

@@ -7,8 +7,8 @@ from PIL import Image
 from alexlab.data.check import check_report, examine
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.decode import BrokenImage, White, to_rgb
-from tests.pictures import class_folders, grey, grey_folders
 from tests.data.test_decode import encoded
+from tests.pictures import class_folders, grey, grey_folders
 
 SIDE = 24
 

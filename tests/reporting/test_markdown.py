@@ -74,7 +74,9 @@ def test_no_image_but_the_pages_own_is_shown(tmp_path, image):
         (tmp_path / "plots" / name).write_bytes(b"pixels of " + name.encode())
     text = f"{image}\n\n![mine](plots/own.png)\n"
     page = html_page(text, tmp_path, images=["own.png"])
-    assert re.findall('<img src="[^"]*"', page)[-1:] == ['<img src="data:image/png;base64,cGl4ZWxzIG9mIG93bi5wbmc="']
+    assert re.findall('<img src="[^"]*"', page)[-1:] == [
+        '<img src="data:image/png;base64,cGl4ZWxzIG9mIG93bi5wbmc="'
+    ]
     assert not re.search(r"""<img(?! src="data:image/png;base64,cGl4ZWxzIG9mIG93bi5wbmc=")""", page)
     # and in the Markdown, which other programs show, with HTML
     written = only_own_images(text, ["own.png"])

@@ -107,7 +107,6 @@ class ImageCache:
         Raises:
             ValueError: A file is broken.
         """
-
         white = self.index().white
 
         def decode(path: Path) -> NDArray[np.uint8]:

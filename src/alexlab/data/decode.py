@@ -142,7 +142,7 @@ def _to_8_bits(image: Image.Image, white: White) -> tuple[Image.Image, float, fl
     """Scale grey of 16 bits (mode I;16, or widened to I) or of floats (F) to 8; give its range."""
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
-    if not (0 <= low and high <= INTEGERS[-1]):  # also if there is a NaN
+    if not (low >= 0 and high <= INTEGERS[-1]):  # also if there is a NaN
         kind = "floats" if image.mode == "F" else "whole numbers"
         raise BrokenImage(
             f"grey values ({kind}) from {low:g} to {high:g}: which of them is white is not known;"

@@ -36,7 +36,7 @@ MAX_RATIO = 100  # unpacked size over the archive's own
 FREE_BYTES = 2**20  # so much may be unpacked at any ratio
 MAX_HEADER = 2**16  # bytes of one entry's headers: a tar's long names stand there
 MAX_DIRECTORY = 2**25  # bytes of a zip's list of entries: a few hundred for each
-OPENERS: dict[bytes, Callable[..., IO[bytes]]] = {
+OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
@@ -274,8 +274,8 @@ def _copy(given: Path, inside: Path) -> None:
         ValueError: There are more files or bytes than an archive may have.
     """
     copied = size = 0
-    for path, stat in _visible_files(given):
-        copied, size = copied + 1, size + stat.st_size
+    for path, found in _visible_files(given):
+        copied, size = copied + 1, size + found.st_size
         if copied > MAX_ENTRIES or size > MAX_BYTES:
             raise ValueError(
                 f"{given} has more than {MAX_ENTRIES:,} files, or {MAX_BYTES:,} bytes: refused"
@@ -290,9 +290,9 @@ def _visible_files(given: Path) -> Iterator[tuple[str, os.stat_result]]:
             continue
         if top.is_file():
             yield top.name, top.stat()
-        for path, stat in walk(given, top.name) if top.is_dir() else ():
-            if stat is not None and "/." not in path:
-                yield path, stat
+        for path, found in walk(given, top.name) if top.is_dir() else ():
+            if found is not None and "/." not in path:
+                yield path, found
 
 
 def download(source: Source, path: Path) -> Path:

@@ -285,10 +285,11 @@ def _notes(root: Path, parts: Sequence[Part], classes: Sequence[str]) -> list[st
             f"{root} is one split of several; with data.root={root.resolve().parent} the others"
             " are used too"
         )
-    below = {tuple(list_folders(root / part.folder)) for part in parts}
-    if splits == {""} and len(parts) > 1 and len(below) == 1 and len(names := [*below][0]) > 1:
+    inside = {tuple(list_folders(root / part.folder)) for part in parts}
+    same = next(iter(inside)) if len(inside) == 1 else ()
+    if splits == {""} and len(parts) > 1 and len(same) > 1:
         notes.append(
-            f"every class folder has the same folders: {few(names)}; if these are the classes, the"
+            f"every class folder has the same folders: {few(same)}; if these are the classes, the"
             " folders are one level too deep"
         )
     return notes

@@ -181,8 +181,8 @@ def select(
 def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
     """Raise ValueError for a class that a split lacks, or a train set below one batch."""
     for split_name, classes in counts.items():
-        for class_name, count in classes.items():
-            if not count:
+        for class_name, images in classes.items():
+            if not images:
                 raise ValueError(
                     f"data={name}: no image of {class_name!r} for {split_name}; it has too few"
                     " different images"

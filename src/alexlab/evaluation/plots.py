@@ -188,6 +188,8 @@ def gallery(rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: s
     for line, (name, images) in zip(grid, rows.items(), strict=True):
         line[0].set_ylabel(name, weight="bold")
         for axes, (path, text) in zip(line, images, strict=False):
-            axes.imshow(to_square(to_rgb(path.read_bytes()).image, THUMBNAIL, fit).transpose(1, 2, 0))
+            axes.imshow(
+                to_square(to_rgb(path.read_bytes()).image, THUMBNAIL, fit).transpose(1, 2, 0)
+            )
             axes.set_xlabel(text, fontsize=7.5)
     return figure

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter, LogFormatter
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter, LogFormatter
 from PIL import Image
 
 WIDTH = 6.2  # inches: a text column
@@ -142,10 +142,13 @@ def _number(drawn: Figure, undrawable: frozenset[str]) -> None:
     def replaced(text: str) -> str:
         return words.sub(lambda word: f"[{numbers.setdefault(word[0], len(numbers) + 1)}]", text)
 
+    def of_ticks(given: Formatter) -> Formatter:
+        return FuncFormatter(lambda x, at: replaced(given(x, at)))
+
     for axes in drawn.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(given := axis.get_major_formatter(), FuncFormatter | FixedFormatter):
-                axis.set_major_formatter(lambda x, at, given=given: replaced(given(x, at)))
+                axis.set_major_formatter(of_ticks(given))
     for text in drawn.findobj(Text):
         text.set_text(replaced(text.get_text()))
     drawn.numbered = numbers  # type: ignore[attr-defined]

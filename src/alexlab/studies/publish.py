@@ -174,7 +174,9 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
         place = target / sweep.study / sweep.setting
         shutil.rmtree(place / "plots", ignore_errors=True)
         (place / "plots").mkdir(parents=True)
-        plots = re.findall(r"\]\((plots/[\w.-]+)\)", (sweep.folder / "report.md").read_text("utf-8"))
+        plots = re.findall(
+            r"\]\((plots/[\w.-]+)\)", (sweep.folder / "report.md").read_text("utf-8")
+        )
         for name in [*PUBLISHED, *plots]:
             shutil.copyfile(sweep.folder / name, place / name)
         commits = [str(run.record.get("git") or "") for run in sweep.done]
