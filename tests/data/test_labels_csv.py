@@ -147,7 +147,7 @@ def test_a_manifest_that_is_not_utf8_is_named(table, tmp_path):
     data = ScoresData(
         str(root), name="scores", resolution=8, batch_size=4, cache_dir=str(tmp_path / "cache")
     )
-    with pytest.raises(ValueError, match="manifest.csv is not UTF-8; save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"manifest\.csv is not UTF-8; save it as UTF-8"):
         examine(data)
 
 
