@@ -8,7 +8,7 @@ from typing import Any
 
 from alexlab.reporting import markdown
 from alexlab.reporting.formatting import format_metric
-from alexlab.reporting.markdown import code, escape
+from alexlab.reporting.markdown import escape
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
 from alexlab.studies.answers import ClaimAnswer
