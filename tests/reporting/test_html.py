@@ -43,3 +43,14 @@ def test_chinese_text_has_its_language(tmp_path):
     page = html_page(PAGE, tmp_path)
     assert '<p lang="zh">\u6fc0\u6d3b\u51fd\u6570</p>' in page
     assert page.count('lang="zh"') == 1
+
+
+def test_each_claim_is_a_card_and_wide_tables_scroll(tmp_path):
+    claims = "# Q\n\n## Answers\n\n### 1. One\n\nyes\n\n### 2. Two\n\nno\n\n## Methods\n\nhow"
+    page = html_page(f"{claims}\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n", tmp_path, ["Methods"])
+    for heading, text in (("1. One", "yes"), ("2. Two", "no")):
+        card = f'<section class="card">\n<h3>{heading}</h3>\n<p>{text}</p>\n</section>'
+        assert card in page
+    assert page.count("<section") == 2
+    assert "<details><summary>Methods</summary>\n<p>how</p>" in page
+    assert page.count('<div class="wide"><table>') == page.count("</table></div>") == 1

@@ -30,6 +30,16 @@ td:first-child { min-width: 7.5em }
 img { display: block; width: 100%; max-width: 720px; margin: 1.6rem auto 0 }
 p > em:only-child { display: block; text-align: center; color: #5c6978; font-size: .86rem }
 a { color: #0b62a4 }
+h1 + p { font-size: 1.1rem }
+.card { border: 1px solid #dde3ea; border-radius: 8px; padding: .2rem 1.1rem .4rem;
+  margin: 1.2rem 0 }
+.card h3 { margin-top: .8rem }
+.card ul { font-size: .88rem; color: #3d4855; padding-left: 1.2rem }
+@media (max-width: 640px) {
+  body { margin-top: 1.2rem; padding: 0 14px }
+  p:has(> img), .wide { overflow-x: auto }
+  img { width: 640px; max-width: none }
+}
 details { margin: 1.6rem 0 }
 summary { font-size: 1.25rem; font-weight: 600; cursor: pointer; padding-bottom: .3rem;
   border-bottom: 1px solid #dde3ea }
@@ -44,6 +54,7 @@ ANSWER = re.compile(
     r"<strong>(more|less|no difference that matters|cannot tell|not tested"
     r"|supported|contradicted|not supported)</strong>"
 )
+CARD = re.compile(r"(<h3>.*?)(?=<h[23]>|\Z)", re.DOTALL)  # a claim with its answer
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -77,6 +88,10 @@ def html_page(
         lambda found: f'<span class="answer {found[1].replace(" ", "-")}">{found[1]}</span>', body
     )
     body = re.sub(r"<p>([^<]*)</p>", _with_language, body)
+    body = body.replace("<table>", '<div class="wide"><table>').replace(
+        "</table>", "</table></div>"
+    )
+    body = CARD.sub(r'<section class="card">\n\1</section>\n', body)
     body = _fold(body, folded)
     heading = re.search(r"<h1>(.*?)</h1>", body)
     return (

@@ -11,7 +11,7 @@ import pandas as pd
 from alexlab.reporting.formatting import is_fraction, less_is_better
 from alexlab.studies.claims import Claim
 from alexlab.studies.metrics import chance_value, parse_metric
-from alexlab.studies.results import SEED, canonical, same
+from alexlab.studies.results import ALL_RUNS, SEED, canonical, same
 from alexlab.studies.runs_table import ENDED, RunsTable
 from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, Sample
 from alexlab.studies.validity import MIN_SHARE, Gate
@@ -174,7 +174,7 @@ def _against(table: RunsTable, claim: Claim, control: Mapping[str, Any]) -> Comp
         title = f"{metrics[0]}, {names[0]} {'over' if claim.is_ratio else 'minus'} {names[1]}"
     else:
         title = f"{metrics[0]} minus {metrics[1]}"
-        title += f" ({names[0]})" if names[0] != "all runs" else ""
+        title += f" ({names[0]})" if names[0] != ALL_RUNS else ""
     values = pairs.groupby(level=SEED).mean()
     values["trained"] = _trained(claim, groups, values.index)
     return Comparison(title, names, values, groups)

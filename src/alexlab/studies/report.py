@@ -151,9 +151,11 @@ def card(number: int, one: ClaimAnswer) -> str:
         lines.append("\n>\n".join(quoted))
     said = SOURCES[claim.source_says]
     lines.append(f"{said} Source: {claim.article}." if claim.article else said)
-    details = [f"Compared: {one.comparison.title}."] if one.comparison else []
     margin = margin_of(claim)
-    details.append(f"It asks whether {KINDS[claim.kind]}; a difference of {margin} matters.")
+    compared = f"Compared: {one.comparison.title}. " if one.comparison else ""
+    details = [
+        f"{compared}The claim is whether {KINDS[claim.kind]}; a difference of {margin} matters."
+    ]
     if one.comparison and one.answer == st.NOT_TESTED and not math.isnan(one.effect):
         details.append(f"So far: {effect_with_interval(one)}, {seeds(one.n)}.")
     elif not math.isnan(one.level):
@@ -170,7 +172,7 @@ def card(number: int, one: ClaimAnswer) -> str:
         )
     details += [text for text in (failures(one), image_by_image(one)) if text]
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
-    return "\n\n".join([*lines, " ".join(details)])
+    return "\n\n".join([*lines, "\n".join(f"- {text}" for text in details)])
 
 
 def judgement(one: ClaimAnswer) -> str:

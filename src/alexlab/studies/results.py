@@ -41,6 +41,7 @@ def canonical(value: Any) -> str:
 
 NOT_OF_RUNS = "sweep.", "hydra.", "hydra/", "data_dir", "cache_dir"  # settings that change no run
 RECIPE = "recipe"  # the axis whose values are named sets of settings
+ALL_RUNS = "all runs"  # the name of the only condition
 SEED = "seed"  # the axis over which conditions are repeated and differences paired
 
 
@@ -137,6 +138,8 @@ class Sweep:
             ran = {str(run.config[name]) for run in self.done if name in run.config}
             if name in (*self.axes, SEED) or not ran or canonical(value) in map(canonical, ran):
                 asked = {**(self.about.get("axes") or {}), **(self.about.get(self.setting) or {})}
+                if name in asked and canonical(asked[name]) == canonical(value):
+                    continue
                 place = f" in place of {asked[name]}" if name in asked else ""
                 changed.append(f"{name}={value}{place}")
         return changed if self.about else []
@@ -171,7 +174,7 @@ def name_condition(values: Mapping[str, Any], axes: list[str], varied: list[str]
     bare = words[0][1] if len(words) == 1 else ""
     if bare and not is_number(bare) and bare.lower() not in ("true", "false", "null", "none"):
         return bare
-    return ", ".join(" ".join(pair) for pair in words) or "all runs"
+    return ", ".join(" ".join(pair) for pair in words) or ALL_RUNS
 
 
 def axis_values(axis: Any) -> list[str]:

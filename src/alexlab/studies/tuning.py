@@ -17,7 +17,7 @@ from alexlab.reporting.formatting import less_is_better
 from alexlab.runs.config import CONF
 from alexlab.runs.folder import write_atomically
 from alexlab.studies.metrics import metric_value
-from alexlab.studies.results import RECIPE, Run, Sweep, is_number, load, same
+from alexlab.studies.results import ALL_RUNS, RECIPE, Run, Sweep, is_number, load, same
 from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, shipped_file
 from alexlab.studies.validity import read_gate
 
@@ -109,7 +109,7 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
             values = [
                 mean(metric_value(run, gate.metric) for run in runs) for runs in (long, before)
             ]
-            gains[recipe or "all runs"] = round(sign * (values[0] - values[1]), 4)
+            gains[recipe or ALL_RUNS] = round(sign * (values[0] - values[1]), 4)
     _write(short, file, {**chosen, "converged": gains}, len(short.runs))
     return gains
 

@@ -7,6 +7,7 @@ from alexlab.studies import statistics as st
 from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.claims import Claim, is_ratio
 from alexlab.studies.metrics import parse_metric
+from alexlab.studies.results import ALL_RUNS
 
 MANY_SEEDS = f"more than {st.MAX_SEEDS}"
 FUNCTION_NAMES = {
@@ -89,8 +90,8 @@ def failures(one: ClaimAnswer) -> str:
     if not one.not_trained or one.comparison is None:
         return ""
     counts = [
-        f"{failed} of {runs}{f' with {name}' * bool(name)} (at most"
-        f" {st.failure_limit(failed, runs):.0%})"
+        f"{failed} of {runs}{f' with {name}' * (name not in ('', ALL_RUNS))}"
+        + f" (at most {st.failure_limit(failed, runs):.0%})" * (failed < runs)
         for (failed, runs), name in zip(one.not_trained, one.comparison.names, strict=False)
     ]
     text = f"Runs that did not train: {', '.join(dict.fromkeys(counts))}."
@@ -119,7 +120,8 @@ def size_of(claim: Claim, size: float) -> str:
     if claim.is_ratio:
         return f"a factor of {math.exp(size):.2f}"
     if is_fraction(claim.metrics[0]):
-        return f"{100 * size:.3g} points"
+        text = f"{100 * size:.3g}"
+        return f"{text} point{'s' * (text != '1')}"
     return format_metric(claim.metrics[0], size)
 
 
@@ -137,10 +139,10 @@ def sentence(one: ClaimAnswer) -> str:
     numbers = f"{effect_with_interval(one)}, {seeds(one.n)}"
     if one.answer == st.CANNOT_TELL:
         seen = size_of(claim, one.smallest_detectable)
-        return (
-            f"{subject}, against {control}: cannot tell ({numbers}); a difference of {seen} would"
-            " have been seen."
-        )
+        compared = f"{subject}, against {control}"
+        if claim.kind != "within" and claim.metrics[0] == claim.metrics[1]:
+            compared = f"{name[:1].upper()}{name[1:]}, {' against '.join(one.comparison.names)}"
+        return f"{compared}: cannot tell ({numbers}); a difference of {seen} would have been seen."
     if one.answer == st.NO_DIFFERENCE:
         return f"{subject} differs from {control} by less than {margin_of(claim)} ({numbers})."
     if claim.is_ratio:
