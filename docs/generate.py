@@ -220,7 +220,8 @@ def write_reports(published: Path, site: Path) -> list[tuple[str, dict[str, Any]
         text, place = report.read_text("utf-8"), report.parent.relative_to(published)
         target = site / "reports" / place / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(html_page(text, report.parent), "utf-8")
+        plots = [path.name for path in (report.parent / "plots").glob("*.png")]
+        target.write_text(html_page(text, report.parent, images=plots), "utf-8")
         answers = report.parent / "answers.json"
         facts = json.loads(answers.read_text("utf-8")) if answers.exists() else {}
         title = re.search(r"^# (.*)", text, re.MULTILINE)
