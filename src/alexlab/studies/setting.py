@@ -45,7 +45,7 @@ def overrides_at(
     """Return the overrides of a study at a setting.
 
     Raises:
-        ValueError: The study has nothing to tune, or has not been tuned.
+        ValueError: The study has nothing to tune, has not been tuned, or sets no epochs to double.
     """
     if setting == PUBLISHED:
         return dict(study.get(PUBLISHED) or {}) or None
@@ -61,6 +61,11 @@ def overrides_at(
     if setting == DOUBLED:
         if study.get(TUNE) and not chosen:
             raise ValueError(f"scale=doubled: study={name} has no rates; run scale=tune first")
+        recipes = recipes_at(TUNED, study, name, sweeps) or {}
+        if not any(EPOCHS in part for part in (found, *recipes.values())):
+            raise ValueError(
+                f"scale=doubled: study={name} sets no {EPOCHS} to double; write it below `tuned`"
+            )
         return _doubled(found) | {SEED: TUNING_SEEDS}
     return found or None
 

@@ -151,6 +151,33 @@ def sentence(one: ClaimAnswer) -> str:
     return f"{subject} is {word} than {control} ({numbers})."
 
 
+def why(one: ClaimAnswer) -> str:
+    """Write in one line why a claim has its answer: where the interval lies."""
+    margin = margin_of(one.claim)
+    disagreement = next((note for note in one.notes if note.startswith("the two readings")), "")
+    if one.answer == st.CANNOT_TELL and disagreement:
+        return disagreement
+    reasons = {
+        st.MORE: f"the whole interval is above 0; a difference of {margin} matters",
+        st.LESS: f"the whole interval is below 0; a difference of {margin} matters",
+        st.NO_DIFFERENCE: f"the whole interval is within the margin of {margin}",
+        st.CANNOT_TELL: f"the interval has 0 inside and reaches beyond the margin of {margin}",
+    }
+    return one.reason or reasons.get(one.answer, "")
+
+
+def answer_lines(one: ClaimAnswer) -> list[str]:
+    """Return a claim with its answer, effect and reason, as lines for a terminal."""
+    verdict = f"{one.answer}; the claim is {one.judgement}" if one.judgement else one.answer
+    lines = [f"claim    {one.claim.statement}", f"answer   {verdict}"]
+    if not math.isnan(one.effect) and one.comparison is not None:
+        names = " against ".join(filter(None, one.comparison.names))
+        name = metric_name(one.claim.metrics[0])
+        lines.append(f"effect   {effect_with_interval(one)}, {seeds(one.n)}")
+        lines.append(f"         {name}, {names}")
+    return [*lines, f"why      {why(one)}", ""]
+
+
 def headline(answers: list[ClaimAnswer]) -> str:
     """Answer the question of the study: the decided claims first, then what is open."""
     given = [one for one in answers if one.answer in (st.MORE, st.LESS, st.NO_DIFFERENCE)]

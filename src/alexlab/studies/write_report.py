@@ -5,6 +5,7 @@ The modules that draw and test are imported late: a sweep ends without them if t
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from alexlab.runs.folder import write_atomically
 
 if TYPE_CHECKING:
+    from alexlab.studies.answers import ClaimAnswer
     from alexlab.studies.results import Sweep
 
 
@@ -25,6 +27,11 @@ def write_report(folder: Path) -> "Sweep":
         FileNotFoundError: The folder is not a sweep.
         ValueError: Its runs cannot be compared, or its study makes no sense.
     """
+    return _write(folder)[0]
+
+
+def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
+    """Write the report; return the sweep and its answers. See `write_report`."""
     from alexlab.studies.results import load
 
     sweep = load(folder)
@@ -70,7 +77,7 @@ def write_report(folder: Path) -> "Sweep":
     write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
     if tuning and all(run.finished or run.diverged for run in sweep.runs):
         _write_tuned(sweep)
-    return sweep
+    return sweep, answers
 
 
 def _write_tuned(sweep: "Sweep") -> None:
@@ -88,13 +95,28 @@ def _write_tuned(sweep: "Sweep") -> None:
 
 
 def after_sweep(folder: Path) -> None:
-    """Write the report when a sweep ends, and print its path; its errors do not fail the sweep."""
+    """Write the report when a sweep ends; print the answers and its path.
+
+    Its errors do not fail the sweep.
+
+    Raises:
+        SystemExit: Ctrl-C, with 130; the report can be written later.
+    """
+    print("writing the report ...", flush=True)
     try:
-        write_report(folder)
+        _, answers = _write(folder)
+    except KeyboardInterrupt:
+        where = shlex.quote(os.path.relpath(folder))
+        print(f"stopped; the runs are complete, and this writes the report: alexlab report {where}")
+        raise SystemExit(130) from None
     except Exception as error:  # the runs are on disk, and `alexlab report` gives the same error
         print(f"no report: {error}")
-    else:
-        print(f"report: {os.path.relpath(folder / 'report.html')}")
+        return
+    if answers:
+        from alexlab.studies.wording import answer_lines
+
+        print("", *(line for one in answers for line in answer_lines(one)), sep="\n")
+    print(f"report: {os.path.relpath(folder / 'report.html')}")
 
 
 def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> int:
