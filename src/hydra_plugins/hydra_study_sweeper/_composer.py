@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.hydra_study_sweeper._space import RECIPE, Space, TrialParams, short_hash
@@ -94,9 +95,24 @@ class Composer:
 
     def base_config(self) -> dict[str, Any]:
         """Compose the config that all trials share; interpolations stay as they are written."""
-        fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
+        try:
+            fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
+        except ConfigCompositionException:  # a group that has no default is an axis
+            values = next(self.space.grid())
+            fixed = self.loader.load_sweep_config(self.config, self.space.overrides(values))
         content = OmegaConf.to_container(fixed, resolve=False)
         return drop_keys(content, ["hydra", *self.ignore])
+
+    def folder_of_hydra(self, number: int, values: Mapping[str, str]) -> str:
+        """Return the folder that `hydra.sweep.subdir` gives the trial with this number."""
+        template = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+        if template == "${hydra.job.num}":
+            return str(number)
+        cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+            cfg.hydra.job.id = f"{cfg.hydra.job.name}_{number}"
+        return str(cfg.hydra.sweep.subdir)
 
     def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
         """Return the config for the group choices among `values`; its other values are free."""

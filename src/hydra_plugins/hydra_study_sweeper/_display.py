@@ -96,11 +96,11 @@ class ProgressReporter:
 
     def ranking(self, trials: Iterable[Trial]) -> list[Trial]:
         """Return the finished ones of `trials`, the best first; for one objective only."""
-        return sorted((t for t in trials if t.status == "finished"), key=self._loss)
+        return sorted((t for t in trials if _has_objective(t)), key=self._loss)
 
     def best(self) -> Trial | None:
         """Return the finished trial with the best objective; None if there are several."""
-        finished = [trial for trial in self.trials.values() if trial.status == "finished"]
+        finished = [trial for trial in self.trials.values() if _has_objective(trial)]
         return min(finished, key=self._loss, default=None) if len(self.directions) == 1 else None
 
     def _loss(self, trial: Trial) -> tuple[float, int]:
@@ -172,6 +172,11 @@ class ProgressReporter:
         self.console.print(table)
         if len(shown) < len(trials):
             self.log(f"... and {len(trials) - len(shown)} more in {self.csv.path}")
+
+
+def _has_objective(trial: Trial) -> bool:
+    """Return whether a trial has finished with an objective: an app need not return one."""
+    return trial.status == "finished" and as_floats(trial.result.get("objective")) is not None
 
 
 def format_result(trial: Trial) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobStatus
+
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
 from hydra_plugins.hydra_study_sweeper._space import short_hash
@@ -43,9 +45,14 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
         if code is None or code in STOP_REQUESTS:
             return {"status": "interrupted", "error": str(returned)}
         return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
-    if as_floats(returned) is not None:  # an app that returns its objective and writes nothing
-        return {"status": "finished", "error": None, "objective": returned}
+    if getattr(launched, "status", None) is JobStatus.COMPLETED:  # an app that writes nothing
+        return {"status": "finished", "error": None, "objective": _plain_objective(returned)}
     return {"status": "failed", "error": "the run ended without metrics.json"}
+
+
+def _plain_objective(returned: Any) -> Any:
+    """Return what a task returned if it is a number, or several; else None."""
+    return returned if as_floats(returned) is not None else None
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
@@ -30,7 +31,7 @@ from hydra_plugins.hydra_study_sweeper._resume import (
     restore_from_run_folders,
 )
 from hydra_plugins.hydra_study_sweeper._reuse import SharedResults
-from hydra_plugins.hydra_study_sweeper._space import TrialParams
+from hydra_plugins.hydra_study_sweeper._space import TrialParams, folder_name
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialQueue, TrialStore
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
@@ -72,6 +73,8 @@ class Scheduler:
         self.launcher, self.space = launcher, composer.space
         self.search = _samplers.search_space(self.space) if self.space.intervals else None
         self.url = settings.storage or str(folder / JOURNAL)
+        self.is_named = settings.named or settings.name is not None
+        self.returns: dict[int, JobReturn] = {}  # of the jobs of this process, for Hydra's caller
         self.jobs = JobPool(launcher, folder, settings.timeout_s, settings.grace_s)
         self._num_signals, self._last_tick = 0, 0.0
         self.stages, self._stage, self._launcher_is_ready = stages, 0, False
@@ -86,7 +89,8 @@ class Scheduler:
         self._in_use = hold(self.folder)
         settings, objectives = self.settings, directions(self.settings.direction)
         stored = read_fingerprint(self.folder, settings)
-        self.store = TrialStore(self.url, self.folder.name, objectives, self.folder)
+        name = folder_name if self.is_named else self.composer.folder_of_hydra
+        self.store = TrialStore(self.url, self.folder.name, objectives, self.folder, name)
         attrs = self.store.optuna_study.user_attrs
         if stored is not None or attrs:
             check_compatible(self.folder, fingerprint, stored or attrs.get("sweep") or {}, settings)
@@ -328,6 +332,8 @@ class Scheduler:
         A trial that is tried again has not failed yet, as far as `on_error` is concerned.
         """
         trial, result = job.trial, self._resolve(job)
+        if not self.is_named and isinstance(job.result, JobReturn):
+            self.returns[trial.number] = job.result
         if problem := self._problem():
             self.stop(problem)
         if self._should_retry(trial, result):

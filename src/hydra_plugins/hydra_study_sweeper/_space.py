@@ -46,6 +46,7 @@ class Space:
     choices: dict[str, list[str]] = field(default_factory=dict)
     intervals: dict[str, IntervalSweep] = field(default_factory=dict)
     recipes: dict[str, list[str]] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)  # of all keys, as a job's command has them
 
     @property
     def keys(self) -> list[str]:
@@ -55,7 +56,10 @@ class Space:
     def overrides(self, values: Mapping[str, str]) -> list[str]:
         """Return the command line of the trial with these `values` of the axes."""
         recipe = self.recipes[values[RECIPE]] if self.recipes and RECIPE in values else []
-        return [*self.fixed, *recipe, *(f"{key}={value}" for key, value in values.items())]
+        swept = [f"{key}={value}" for key, value in values.items()]
+        typed = {override.partition("=")[0]: override for override in [*self.fixed, *swept]}
+        known = [typed.pop(key) for key in self.order if key in typed]
+        return [*known, *typed.values(), *recipe]
 
     def check(self, values: Mapping[str, str]) -> None:
         """Raise ValueError if `values` could call code and are not choices of this space.
@@ -105,7 +109,9 @@ def read_space(
     parser = OverridesParser.create(config_loader=loader)
     typed = {o.get_key_element(): o for o in parser.parse_overrides(list(arguments))}
     parsed = {o.get_key_element(): o for o in parser.parse_overrides(lines)} | typed
-    space = Space()
+    space = Space(
+        order=[str(override.input_line).partition("=")[0] for override in parsed.values()]
+    )
     for key, override in parsed.items():
         if isinstance(value := override.value(), IntervalSweep):
             space.intervals[key] = value

@@ -7,10 +7,11 @@ by a new WAITING attempt with the same number. Each step succeeds for one caller
 
 import csv
 import io
+import math
 import os
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hydra_plugins.hydra_study_sweeper._samplers import from_override
@@ -162,12 +164,21 @@ class TrialStore:
         name: The Optuna study's name.
         directions: `minimize` or `maximize`, one per objective.
         folder: The sweep's folder.
+        name_folder: Names the folder of a trial by its number and values.
 
     Raises:
         ValueError: The storage cannot be opened, or has other directions or a wrong folder.
     """
 
-    def __init__(self, url: str, name: str, directions: Sequence[Any], folder: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        directions: Sequence[Any],
+        folder: Path,
+        name_folder: Callable[[int, Mapping[str, str]], str] = folder_name,
+    ) -> None:
+        self._name_folder = name_folder
         self.storage, self.folder = open_storage(url), folder
         self.optuna_study = optuna.create_study(
             study_name=name,
@@ -213,7 +224,7 @@ class TrialStore:
             return None  # its worker was killed between `ask` and `attach_params`
         number = attrs.get("number", optuna_trial.number)
         values, identity = attrs["params"]["values"], attrs["params"]["identity"]
-        folder = attrs.get("folder") or folder_name(number, values)
+        folder = attrs.get("folder") or self._name_folder(number, values)
         if not is_plain_name(folder):
             raise ValueError(
                 f"the storage of {self.folder}: {folder!r:.100} is not the name of a folder in this"
@@ -371,6 +382,11 @@ class TrialStore:
         """Store how a trial ended. If two workers do, the first one counts."""
         trial_id = trial.optuna_trial._trial_id
         values = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
+        if values is None and state is TrialState.COMPLETE:  # Optuna wants one: the worst
+            signs = [
+                1 if d is StudyDirection.MINIMIZE else -1 for d in self.optuna_study.directions
+            ]
+            values = [sign * math.inf for sign in signs]
         try:
             self.storage.set_trial_user_attr(trial_id, "result", dict(result))
             if trial.optuna_trial.state is TrialState.RUNNING:

@@ -21,6 +21,7 @@ class StudySweeperConf:
     _target_: str = "hydra_plugins.hydra_study_sweeper.sweeper.StudySweeper"
     settings_from: Optional[str] = None  # noqa: UP045
     name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
+    named: bool = False  # folders have names made of the axes; else those that Hydra gives
     n_jobs: Optional[int] = None  # trials at a time; default: the launcher's slots  # noqa: UP045
     n_trials: int = 20  # of a search
     sampler: str = "tpe"

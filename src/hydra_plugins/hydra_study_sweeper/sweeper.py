@@ -22,6 +22,7 @@ from typing import Any
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -69,8 +70,12 @@ class StudySweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    def sweep(self, arguments: list[str]) -> None:
+    def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
         """Run what is missing of the sweep that `arguments` describe.
+
+        Returns:
+            One list of the jobs that this process ran, in the order of the trials, as Hydra's own
+            sweeper does; empty where folders are named, since a sweep may have many trials.
 
         Raises:
             ValueError: An axis is not possible, or the results would not be comparable with those
@@ -87,7 +92,9 @@ class StudySweeper(Sweeper):
             self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
         )
         base = composer.base_config()
-        folder = Path(str(self.master_config.hydra.sweep.dir)).absolute() / self._name(space, base)
+        folder = Path(str(self.master_config.hydra.sweep.dir)).absolute()
+        if settings.named or settings.name is not None:
+            folder /= self._name(space, base)
         before = self._axes_before(folder) if not space.intervals else {}
         if before.keys() - space.keys:  # an axis that this command gives one value stays an axis
             space = _space.with_axes(space, before, self.loader, self.master_config)
@@ -99,7 +106,7 @@ class StudySweeper(Sweeper):
             count = str(sum(map(len, stages)) or settings.n_trials)
             count = f"{len(stages[0])} to {count}" if len(stages) > 1 else count
             print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
-            return
+            return []
 
         # Optuna is slow to import, and the lines above do not need it
         from hydra_plugins.hydra_study_sweeper._resume import sweep_fingerprint
@@ -110,11 +117,15 @@ class StudySweeper(Sweeper):
         for key, values in before.items():  # all values that the sweep ever had
             known = fingerprint["axes"].get(key, [])
             fingerprint["axes"][key] = [*values, *(one for one in known if one not in values)]
-        code = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint).run()
+        scheduler = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint)
+        if not scheduler.is_named:
+            OmegaConf.save(self.master_config, folder / "multirun.yaml")
+        code = scheduler.run()
         if settings.on_end and not settings.dry_run:
             load(settings.on_end)(folder)
         if code:
             raise SystemExit(code)
+        return [[scheduler.returns[number] for number in sorted(scheduler.returns)]]
 
     def _axes_before(self, folder: Path) -> dict[str, list[str]]:
         """Return the axes that the sweep has had so far; none if it is new, or a search."""
