@@ -182,6 +182,22 @@ def test_retry_continues_from_the_checkpoint(tmp_path):
     assert metrics(tmp_path)["0-seed-0"]["started_at_epoch"] == 3
 
 
+def test_failure_whose_cause_is_gone_is_tried_again(tmp_path):
+    options = ["seed=0,1", "fault=no_file", "fault_seed=1", "sweep.name=s"]
+    file = tmp_path / "data.csv"
+    code, text = sweep(tmp_path, *options, TOY_FILE=str(file))
+    assert code == 1, text
+    assert states(tmp_path) == {"finished": 1, "failed": 1}
+    file.write_text("here")
+    code, text = sweep(tmp_path, *options, TOY_FILE=str(file))
+    assert code == 0, text
+    assert_done_once(tmp_path, 2)
+    code, text = sweep(tmp_path, "seed=2", "fault=raise", "sweep.name=s")
+    assert states(tmp_path)["failed"] == 1
+    code, text = sweep(tmp_path, "seed=2", "fault=raise", "sweep.name=s")
+    assert "nothing to do" in text  # an error of the trial itself stays
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_on_error_stop(tmp_path, retries):
     """A trial that is tried again has not failed yet."""

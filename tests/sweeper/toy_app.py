@@ -56,6 +56,8 @@ def kill_at(point: str) -> None:
 def misbehave(fault: str | None, epoch: int) -> None:
     if fault == "raise" and epoch == 1:
         raise ValueError("the toy is to fail")
+    if fault == "no_file" and epoch == 1:
+        Path(os.environ["TOY_FILE"]).read_text()
     if fault == "segfault" and epoch == 1:
         ctypes.string_at(0)
     if fault == "exit0" and epoch == 1:

@@ -38,6 +38,10 @@ ENDED = {  # the statuses that are final, and their state in Optuna
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+OUTSIDE = (  # errors whose cause is not the trial, and may be gone: files, disks, networks
+    *("FileNotFoundError", "PermissionError", "NotADirectoryError", "OSError"),
+    *("ConnectionError", "ConnectionRefusedError", "ConnectionResetError", "TimeoutError"),
+)
 WORKER = "worker:"  # prefix of attributes, of a trial and of the study
 
 
@@ -513,7 +517,8 @@ class TrialQueue:
     def requeue_unfinished(self, max_retries: int, *, rerun_failed: bool) -> None:
         """Make trials pending that were interrupted, or failed up to `max_retries` times.
 
-        With `rerun_failed` all trials that failed run again, from their beginning.
+        With `rerun_failed` all trials that failed run again, from their beginning. Those that
+        failed for want of a file, of disk space or of a network are tried again anyway.
         """
         for trial in list(self.store.trials.values()):
             if not self.belongs_to_sweep(trial):
@@ -523,8 +528,15 @@ class TrialQueue:
                 failures = 0 if rerun_failed else failures + 1
                 attrs = {"num_failures": failures, "from_scratch": rerun_failed}
                 self.store.add_attempt(trial, "failed", **attrs)
+            elif trial.status == "failed" and _from_outside(trial):
+                self.store.add_attempt(trial, "failed", num_failures=failures)
             elif trial.optuna_trial.state is TrialState.FAIL and trial.status == "interrupted":
                 self.store.add_attempt(trial, "interrupted")
+
+
+def _from_outside(trial: Trial) -> bool:
+    """Return whether a failed trial may succeed without a change of the trial."""
+    return str(trial.result.get("error") or "").partition(":")[0] in OUTSIDE
 
 
 class TrialsCsv:
