@@ -80,3 +80,16 @@ def test_a_resumed_run_warns_and_reports_as_an_uninterrupted_one(tmp_path, capsy
             warnings = resumed
     assert warnings.symptoms == ["constant outputs"]
     assert capsys.readouterr().out.count("warning: constant outputs") == 1
+
+
+def test_symptoms_of_a_run_are_those_at_its_end(tmp_path):
+    """Six epochs at ln 5 with constant outputs, then it learns: as a slow start on real images."""
+    warnings = TrainingHealthWarnings(History(tmp_path / "history.csv"))
+    found = []
+    for loss, spread in [*[(1.609, 0.0)] * 6, (1.2, 3.0), (0.8, 4.0), (0.5, 5.0)]:
+        validate(warnings, torch.tensor([[0.0, 0.0], [spread, 0.0]]), batch=0)
+        warnings.history.rows.append({"train/loss": loss})
+        warnings.on_train_epoch_end(Trainer, None)
+        found.append(warnings.symptoms)
+    assert found[5] == ["constant outputs", "stalled training loss"]
+    assert found[-1] == []

@@ -24,7 +24,6 @@ class TrainingHealthWarnings(Checkpoint):
     def __init__(self, history: History) -> None:
         self.history = history
         self.spreads: list[float] = []  # of the first batch of val, one per epoch
-        self.symptoms: list[str] = []  # for metrics.json
         self._outputs: Tensor | None = None  # [N, num_outputs]
 
     def on_validation_batch_end(
@@ -45,7 +44,6 @@ class TrainingHealthWarnings(Checkpoint):
 
     def _warn_constant(self) -> None:
         if _constant(self.spreads) and not _constant(self.spreads[:-1]):
-            self.symptoms.append("constant outputs")
             print(
                 f"warning: constant outputs: for {PATIENCE} epochs the outputs for all images have"
                 f" been the same (largest difference {self.spreads[-1]:.1g}).\n"
@@ -55,21 +53,36 @@ class TrainingHealthWarnings(Checkpoint):
             )
 
     def _warn_stalled(self) -> None:
-        losses = [row["train/loss"] for row in self.history.rows]
+        losses = self._losses
         if _stalled(losses) and not _stalled(losses[:-1]):
-            self.symptoms.append("stalled training loss")
             print(
                 f"warning: stalled training loss: it has changed by less than {STALLED:.0%} in"
                 f" {PATIENCE} epochs (it is {losses[-1]:.4g})"
             )
 
+    @property
+    def _losses(self) -> list[float]:
+        return [row["train/loss"] for row in self.history.rows]
+
+    @property
+    def symptoms(self) -> list[str]:
+        """Return what still holds at the last epoch: a run may leave a plateau that it started on.
+
+        They are recorded in metrics.json, and decide whether a run of a study has trained.
+        """
+        holds = {
+            "constant outputs": _constant(self.spreads),
+            "stalled training loss": _stalled(self._losses),
+        }
+        return [name for name, now in holds.items() if now]
+
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to warn, and to report, as an uninterrupted one does."""
-        return {"spreads": self.spreads, "symptoms": self.symptoms}
+        return {"spreads": self.spreads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue with the saved epochs."""
-        self.spreads, self.symptoms = state_dict["spreads"], state_dict["symptoms"]
+        self.spreads = state_dict["spreads"]
 
 
 def _constant(spreads: list[float]) -> bool:
