@@ -486,6 +486,10 @@ def test_cells_of_the_study_that_did_not_run_are_named(make_sweep):
     text = (folder / "report.md").read_text()
     assert text.count("| not run |") == 1
     assert "| gelu | not run |" in text
+    about["tuned"] = {"act": "relu, tanh"}  # gelu is for the published setting only
+    folder = make_sweep({"act": ["relu", "tanh"]}, lambda v: {}, about, scale="tuned", name="two")
+    write_report(folder)
+    assert "not run" not in (folder / "report.md").read_text()
 
 
 def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from alexlab.reporting.formatting import is_difference, is_fraction
 from alexlab.studies.metrics import metric_value
-from alexlab.studies.results import Run, Sweep, same
+from alexlab.studies.results import Run, Sweep, axis_values, same
 from alexlab.studies.statistics import LEVEL, MIN_SEEDS, Sample, t_interval
 
 
@@ -70,9 +70,10 @@ def group_by_condition(sweep: Sweep) -> list[Condition]:
 
 
 def not_run(sweep: Sweep) -> list[str]:
-    """Name the conditions of the study that this sweep lacks, one axis at a time."""
+    """Name the conditions of the study that this sweep lacks at its setting, axis by axis."""
+    here = sweep.about.get(sweep.setting) or {}
     asked = {
-        axis: [value.strip() for value in str(values).split(",")]
+        axis: axis_values(here.get(axis, values))
         for axis, values in sweep.about.get("axes", {}).items()
     }
     swept = {axis: {run.values[axis] for run in sweep.runs} for axis in sweep.axes}
