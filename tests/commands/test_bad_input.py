@@ -113,11 +113,12 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(command, broken, c
     assert re.search(r"b/3\.png.*(pixels|Mpx)", capfd.readouterr().err)
 
 
-def test_a_class_without_images_is_named(command, broken, capfd):
-    (broken / "empty").mkdir()
+def test_a_class_without_readable_images_is_named(command, broken, capfd):
+    (broken / "phone").mkdir()
+    (broken / "phone" / "1.heic").write_bytes(b"x")
     with pytest.raises(SystemExit):
         command(f"data.root={broken}", "data.on_broken=skip")
-    assert "empty" in capfd.readouterr().err
+    assert re.search("'phone' has no image that can be read.*1 .heic", capfd.readouterr().err)
 
 
 def contents(run):

@@ -56,7 +56,10 @@ def test_csv_has_a_row_an_image_in_order_and_names_the_broken_one(run, images, c
         "error",
     ]
     assert rows[0]["error"] == "not an image in a known format"
-    assert err == f"broken: {images}/a.png: not an image in a known format\n"
+    said = err.splitlines()
+    assert said[0] == f"broken: {images}/a.png: not an image in a known format"
+    assert said[1].startswith("note: 2 images decode to nearly one colour")  # they do here
+    assert said[2].startswith("note: 3 files not read (1 hidden, 1 .txt, 1 .png), first")
     assert code == 1
     assert rows[1]["error"] == ""
     net = loading.load_run(class_run)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
-from alexlab.errors import user_errors
+from alexlab.errors import printable, user_errors
 
 NAMES = ("cifar10", "flower", "pokemon")  # the keys of alexlab.data.download.SOURCES
 COMMANDS = {
@@ -100,11 +100,11 @@ def _preview(options: argparse.Namespace) -> None:
     from alexlab.data.preview import DRAWS, preview
 
     data = factory.data_module(cfg)
-    print(*data.notes, sep="\n")
+    print(*map(printable, data.notes), sep="\n")
     picture, names = preview(data, seed=cfg.seed, channels=cfg.data.representation != "rgb")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(options.out, format="PNG")
-    print(f"rows: {', '.join(names)}")
+    print(f"rows: {printable(', '.join(names))}")
     print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
     print(options.out)
 

@@ -22,7 +22,9 @@ def main() -> None:
     add_data_settings(parser)
     add_crops(parser, several=True)
     parser.add_argument(
-        "--split", choices=("test", "val", "all"), default="test", help="default: test"
+        "--split",
+        choices=("test", "val", "all"),
+        help="default: test, and all images of another folder",
     )
     options = parser.parse_args()
     with user_errors():

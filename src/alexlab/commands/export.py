@@ -30,11 +30,11 @@ def main() -> None:
 
         from alexlab.evaluation import export  # torch takes seconds
 
-        path, difference = export.export(
+        path, difference, which = export.export(
             run, options.format, output=options.output, settings=options.data
         )
         print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
-        print(f"largest difference on {export.IMAGES} test images: {difference:.2g}")
+        print(f"largest difference on {export.IMAGES} {which}: {difference:.2g}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ image and some layers, the maps with the strongest response) and gradcam.png (th
 image that speak for the predicted class; it needs the extra `gradcam`).
 """
 
-from alexlab.commands.arguments import add_run_dir, command_parser
+from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
 from alexlab.errors import missing_extra, user_errors
 from alexlab.runs.locate import resolve_run_dir
 
@@ -22,6 +22,7 @@ def main() -> None:
         metavar="N",
         help="places in the test set, from 0 (default: the first image of each class)",
     )
+    add_data_settings(parser)
     options = parser.parse_args()
     with user_errors():
         run = resolve_run_dir(options.run)
@@ -29,7 +30,7 @@ def main() -> None:
         from alexlab.evaluation.loading import load_run  # torch takes seconds
         from alexlab.evaluation.look import look
 
-        pictures = look(load_run(run), options.test)
+        pictures = look(load_run(run), options.test, options.data)
     print(*pictures, sep="\n")
     if not any(picture.name == "gradcam.png" for picture in pictures):
         print(missing_extra("gradcam", "gradcam.png"))

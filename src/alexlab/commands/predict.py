@@ -1,6 +1,6 @@
 """Classify images with a finished run: `alexlab predict RUN_DIR IMAGE|FOLDER|-`.
 
-A folder is read with all folders below it; `-` reads paths from standard input, one per line.
+A folder is read with all folders below it, links included; `-` reads paths from standard input, one per line.
 RUN_DIR may be best:SWEEP_DIR. An image that cannot be read is named on standard error and in the
 output, the others are predicted, and the exit code is 1.
 """
@@ -10,7 +10,7 @@ import os
 import sys
 
 from alexlab.commands.arguments import add_crops, add_run_dir, command_parser
-from alexlab.errors import user_errors
+from alexlab.errors import printable, user_errors
 from alexlab.evaluation.image_paths import find_images
 from alexlab.runs.locate import resolve_run_dir
 
@@ -30,13 +30,15 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be Unicode
     with user_errors():
         run = resolve_run_dir(options.run)
-        paths, count = find_images(options.images)
+        paths, count, note = find_images(options.images)
 
         from alexlab.evaluation.predict import print_predictions  # torch takes seconds
 
         shown = {"format": options.format, "top": options.top, "crops": options.crops}
         try:
             broken = print_predictions(run, paths, count, **shown)
+            if note:
+                print(f"note: {printable(note)}", file=sys.stderr)
         except BrokenPipeError:  # the reader has closed its end, as head does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

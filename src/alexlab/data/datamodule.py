@@ -12,10 +12,13 @@ from torch import Tensor
 
 from alexlab.data.augment import Augment
 from alexlab.data.cache import ImageCache
+from alexlab.data.decode import DEFAULT_WHITE
 from alexlab.data.files import ImageFiles, find_class_images, select_classes
 from alexlab.data.loader import ArrayLoader, FetchFn, copy_used_images, index_select_batch
 from alexlab.data.preprocess import Preprocess
 from alexlab.data.split import (
+    LEFT_OUT,
+    TEST,
     check_broken,
     check_counts,
     data_warnings,
@@ -61,6 +64,8 @@ class ImageFolderData(L.LightningDataModule):
         in_channels: Channels of the preprocessed images.
         fingerprint: Hash of the contents used, the same on every machine.
         indices, counts: {split: indices among all files}, {split: {class: images}}.
+        all_test: Whether all images are test images.
+        white: The values that became 255 in grey images of more than 8 bits.
         notes: Sentences to print; `source_notes` are those that a source always adds.
         score_range: The least and the greatest score that the task allows.
 
@@ -151,22 +156,36 @@ class ImageFolderData(L.LightningDataModule):
             )
         return root
 
-    def prepare(self) -> None:
-        """Decode the images unless they are cached, and split them, before a net is built."""
-        self.files = files = self.find_files()
-        chosen = select_classes(files.classes, self.wanted, files.hint)
+    def prepare(self, *, all_test: bool = False) -> None:
+        """Decode the images unless they are cached, and split them, before a net is built.
+
+        With `all_test` nothing is trained: all images are test images, and one class is enough.
+        """
+        self.files, self.all_test = self.find_files(), all_test
+        files = self.files
+        if all_test:
+            wanted = files.classes if self.wanted is None else self.wanted
+            chosen = [i for i, name in enumerate(files.classes) if name in wanted]
+        else:
+            chosen = select_classes(files.classes, self.wanted, files.hint)
         self.cache = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.cache.index(self.load_size if self.use_cache else None)
         if not self.skip_broken:
             check_broken(index)
-        split_names = load_or_create_split(
-            self.cache.folder, index, self.grouped, self.split_seed, self.fractions
+        split_names = (
+            np.where(index.broken, LEFT_OUT, TEST)
+            if all_test
+            else load_or_create_split(
+                self.cache.folder, index, self.grouped, self.split_seed, self.fractions
+            )
         )
         self.indices, self.counts, targets, self.fingerprint = select(
             index, split_names, classes=chosen, fraction=self.fraction, seed=self.split_seed
         )
-        check_counts(self.name, self.counts, self.batch_size)
-        self.notes = data_warnings(index, split_names, grouped=self.grouped)
+        if not all_test:
+            check_counts(self.name, self.counts, self.batch_size)
+        self.white = index.white
+        self.notes = data_warnings(index, split_names, grouped=self.grouped and not all_test)
         self.notes += [*self.preprocess.notes(self.load_size), *self.source_notes]
         self.targets = torch.from_numpy(targets)
         self.classes, self.num_outputs = [files.classes[i] for i in chosen], len(chosen) or 1
@@ -243,6 +262,11 @@ class ImageFolderData(L.LightningDataModule):
         images, targets = batch
         training = self.trainer is not None and self.trainer.training
         return self.preprocess(images, training=training), targets
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the use of a trained net needs to know: classes, fingerprint, white."""
+        deep = {"white": list(self.white)} if self.white != DEFAULT_WHITE else {}
+        return {"classes": self.classes, "fingerprint": self.fingerprint, **deep}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint records of the data: classes and the hash of their contents."""

@@ -1,12 +1,14 @@
 """Evaluate a finished run: scores with intervals, several crops, plots of its mistakes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.decode import DEFAULT_WHITE
 from alexlab.evaluation import plots, scores
 from alexlab.evaluation.inference import Crops
 from alexlab.evaluation.loading import LoadedRun, load_run
@@ -16,15 +18,20 @@ from alexlab.runs import provenance
 
 
 def evaluate(
-    run: Path, *, settings: Sequence[str] = (), crops: Sequence[int] = (1,), split: str = "test"
+    run: Path,
+    *,
+    settings: Sequence[str] = (),
+    crops: Sequence[int] = (1,),
+    split: str | None = None,
 ) -> Path:
     """Evaluate `run`, print its scores, write the report and return the report's folder.
 
     Args:
         run: A finished run's folder.
-        settings: Changes to the data's settings, such as `root=FOLDER`; the classes stay the same.
+        settings: Changes to the data's settings, such as `root=FOLDER`; the classes stay the same,
+            or are some of them.
         crops: Numbers of views per image, 1, 10 or 144; 1 is always among them.
-        split: `test`, `val`, or `all` images.
+        split: `test`, `val`, or `all` images; None takes test, and all images of another folder.
 
     Raises:
         ValueError: The data has other classes, or a setting cannot work.
@@ -32,7 +39,11 @@ def evaluate(
     """
     net = load_run(run)
     views = [net.crops(number) for number in sorted({1, *crops})]
-    data = net.data(settings)
+    data = net.data(settings, foreign=split is None)
+    if net.white == DEFAULT_WHITE:  # training had no images of more than 8 bits
+        views = [replace(view, white=data.white) for view in views]
+    own = data.fingerprint == net.checkpoint["fingerprint"]
+    split = split or ("all" if not own and data.all_test else "test")
     rows = (
         np.sort(np.concatenate(list(data.indices.values())))
         if split == "all"
@@ -56,7 +67,9 @@ def evaluate(
         **score(predictions, targets, net.classes, resampled),
         "crops": compared,
     }
-    predicted = plots.Predictions(paths, targets, predictions, net.classes, net.cfg.data.fit)
+    predicted = plots.Predictions(
+        paths, targets, predictions, net.classes, net.cfg.data.fit, views[0].white
+    )
     return write(results, predicted, net.folder / "evaluation")
 
 
@@ -68,6 +81,14 @@ def _notes(net: LoadedRun, data: ImageFolderData, split: str, views: Sequence[Cr
             "these are not the images that the run was trained and tested on: by what they hold,"
             " or by their names"
         )
+        total = int((~data.cache.index().broken).sum())
+        if split == "all":
+            notes.append(f"all {total:,} images are scored, also any that the run was trained on")
+        else:
+            notes.append(
+                f"only the {len(data.indices[split]):,} of {total:,} images that are dealt to"
+                f" {split} are scored; --split all scores all"
+            )
     elif split == "all":
         notes.append("with the images that the run was trained on")
     if len(views) > 1 and not net.cfg.augment.get("crop"):

@@ -4,7 +4,7 @@ What is written takes `images`, float32 [N, 3, S, S], RGB in [0, 1], any N, S th
 data.resolution. It standardises them itself and returns `probabilities` [N, classes], or `scores`
 [N, 1]. Its metadata has the classes, the task, S, and how training made images square. The file is
 read back, by ONNX Runtime or torch, and must give what the run's own network gives for real test
-images.
+images, or for drawn ones where the run's data are not.
 """
 
 import json
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from alexlab.errors import missing_extra
+from alexlab.errors import missing_extra, printable
 from alexlab.evaluation.loading import LoadedRun, load_run
 
 TOLERANCE = 1e-4  # largest difference of a probability or a score
@@ -27,11 +28,11 @@ Net = Callable[[Tensor], Tensor]
 
 def export(
     run: Path, format: str, *, output: Path | None = None, settings: Sequence[str] = ()
-) -> tuple[Path, float]:
+) -> tuple[Path, float, str]:
     """Write the network of `run` to a file, after a comparison with the run's own outputs.
 
     Returns:
-        The file, and the largest difference on `IMAGES` test images.
+        The file, the largest difference on `IMAGES` images, and which images these are.
 
     Raises:
         ValueError: The outputs differ by more than `TOLERANCE`; nothing is written.
@@ -39,8 +40,7 @@ def export(
     """
     suffix, write_and_read = FORMATS[format]
     net = load_run(run, torch.device("cpu"))
-    data = net.data(settings)
-    pixels = torch.from_numpy(data.cache.read(data.indices["test"][:IMAGES], data.load_size))
+    pixels, which = test_pixels(net, settings)
     images, expected = net.view.pixels(pixels, training=False), net.predict(pixels)
     path = output or net.folder / f"model{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,27 @@ def export(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path, difference
+    return path, difference, which
+
+
+def test_pixels(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Tensor, str]:
+    """Return test images uint8 [N, 3, S, S], or drawn ones where the run's data are not.
+
+    A run may have been copied from another machine.
+    """
+    try:
+        data = net.data(settings)
+    except (FileNotFoundError, ValueError) as error:
+        if settings:
+            raise
+        reason = printable(str(error).partition("\n")[0])
+        coarse = torch.rand(IMAGES, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+        smooth = F.interpolate(coarse, net.resolution, mode="bilinear")
+        noise = torch.rand(smooth.shape, generator=torch.Generator().manual_seed(1))
+        drawn = (255 * (0.8 * smooth + 0.2 * noise)).to(torch.uint8)
+        return drawn, f"drawn images ({reason})"
+    rows = data.indices["test"][:IMAGES]
+    return torch.from_numpy(data.cache.read(rows, data.load_size)), "test images"
 
 
 def graph(net: LoadedRun) -> ExportedProgram:

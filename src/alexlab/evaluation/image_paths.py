@@ -3,19 +3,55 @@
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from alexlab.data.files import EXTENSIONS
+from alexlab.data.files import EXTENSIONS, is_left_behind, suffix
 
 
-def images_in(folder: Path) -> Iterator[Path]:
-    """Yield every visible image below `folder`, in the order of names, one folder at a time."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(files) if not name.startswith(".")):
-            if path.name.rpartition(".")[2].lower() in EXTENSIONS and not _is_special(path):
+class NotRead:
+    """The files of a folder that are not read: how many of each type, and the first of them."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.first = ""
+
+    def add(self, path: Path) -> None:
+        """Count one file."""
+        self.first = self.first or str(path)
+        hidden = path.name.startswith(".")
+        extension = f".{suffix(path.name)}" if suffix(path.name) else "without extension"
+        self.kinds["hidden" if hidden else extension] += 1
+
+    def __str__(self) -> str:
+        """Describe them; "" for none."""
+        if not self.first:
+            return ""
+        kinds = ", ".join(f"{number} {kind}" for kind, number in self.kinds.most_common(5))
+        number = self.kinds.total()
+        return f"{number:,} file{'s' * (number != 1)} not read ({kinds}), first {self.first!r}"
+
+
+def images_in(folder: Path, others: NotRead | None = None) -> Iterator[Path]:
+    """Yield every visible image below `folder`, in the order of names, one folder at a time.
+
+    Links are followed, to each folder once. `others` counts the files that are not read.
+    """
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        identity = os.stat(place)
+        if (identity.st_dev, identity.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_left_behind(f))
+        for path in (Path(place, name) for name in sorted(files)):
+            is_image = suffix(path.name) in EXTENSIONS and not path.name.startswith(".")
+            if is_image and not _is_special(path):
                 yield path
+            elif others is not None and not path.name.startswith(("._", ".DS_Store")):
+                others.add(path)
 
 
 def _is_special(path: Path) -> bool:
@@ -26,23 +62,24 @@ def _is_special(path: Path) -> bool:
         return False
 
 
-def find_images(source: str) -> tuple[Iterable[Path], int | None]:
+def find_images(source: str) -> tuple[Iterable[Path], int | None, str]:
     """List the images of a file, a folder, or `-` for paths on standard input.
 
     Returns:
-        The paths, and how many there are; None for standard input.
+        The paths; how many there are, None for standard input; and a note about what is not read.
 
     Raises:
         FileNotFoundError: No such file or folder, or a folder without images.
     """
     if source == "-":
-        return (Path(line) for line in map(str.strip, sys.stdin) if line), None
+        return (Path(line) for line in map(str.strip, sys.stdin) if line), None, ""
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if not path.is_dir():
-        return [path], 1
-    count = sum(1 for _ in images_in(path))
+        return [path], 1, ""
+    others = NotRead()
+    count = sum(1 for _ in images_in(path, others))
     if not count:
-        raise FileNotFoundError(f"{path}: no image in it")
-    return images_in(path), count
+        raise FileNotFoundError(f"{path}: no image in it" + f"; {others}" * bool(str(others)))
+    return images_in(path), count, str(others)

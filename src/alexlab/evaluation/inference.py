@@ -13,7 +13,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import five_crop
 
 from alexlab.data.cache import cores
-from alexlab.data.decode import MAX_BYTES, BrokenImage, to_rgb, to_square
+from alexlab.data.decode import DEFAULT_WHITE, MAX_BYTES, BrokenImage, White, to_rgb, to_square
+from alexlab.data.split import ONE_COLOUR
 from alexlab.data.transforms import centre_crop
 
 NUMBERS = (1, 10, 144)
@@ -32,6 +33,7 @@ class Crops:
     resolution: int
     load_size: int
     fit: str
+    white: White = DEFAULT_WHITE  # of files of more than 8 bits, as in training
 
     def __post_init__(self) -> None:
         """Check the number."""
@@ -101,7 +103,11 @@ Seen = tuple[Path, Tensor | BrokenImage]
 
 
 def predicted(
-    paths: Iterable[Path], crops: Crops, predict: Callable[[Tensor], Tensor]
+    paths: Iterable[Path],
+    crops: Crops,
+    predict: Callable[[Tensor], Tensor],
+    *,
+    flat: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Seen]:
     """Yield each path, in order, with the mean prediction [K] of its views, or why it is broken.
 
@@ -111,11 +117,14 @@ def predicted(
         paths: Image files.
         crops: The views of each image.
         predict: Views uint8 [N, 3, R, R] -> probabilities or scores [N, K].
+        flat: Called with an image that decodes to one colour, or nearly so.
     """
     batch: list[Seen] = []
     views = 0
     for path, seen in _read(paths, crops):
         batch.append((path, seen))
+        if not isinstance(seen, BrokenImage) and seen.float().std((0, 2, 3)).max() < ONE_COLOUR:
+            flat(path)
         views += 0 if isinstance(seen, BrokenImage) else len(seen)
         if views >= BATCH:
             yield from _averaged(batch, predict)
@@ -152,7 +161,7 @@ def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
         try:
             if (size := path.stat().st_size) > MAX_BYTES:
                 raise BrokenImage(f"a file of {size / 1e6:,.0f} MB")
-            return path, crops.of(to_rgb(path.read_bytes()).image)
+            return path, crops.of(to_rgb(path.read_bytes(), crops.white).image)
         except OSError as error:
             return path, BrokenImage(error.strerror or str(error))
         except BrokenImage as error:

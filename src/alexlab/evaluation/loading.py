@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from alexlab import factory
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.decode import DEFAULT_WHITE, White
 from alexlab.data.preprocess import Preprocess
 from alexlab.evaluation.inference import Crops
 from alexlab.library_warnings import filter_warnings
@@ -51,7 +52,13 @@ class LoadedRun:
     def crops(self, number: int = 1) -> Crops:
         """Return the crops of an image file; 1 crop is what validation uses."""
         data = self.cfg.data
-        return Crops(number, self.resolution, data.load_size or self.resolution, data.fit)
+        load_size = data.load_size or self.resolution
+        return Crops(number, self.resolution, load_size, data.fit, self.white)
+
+    @property
+    def white(self) -> White:
+        """Return the values that became 255 in training in grey images of more than 8 bits."""
+        return White(*self.checkpoint.get("white", DEFAULT_WHITE))
 
     @torch.inference_mode()
     def predict(self, views: Tensor) -> Tensor:
@@ -59,8 +66,13 @@ class LoadedRun:
         outputs = self.net(self.view(views.to(self.device), training=False))
         return self.task.predict(outputs.float()).cpu()
 
-    def data(self, settings: Sequence[str] = ()) -> ImageFolderData:
+    def data(self, settings: Sequence[str] = (), *, foreign: bool = False) -> ImageFolderData:
         """Build the data set of the run, changed by `settings` such as `root=FOLDER`.
+
+        Args:
+            settings: Changes to the data's settings.
+            foreign: If the folder is another one and has other images than those that the run
+                was trained and tested on, take all of them as test images. They may lack classes.
 
         Raises:
             ValueError: The data have other classes; the message names them.
@@ -75,7 +87,20 @@ class LoadedRun:
                 known = ", ".join(name for name in cfg.data if name not in FIXED)
                 raise ValueError(f"data.{key}: no such setting to change; choose from {known}")
             OmegaConf.update(cfg, f"data.{key}", OmegaConf.create(f"v: {value}").v)
-        data = factory.data_module(cfg)
+        data = factory.unprepared_data(cfg)
+        elsewhere = data.root != factory.unprepared_data(self.cfg).root
+        try:
+            data.prepare(all_test=foreign and elsewhere)
+        except FileNotFoundError as error:
+            reason = str(error).partition(";")[0]
+            raise FileNotFoundError(f"{reason}; give --data root=FOLDER") from None
+        if foreign and elsewhere:
+            if data.fingerprint == self.checkpoint["fingerprint"]:  # the run's images, moved
+                data.prepare()
+            elif {*data.classes} < {*self.classes}:
+                places = [self.classes.index(name) for name in data.classes]
+                known = data.targets.clamp(max=len(places) - 1)  # others are of no class in use
+                data.targets, data.classes = torch.tensor(places)[known], self.classes
         if data.classes != self.classes:
             raise ValueError(f"{data.name} has {_differs(self.classes, data.classes)}")
         return data

@@ -5,6 +5,7 @@ layers, the maps with the strongest response) and gradcam.png (the regions of an
 for the predicted class; Selvaraju et al. 2017, by the library grad-cam of the extra `gradcam`).
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,17 +21,18 @@ from alexlab.evaluation.loading import LoadedRun
 from alexlab.reporting.plotting import numbered, save, style
 
 
-def look(run: LoadedRun, places: list[int]) -> list[Path]:
+def look(run: LoadedRun, places: list[int], settings: Sequence[str] = ()) -> list[Path]:
     """Draw pictures into the run's folder `look`, and return their paths.
 
     Args:
         run: A finished run.
         places: Indices in its test set; without any, the first image of each class.
+        settings: Changes to the data's settings, such as `root=FOLDER`.
 
     Raises:
         ValueError: There is no such place.
     """
-    loader = run.data().test_dataloader()
+    loader = run.data(settings).test_dataloader()
     indices = torch.from_numpy(loader.indices)
     places = places or _one_of_each(loader.fetch(indices)[1])
     if not all(0 <= place < len(loader.indices) for place in places):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, PercentFormatter
 from torch import Tensor
 
-from alexlab.data.decode import to_rgb, to_square
+from alexlab.data.decode import DEFAULT_WHITE, White, to_rgb, to_square
 from alexlab.reporting.plotting import COLOURS, logarithmic
 
 COLUMNS, LINES = 8, 3  # of the gallery of all mistakes
@@ -30,6 +30,7 @@ class Predictions:
     predictions: Tensor  # probabilities [N, K], or scores [N, 1]
     classes: Sequence[str]  # K names; empty for scores
     fit: str  # how an image becomes square
+    white: White = DEFAULT_WHITE  # of files of more than 8 bits
 
     def mistakes(self, of: int | None = None) -> list[int]:
         """Return the wrongly classified images (`of` one class), the most confident first."""
@@ -155,7 +156,7 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     axes = figure.add_subplot()
     seconds = [row["seconds"] for row in rows]
     values = [row[metric]["value"] for row in rows]
-    ends = np.array([row[metric]["interval"] for row in rows]).T
+    ends = np.array([row[metric]["interval"] for row in rows], float).T
     axes.errorbar(seconds, values, abs(ends - values), fmt="o-", color=BLUE, capsize=3)
     for row, x, y in zip(rows, seconds, values, strict=True):
         axes.annotate(f"{row['crops']}", (x, y), textcoords="offset points", xytext=(6, 5))
@@ -171,13 +172,16 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
     return figure
 
 
-def gallery(rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str) -> Figure:
+def gallery(
+    rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str, white: White
+) -> Figure:
     """Draw rows of images with a line of text under each and the name of the row at its left.
 
     Args:
         rows: {name: (image file, text)}, no more than `columns` each; not all empty.
         columns: The number of columns.
         fit: How an image becomes square.
+        white: The value that becomes 255 in grey images of more than 8 bits.
     """
     rows = {name: images for name, images in rows.items() if images}
     figure = Figure((1.05 * columns, 1.35 * len(rows)), layout="constrained")
@@ -188,8 +192,7 @@ def gallery(rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: s
     for line, (name, images) in zip(grid, rows.items(), strict=True):
         line[0].set_ylabel(name, weight="bold")
         for axes, (path, text) in zip(line, images, strict=False):
-            axes.imshow(
-                to_square(to_rgb(path.read_bytes()).image, THUMBNAIL, fit).transpose(1, 2, 0)
-            )
+            image = to_rgb(path.read_bytes(), white).image
+            axes.imshow(to_square(image, THUMBNAIL, fit).transpose(1, 2, 0))
             axes.set_xlabel(text, fontsize=7.5)
     return figure

@@ -14,15 +14,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from alexlab.data.decode import BrokenImage
+from alexlab.errors import printable
 from alexlab.evaluation.inference import predicted
 from alexlab.evaluation.loading import LoadedRun, load_run
 
 Record = dict[str, Any]  # path; predictions [{class, probability}], or score, or error
 
 
-def predict(net: LoadedRun, paths: Iterable[Path], *, top: int, crops: int) -> Iterator[Record]:
-    """Yield one record per image, in order, as soon as it is known."""
-    for path, outputs in predicted(paths, net.crops(crops), net.predict):
+def predict(
+    net: LoadedRun,
+    paths: Iterable[Path],
+    *,
+    top: int,
+    crops: int,
+    flat: Callable[[Path], None] = lambda path: None,
+) -> Iterator[Record]:
+    """Yield one record per image, in order, as soon as it is known; `flat` as in `predicted`."""
+    for path, outputs in predicted(paths, net.crops(crops), net.predict, flat=flat):
         record: Record = {"path": str(path)}
         if isinstance(outputs, BrokenImage):
             record["error"] = str(outputs)
@@ -38,22 +46,24 @@ def predict(net: LoadedRun, paths: Iterable[Path], *, top: int, crops: int) -> I
 def record_printer(format: str, classes: Sequence[str], top: int) -> Callable[[Record], None]:
     """Return a function that prints a record as `table`, `csv` or `jsonl` on standard output.
 
-    In a table the path comes last, because its length is not known beforehand.
+    In a table the path comes last, because its length is not known beforehand. Control characters
+    in names reach a file or a pipe as they are, but no terminal.
     """
     numbers = range(1, min(top, len(classes)) + 1)
     names = [f"{k}_{i}" for i in numbers for k in ("class", "probability")] or ["score"]
     width = max(map(len, classes), default=0)
     rows = csv.writer(sys.stdout, lineterminator="\n")
+    shown = printable if format == "table" or sys.stdout.isatty() else str
     if format == "csv":
         rows.writerow(["path", *names, "error"])
 
     def print_record(record: Record) -> None:
-        path, error = record["path"], record.get("error", "")
+        path, error = shown(record["path"]), shown(record.get("error", ""))
         values = [f"{record['score']:.3f}"] if "score" in record else []
         for prediction in record.get("predictions", []):
-            values += [prediction["class"], f"{prediction['probability']:.4f}"]
+            values += [shown(prediction["class"]), f"{prediction['probability']:.4f}"]
         if format == "jsonl":
-            print(json.dumps(record, ensure_ascii=False))
+            print(json.dumps(record, ensure_ascii=sys.stdout.isatty()))
         elif format == "csv":
             rows.writerow([path, *(values or [""] * len(names)), error])
         else:
@@ -85,12 +95,21 @@ def print_predictions(
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     no_bar = not console.is_terminal
     broken = 0
+    flat: list[Path] = []
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, disable=no_bar
     ) as bar:
-        for record in bar.track(predict(net, paths, top=top, crops=crops), total=count):
+        for record in bar.track(
+            predict(net, paths, top=top, crops=crops, flat=flat.append), total=count
+        ):
             if "error" in record:
                 broken += 1
-                print(f"broken: {record['path']}: {record['error']}", file=sys.stderr)
+                text = printable(f"{record['path']}: {record['error']}")
+                print(f"broken: {text}", file=sys.stderr)
             print_record(record)
+    if flat:
+        print(
+            f"note: {len(flat):,} images decode to nearly one colour, {str(flat[0])!r} first",
+            file=sys.stderr,
+        )
     return broken

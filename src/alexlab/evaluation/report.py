@@ -1,5 +1,6 @@
 """Write the report of an evaluation: Markdown, JSON, plots and an HTML page."""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,7 +57,9 @@ def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
 def _figures(found: Mapping[str, Any], seen: Predictions) -> dict[str, Figure]:
     galleries = seen.galleries().items()
     figures = {
-        n: plots.gallery(rows, COLUMNS, seen.fit) for n, rows in galleries if any(rows.values())
+        n: plots.gallery(rows, COLUMNS, seen.fit, seen.white)
+        for n, rows in galleries
+        if any(rows.values())
     }
     if len(found["crops"]) > 1:
         name = headline(found["crops"][0])
@@ -77,9 +80,9 @@ def headline(row: Mapping[str, Any]) -> str:
 
 def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) -> list[str]:
     """Format a value and its interval; a `change` has a sign, and its unit is in the heading."""
-    values = [found["value"], *found["interval"]]
+    values = [math.nan if v is None else v for v in (found["value"], *found["interval"])]
     value, low, high = (format_metric(name, v, signed=change, unit=not change) for v in values)
-    return [value, f"{low} to {high}"]
+    return [value, "-" if low == high == "-" else f"{low} to {high}"]
 
 
 def report_markdown(found: Mapping[str, Any], plots: Mapping[str, str]) -> str:
@@ -127,10 +130,14 @@ def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table([*head, "95% interval", "seconds", "times"], lines)
 
 
+def _share(value: float | None) -> str:
+    return "-" if value is None else format_metric("f1", value)
+
+
 def _of_classes(found: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
     keys = ("precision", "recall", "f1")
     rows = [
-        [escape(row["class"]), f"{row['images']:,}", *(format_metric("f1", row[k]) for k in keys)]
+        [escape(row["class"]), f"{row['images']:,}", *map(_share, (row[k] for k in keys))]
         for row in found["per_class"]
     ]
     return [

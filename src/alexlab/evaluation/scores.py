@@ -31,7 +31,9 @@ class GroupBootstrap:
         self.groups = int(self.group.max()) + 1
 
     def ci(self, statistic: Callable[..., Any], *values: NDArray[Any]) -> dict[str, Any]:
-        """Return a statistic of values [N] with its confidence interval."""
+        """Return a statistic of values [N] with its interval; a single group has none."""
+        if self.groups == 1:
+            return {"value": float(statistic(*values)), "interval": [None, None]}
 
         def again(drawn: NDArray[np.int64]) -> float:
             times = np.bincount(drawn, minlength=self.groups)[self.group]
@@ -114,7 +116,8 @@ def classification(
             "f1": resampled.ci(_macro_f1, preds.numpy(), targets.numpy()),
         },
         "per_class": [
-            {"class": c, "images": int(k), "precision": p, "recall": r, "f1": f}
+            {"class": c, "images": int(k), "precision": p}
+            | ({"recall": r, "f1": f} if k else {"recall": None, "f1": None})  # never shown
             for c, k, p, r, f in zip(classes, confusion.sum(1), precision, recall, f1, strict=True)
         ],
         "confusion_matrix": confusion.tolist(),

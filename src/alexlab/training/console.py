@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.errors import printable
 from alexlab.models.summary import Summary
 from alexlab.reporting.formatting import format_metric
 
@@ -20,13 +21,13 @@ def print_run_header(
     """Print model, data with counts per class and split, settings, device and folder."""
     console = _console()
     console.print(f"model     {summary.headline()}")
-    console.print(f"data      {data.name}, {data.resolution} px")
+    console.print(f"data      {printable(data.name)}, {data.resolution} px")
     console.print(_counts(data.counts))
     for note in data.notes:
-        console.print(f"          {note}")
+        console.print(f"          {printable(note)}")
     console.print(f"settings  {settings}")
     console.print(f"device    {device}")
-    console.print(f"folder    {folder}\n")
+    console.print(f"folder    {printable(folder)}\n")
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
@@ -38,7 +39,7 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
         table.add_column(split, justify="right")
     classes = counts["train"]
     for name in classes if len(classes) <= MAX_CLASSES else []:
-        table.add_row("", name, *(str(images[name]) for images in counts.values()))
+        table.add_row("", printable(name), *(str(images[name]) for images in counts.values()))
     totals = (str(sum(images.values())) for images in counts.values())
     table.add_row("", f"{len(classes)} classes" if len(classes) > 1 else "images", *totals)
     return table

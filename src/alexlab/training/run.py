@@ -69,7 +69,7 @@ class TrainingRun:
             maximize=build.maximizes(cfg),
             every_s=cfg.save_every_s,
             keep_last=not trial,
-            metadata={"classes": self.data.classes, "fingerprint": self.data.fingerprint},
+            metadata=self.data.metadata(),
         )
         self.trainer = self._trainer()
         self.checkpoints.conditions = {
