@@ -122,7 +122,7 @@ def test_export_needs_no_data(alexlab, without_data, tmp_path, capsys):
     assert "64 drawn images (data=folder: no folder" in said
     module = torch.export.load(target).module()
     net = load_run(without_data, torch.device("cpu"))
-    stored, _ = export.test_pixels(net)
+    stored, _ = export.pixels_to_compare(net)
     assert stored.float().std((0, 2, 3)).min() > 30  # drawn images, not a grey surface
     images = net.view.pixels(stored, training=False)
     assert torch.allclose(module(images), net.predict(stored), atol=1e-5)

@@ -1,8 +1,9 @@
 """Classify images with a finished run: `alexlab predict RUN_DIR IMAGE|FOLDER|-`.
 
-A folder is read with all folders below it, links included; `-` reads paths from standard input, one per line.
-RUN_DIR may be best:SWEEP_DIR. An image that cannot be read is named on standard error and in the
-output, the others are predicted, and the exit code is 1.
+A folder is read with all folders below it, links included; files that are no images are counted.
+`-` reads paths from standard input, one per line. RUN_DIR may be best:SWEEP_DIR. An image that
+cannot be read is named on standard error and in the output, the others are predicted, and the exit
+code is 1.
 """
 
 import io

@@ -40,7 +40,7 @@ def export(
     """
     suffix, write_and_read = FORMATS[format]
     net = load_run(run, torch.device("cpu"))
-    pixels, which = test_pixels(net, settings)
+    pixels, which = pixels_to_compare(net, settings)
     images, expected = net.view.pixels(pixels, training=False), net.predict(pixels)
     path = output or net.folder / f"model{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def export(
     return path, difference, which
 
 
-def test_pixels(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Tensor, str]:
+def pixels_to_compare(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Tensor, str]:
     """Return test images uint8 [N, 3, S, S], or drawn ones where the run's data are not.
 
     A run may have been copied from another machine.

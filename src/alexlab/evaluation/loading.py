@@ -99,8 +99,8 @@ class LoadedRun:
                 data.prepare()
             elif {*data.classes} < {*self.classes}:
                 places = [self.classes.index(name) for name in data.classes]
-                known = data.targets.clamp(max=len(places) - 1)  # others are of no class in use
-                data.targets, data.classes = torch.tensor(places)[known], self.classes
+                own = data.targets.clamp(max=len(places) - 1)  # others are of no class in use
+                data.targets, data.classes = torch.tensor(places)[own], self.classes
         if data.classes != self.classes:
             raise ValueError(f"{data.name} has {_differs(self.classes, data.classes)}")
         return data
