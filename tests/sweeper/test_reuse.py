@@ -1,8 +1,11 @@
 """Test that a trial is trained once, whichever sweep asks for it."""
 
 import json
+import os
 import shutil
+from types import SimpleNamespace
 
+from hydra_plugins.hydra_study_sweeper import _reuse
 from tests.sweeper.sweeping import metrics, rows, states, sweep
 
 ONE = "study=one", "+sweep.keep_best=1"  # else all runs keep their weights, which toys have not
@@ -103,3 +106,36 @@ def test_trial_that_is_to_run_again_is_trained(tmp_path):
     assert code == 0, text
     assert "the result of" not in text
     assert "reused_from" not in metrics(tmp_path, "one")["0-seed-0"]
+
+
+def test_run_that_cannot_be_copied_is_trained(tmp_path):
+    """Another user's sweep, say, of which one file may not be read."""
+    sweep(tmp_path, "seed=0,1", "sweep.name=before")
+    steps = tmp_path / "multirun/before/0-seed-0/steps.txt"
+    steps.unlink()
+    os.mkfifo(steps)  # no regular file: it is left out
+    checkpoint = tmp_path / "multirun/before/1-seed-1/checkpoints"
+    shutil.rmtree(checkpoint)
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert "0-seed-0: the result of before/0-seed-0" in text
+    assert not (tmp_path / "multirun/one/0-seed-0/steps.txt").exists()
+    assert states(tmp_path, "one") == {"finished": 3}
+
+
+def test_copy_that_fails_half_way_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "copy2", no_space)
+    source = tmp_path / "multirun/before/0-a"
+    (source / "checkpoints").mkdir(parents=True)
+    (source / "metrics.json").write_text('{"status": "finished"}')
+    one = _reuse.SharedResults(
+        tmp_path / "multirun/one", {}, [], lambda values: {}, None, needs_weights=False
+    )
+    monkeypatch.setattr(one, "_sources", lambda identity: [source])
+    trial = SimpleNamespace(folder="0-a", identity="1", values={})
+    assert one.take(trial) is None
+    assert not (tmp_path / "multirun/one/0-a").exists()
+
+
+def no_space(*arguments):
+    raise OSError(28, "No space left on device")

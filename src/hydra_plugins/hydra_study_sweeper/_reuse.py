@@ -59,7 +59,12 @@ class SharedResults:
             return None
         for source in self._sources(trial.identity):
             origin = f"{source.parent.name}/{source.name}"
-            self._fill(target, source, {**(run_folder.read_result(source) or {})}, origin)
+            result = run_folder.read_result(source)
+            try:
+                self._fill(target, source, {**(result or {})}, origin)
+            except OSError:  # it is being removed, or the disk is full: train it
+                shutil.rmtree(self.folder / TEMPORARY, ignore_errors=True)
+                continue
             return origin
         content = self.known(trial.identity, self.sweep) if self.known is not None else None
         if content is None or self.needs_weights:

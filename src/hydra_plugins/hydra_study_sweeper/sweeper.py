@@ -5,6 +5,15 @@ The same command again continues a sweep, however it stopped; a grown axis runs 
 is any job that leaves `metrics.json` in its folder, written last, with `status` and `objective`,
 and that holds a `flock` on `.lock` meanwhile.
 
+Five files know something of a trial. Each is right about one thing:
+
+- `metrics.json` of its run: that the run has ended, and how;
+- `.lock` of its run: that the run is under way;
+- the storage (`study.journal`): which trials there are, which worker has claimed each, and every
+  result; a lost one is rebuilt from the run folders;
+- `sweep.yaml`: what must not change between two commands;
+- `trials.csv`: nothing. It is written from the storage, for readers.
+
 Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
 sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (what a
 trial reports to its pruner).
