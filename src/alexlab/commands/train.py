@@ -78,6 +78,30 @@ def task(cfg: DictConfig) -> float | None:
                 folder.rmdir()
 
 
+def compose_run(overrides: Iterable[str]) -> tuple[DictConfig, Path]:
+    """Return the config of a single run and its folder, as the command line would give them.
+
+    Raises:
+        ValueError: The settings ask for a sweep, or cannot work, or the folder has another run.
+    """
+    words = list(overrides)
+    cfg = run_config.compose_config(words, check=False, with_hydra=True)
+    if "MULTIRUN" in str(cfg.hydra.mode) or cfg.get("study") is not None:
+        study = cfg.hydra.runtime.choices.study
+        raise ValueError(f"study={study}: a sweep of runs; use alexlab train study={study}")
+    _refuse_sweep_settings(words)
+    folder = Path(str(cfg.hydra.run.dir))
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    OmegaConf.set_struct(cfg, True)
+    if cfg.resume:
+        own = [word for word in words if not word.startswith("hydra.")]
+        return run_config.read_to_resume(folder, own), folder
+    run_config.checked(cfg)
+    run_config.refuse_other_run(cfg, folder)
+    return cfg, folder
+
+
 def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
     """Raise ValueError if a run that belongs to no sweep has a setting of one."""
     for override in overrides:

@@ -43,8 +43,12 @@ OmegaConf.register_new_resolver("auto_precision", resolve_precision, replace=Tru
 OmegaConf.register_new_resolver("effective_batch_size", effective_batch_size, replace=True)
 
 
-def compose_config(overrides: Iterable[str] = (), *, check: bool = True) -> DictConfig:
+def compose_config(
+    overrides: Iterable[str] = (), *, check: bool = True, with_hydra: bool = False
+) -> DictConfig:
     """Compose the config that the command line would give, and `check` its settings.
+
+    `with_hydra` keeps the node `hydra`, which has the folder of the run.
 
     Raises:
         ValueError: An override uses a setting's old name, or a value that cannot work.
@@ -55,7 +59,7 @@ def compose_config(overrides: Iterable[str] = (), *, check: bool = True) -> Dict
         places = ",".join(quote(f"file://{folder}") for folder in _config_dirs)
         overrides = [f"hydra.searchpath=[{places}]", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides)
+        cfg = compose("train", overrides, return_hydra_config=with_hydra)
     return checked(cfg) if check else cfg
 
 

@@ -1,0 +1,357 @@
+"""Train networks and read their results from Python: `from alexlab import train, load_run`.
+
+The functions take the settings of the command line, write the same folders and raise the same
+errors, as `ValueError` or `FileNotFoundError`.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from alexlab.errors import format_error
+from alexlab.runs.folder import HISTORY, Stopped, read_metrics
+from alexlab.runs.locate import resolve_run_dir
+from hydra_plugins.hydra_study_sweeper.overrides import quote
+from hydra_plugins.hydra_study_sweeper.run_folder import CONFIG, read_plain_yaml
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from alexlab.evaluation.loading import LoadedRun
+
+PLAIN_TEXT = re.compile(r"[A-Za-z_./~][\w./~:-]*")
+WORDS = {None: "null", True: "true", False: "false"}
+NOT_TEXT = {"null", "true", "false", "nan", "inf"}  # words that Hydra reads as something else
+
+
+class Run:
+    """A finished run, read from its folder.
+
+    Args:
+        folder: Its folder, or best:SWEEP_DIR for the best run of a sweep.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or its weights were not kept.
+        ValueError: It is no run, or one that has not finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = resolve_run_dir(folder)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Return the content of metrics.json: metrics, best epoch, time, versions, commit."""
+        return read_metrics(self.folder) or {}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of the best epoch, such as {"val/acc": 0.9, "test/acc": 0.88}."""
+        return dict(self.record["metrics"])
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """Return history.csv: one row per epoch, with columns such as `train/loss`, `val/acc`."""
+        return pd.read_csv(self.folder / HISTORY)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Return all settings, nested: `config["optim"]["lr"]`."""
+        return read_plain_yaml(self.folder / CONFIG)
+
+    @cached_property
+    def _loaded(self) -> "LoadedRun":
+        from alexlab.evaluation.loading import load_run
+
+        return load_run(self.folder)
+
+    @property
+    def net(self) -> "nn.Module":
+        """Return the network with the weights of the best epoch, in eval mode.
+
+        It maps standardised images [N, C, R, R] to outputs [N, num_outputs].
+        """
+        return self._loaded.net
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of the classes in the order of the outputs; empty for scores."""
+        return list(self._loaded.classes)
+
+    def predict(
+        self, images: str | Path | Iterable[str | Path], *, top: int = 1, crops: int = 1
+    ) -> pd.DataFrame:
+        """Predict image files.
+
+        Args:
+            images: An image, a folder with images in it, or paths of images.
+            top: Number of classes per image.
+            crops: Views per image: 1, 10 or 144.
+
+        Returns:
+            A row per image: `path`; `class` and `probability` (for `top` above 1 class_1,
+            probability_1, class_2, ...), or `score`; `error` for a file that cannot be read.
+
+        Raises:
+            FileNotFoundError: There is no such file, or no image in the folder.
+        """
+        from alexlab.evaluation.image_paths import find_images
+        from alexlab.evaluation.predict import predict
+
+        if isinstance(images, str | Path):
+            paths, _ = find_images(str(images))
+        else:
+            paths = [Path(image) for image in images]
+        rows = []
+        for record in predict(self._loaded, paths, top=top, crops=crops):
+            row = {key: value for key, value in record.items() if key != "predictions"}
+            for rank, one in enumerate(record.get("predictions", []), 1):
+                end = "" if top == 1 else f"_{rank}"
+                row |= {f"{key}{end}": value for key, value in one.items()}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:  # noqa: D105
+        shown = ", ".join(f"{key}={text}" for key, text in self._shown().items())
+        return f"Run({str(self.folder)!r}: {shown})"
+
+    def _repr_html_(self) -> str:
+        """Show the metrics as a table in a notebook."""
+        table = pd.DataFrame({"": self._shown()}).to_html(border=0)
+        return f"<b>{_escaped(self.folder)}</b>{table}"
+
+    def _shown(self) -> dict[str, str]:
+        from alexlab.reporting.formatting import format_metric
+
+        return {key: format_metric(key, value) for key, value in self.metrics.items()}
+
+
+class LoadedSweep:
+    """A sweep, read from its folder; it may be unfinished.
+
+    Args:
+        folder: The folder that has its trials.csv.
+
+    Raises:
+        FileNotFoundError: The folder is not a sweep.
+        ValueError: Its runs cannot be compared.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        from alexlab.studies.results import load
+
+        self.folder = Path(folder)
+        self._sweep = load(self.folder)
+
+    @property
+    def question(self) -> str:
+        """Return the question of its study, or the name of the sweep."""
+        return self._sweep.question
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per trial: number, state, the values of the axes, metrics, folder."""
+        from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
+
+        folders = {int(row["number"]): row["folder"] for row in read_trials(self.folder)}
+        rows = [
+            {
+                "number": run.number,
+                "state": run.state,
+                **{axis: _number(value) for axis, value in run.values.items()},
+                **run.record.get("metrics", {}),
+                "epochs": run.record.get("epochs"),
+                "wall_s": run.record.get("wall_s"),
+                "error": run.error or None,
+                "folder": str(self.folder / folders[run.number]),
+            }
+            for run in self._sweep.runs
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def answers(self) -> list[dict[str, Any]]:
+        """Return the answers to the claims of its study, computed from its runs now.
+
+        Each has the keys of answers.json, such as `claim`, `answer`, `effect`, `low`, `high`, `n`.
+        """
+        from alexlab.studies.answers import answer_claims, table_of
+        from alexlab.studies.answers_json import claim_facts
+
+        sweep = self._sweep
+        answers = answer_claims(table_of(sweep), sweep.about, sweep.setting)
+        return [claim_facts(one) for one in answers]
+
+    def best(self) -> Run:
+        """Return the run with the best objective among those whose weights were kept."""
+        return Run(f"best:{self.folder}")
+
+    def __repr__(self) -> str:  # noqa: D105
+        done, runs = len(self._sweep.done), len(self._sweep.runs)
+        return f"LoadedSweep({str(self.folder)!r}: {done} of {runs} runs finished)"
+
+    def _repr_html_(self) -> str:
+        """Show the answers, or else the trials, in a notebook."""
+        table = self.to_frame().drop(columns="folder")
+        if self.answers:
+            columns = ["claim", "answer", "judgement", "effect", "low", "high", "n"]
+            table = pd.DataFrame(self.answers)[columns]
+        return f"<b>{_escaped(self.question)}</b>{table.to_html(border=0, index=False)}"
+
+
+class Page:
+    """A page that was written: `path`, shown in a notebook within a frame."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:  # noqa: D105
+        return f"Page({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """Show the page in a frame, in which nothing of it can run."""
+        content = _escaped(self.path.read_text("utf-8"))
+        frame = f'<iframe sandbox srcdoc="{content}" width="100%" height="600"></iframe>'
+        return f"{_escaped(self.path)}<br>{frame}"
+
+
+def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
+    """Train a network, as `alexlab train` does, and return the run.
+
+    Args:
+        *overrides: Settings as on the command line: "optim.lr=0.1", or lists of them.
+        **settings: Groups and settings by name: model="alexnet", act="tanh", seed=1. A name with a
+            dot is given as **{"trainer.max_epochs": 1}.
+
+    Returns:
+        The finished run; its folder is below multirun/single, or at "hydra.run.dir".
+
+    Raises:
+        ValueError: A setting does not exist or cannot work, or it asks for a sweep.
+        FileNotFoundError: The data set is missing.
+        KeyboardInterrupt: Ctrl-C; the message says how to continue.
+    """
+    words = [word for one in overrides for word in ([one] if isinstance(one, str) else one)]
+    words += [f"{key}={_as_text(value)}" for key, value in settings.items()]
+    from alexlab.commands.train import compose_run, in_folder
+
+    with _plain_errors():
+        cfg, folder = compose_run(words)
+        try:
+            in_folder(cfg, folder, trial=False, write=True)
+        except Stopped:
+            reason = f'stopped; to go on: train(resume="{folder}")'
+            raise KeyboardInterrupt(reason) from None
+    return Run(folder)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a finished run from its folder, or the best one of a sweep: "best:multirun/NAME"."""
+    return Run(folder)
+
+
+def load_sweep(folder: str | Path) -> LoadedSweep:
+    """Read a sweep from its folder, such as "multirun/activation"."""
+    return LoadedSweep(folder)
+
+
+def evaluate(
+    run: Run | str | Path,
+    *,
+    data: Mapping[str, Any] | None = None,
+    crops: Sequence[int] = (1,),
+    split: str = "test",
+) -> dict[str, Any]:
+    """Evaluate a finished run, as `alexlab evaluate` does.
+
+    Args:
+        run: The run, or its folder.
+        data: Changed settings of the data, such as {"root": "FOLDER"}; the classes stay the same.
+        crops: Numbers of views per image, 1, 10 or 144; 1 is always among them.
+        split: `test`, `val`, or `all` images.
+
+    Returns:
+        The content of evaluation.json in the folder `evaluation` of the run.
+
+    Raises:
+        ValueError: The data has other classes, or a setting cannot work.
+        FileNotFoundError: The data is not there.
+    """
+    from alexlab.evaluation.evaluate import evaluate as evaluate_folder
+
+    folder = run.folder if isinstance(run, Run) else resolve_run_dir(run)
+    words = [f"{key}={_as_text(value)}" for key, value in (data or {}).items()]
+    with _plain_errors():
+        place = evaluate_folder(folder, settings=words, crops=crops, split=split)
+    found: dict[str, Any] = json.loads((place / "evaluation.json").read_text("utf-8"))
+    return found
+
+
+def report(*folders: Run | LoadedSweep | str | Path) -> "Page | pd.DataFrame":
+    """Write the report of a sweep, as `alexlab report` does; or compare runs.
+
+    Args:
+        *folders: A sweep; or several runs.
+
+    Returns:
+        The page of the sweep; for runs a table: what differs in their settings, then their metrics.
+
+    Raises:
+        FileNotFoundError: A folder is neither a sweep nor a run.
+        ValueError: The runs of the sweep cannot be compared.
+    """
+    from alexlab.studies.compare_runs import compare, is_run
+    from alexlab.studies.write_report import write_report
+
+    paths = [Path(getattr(one, "folder", one)) for one in folders]
+    if len(paths) == 1 and not is_run(paths[0]):
+        write_report(paths[0])
+        return Page(paths[0] / "report.html")
+    head, rows = compare(paths)
+    return pd.DataFrame(rows, columns=head).set_index("")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise Hydra's errors as ValueError with the text of the command line."""
+    from hydra.errors import HydraException
+
+    from alexlab.commands.arguments import explain_setting
+
+    try:
+        yield
+    except HydraException as error:
+        raise ValueError(format_error(error, explain_setting)) from error
+
+
+def _as_text(value: Any) -> str:
+    """Write a value as on the command line: None is null, texts are quoted where they need it."""
+    if value is None or isinstance(value, bool):
+        return WORDS[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_as_text(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_as_text, value))}]"
+    text = str(value)
+    if isinstance(value, str | Path) and text.lower() in NOT_TEXT:
+        return quote(text)
+    is_text = isinstance(value, str | Path) and not PLAIN_TEXT.fullmatch(text)
+    return quote(text) if is_text else text
+
+
+def _number(text: str) -> Any:
+    """Return a value of an axis as a number, if it is one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _escaped(text: object) -> str:
+    from html import escape
+
+    return escape(str(text))
