@@ -120,7 +120,7 @@ def settings_of_all_options():
 def test_a_setting_of_the_readme_exists():
     named = set(re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=(?!=)", TEXT["README.md"]))
     assert len(named) > 40
-    unknown = named - settings_of_all_options() - {"root"}  # --data root=FOLDER
+    unknown = named - settings_of_all_options() - {"root", "top"}  # --data root=FOLDER, predict
     assert {name for name in unknown if not name.startswith("hydra.")} == set()
 
 

@@ -2,14 +2,7 @@
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from alexlab.api import evaluate as evaluate
-    from alexlab.api import load_run as load_run
-    from alexlab.api import load_sweep as load_sweep
-    from alexlab.api import report as report
-    from alexlab.api import train as train
+from typing import Any
 
 __all__ = ["evaluate", "load_run", "load_sweep", "report", "train"]
 

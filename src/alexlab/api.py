@@ -307,7 +307,7 @@ def report(*folders: Run | LoadedSweep | str | Path) -> "Page | pd.DataFrame":
     from alexlab.studies.compare_runs import compare, is_run
     from alexlab.studies.write_report import write_report
 
-    paths = [Path(getattr(one, "folder", one)) for one in folders]
+    paths = [one.folder if isinstance(one, Run | LoadedSweep) else Path(one) for one in folders]
     if len(paths) == 1 and not is_run(paths[0]):
         write_report(paths[0])
         return Page(paths[0] / "report.html")
