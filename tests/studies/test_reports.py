@@ -531,3 +531,10 @@ def test_runs_that_differ_in_what_no_axis_shows_are_refused(make_sweep):
     (folder / "1-run/config.yaml").write_text(config.replace("dropout: 0.5", "dropout: 0.1"))
     with pytest.raises(ValueError, match=r"trials 0 and 1 have the same values .* model\.dropout"):
         load(folder)
+
+
+def test_the_published_answers_follow_from_their_runs():
+    studies = ROOT / "docs" / "studies"
+    if not list(studies.glob("**/answers.json")):
+        pytest.skip("nothing is published")
+    assert check_answers([studies]) == 0
