@@ -19,7 +19,6 @@ from alexlab.studies import statistics as st
 from alexlab.studies.answers_json import ANSWERS, RUNS
 from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
 from alexlab.studies.results import Sweep
-from alexlab.studies.setting import PUBLISHED as PUBLISHED_SETTING
 from alexlab.studies.wording import describe_interval, metric_name, seeds
 
 START, END = "<!-- results -->", "<!-- /results -->"
@@ -65,16 +64,16 @@ def claim_table(found: Found, root: Path, most: int | None = None) -> str:
     """
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [
-        (rank[one["answer"]], one["setting"] != PUBLISHED_SETTING, folder, one)
-        for folder, study in found.items()
+        (folder, one)
+        for folder, study in sorted(found.items())  # the setting "published" before "tuned"
         for one in study["claims"]
         if one["source_says"] in (ASSERTS, SUGGESTS)
     ]
-    claims.sort(key=lambda row: row[:2])  # stable: studies and claims keep their order
+    claims.sort(key=lambda row: rank[row[1]["answer"]])  # stable: the order of claims stays
     if most is not None:
-        first = {(folder.parent, one["claim"]): folder for *_, folder, one in reversed(claims)}
-        claims = [row for row in claims if first[row[2].parent, row[3]["claim"]] == row[2]][:most]
-    rows = [_claim_row(folder, one, root) for *_, folder, one in claims]
+        first = {(folder.parent, one["claim"]): folder for folder, one in reversed(claims)}
+        claims = [row for row in claims if first[row[0].parent, row[1]["claim"]] == row[0]][:most]
+    rows = [_claim_row(folder, one, root) for folder, one in claims]
     head = ["the article says", "we find", "answer", "setting"]
     return markdown(head, rows)
 
