@@ -109,8 +109,8 @@ def test_the_report_has_columns_of_pairs_and_both_readings(make_sweep):
         gained = 8 + int(values["seed"])
         return {"test/acc": 21 / 40, "test/acc_10_crops": (20 + gained) / 40}
 
-    folder = make_sweep({"seed": range(3)}, results, about)
-    for seed in range(3):
+    folder = make_sweep({"seed": range(4)}, results, about)  # the look takes three of them
+    for seed in range(4):
         gained = 8 + seed
         one, ten = "0" * gained + "1" * 21, "1" * gained + "0" + "1" * 20
         rest = "0" * (40 - len(one))
@@ -118,9 +118,9 @@ def test_the_report_has_columns_of_pairs_and_both_readings(make_sweep):
     write_report(folder)
     rows = list(csv.DictReader((folder / "runs.csv").open()))
     gains = [float(row["right_only(test/acc_10_crops, test/acc)"]) for row in rows]
-    assert gains == pytest.approx([8 / 40, 9 / 40, 10 / 40])
+    assert gains == pytest.approx([8 / 40, 9 / 40, 10 / 40, 11 / 40])
     losses = [float(row["right_only(test/acc, test/acc_10_crops)"]) for row in rows]
-    assert losses == pytest.approx([1 / 40] * 3)
+    assert losses == pytest.approx([1 / 40] * 4)
     (one,) = json.loads((folder / "answers.json").read_text())["claims"]
     assert one["answer"] == "more"
     found = one["per_image"]

@@ -239,10 +239,10 @@ def test_settings_changed_by_hand_are_told_from_what_ran(make_sweep):
 
 def test_settings_changed_by_hand_have_what_the_study_asks_for(make_sweep):
     asked = {
-        "tuned": {"trainer.max_epochs": 60},
+        "tuned": {"trainer.max_epochs": 60, "optim.lr": 1e-2},
         "axes": {"act": "relu, tanh", "seed": "range(40)"},
     }
-    command = "python -m src.train study=act trainer.max_epochs=4 seed=0,1,2 sweep.n_jobs=2"
+    command = "python -m src.train study=act trainer.max_epochs=4 seed=0,1,2 optim.lr=0.01"
     folder = make_sweep(AXES, results, {**ABOUT, **asked}, scale="tuned", command=command)
     write_report(folder)
     text = (folder / "report.md").read_text()
