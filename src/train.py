@@ -1,6 +1,9 @@
 """Run `alexlab train` from a checkout: `python -m src.train`."""
 
-from alexlab.commands.train import main
+import sys
+
+from alexlab.__main__ import main
 
 if __name__ == "__main__":
+    sys.argv.insert(1, "train")
     main()

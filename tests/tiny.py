@@ -45,6 +45,7 @@ def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
         friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
     ):
         training = TrainingRun(cfg, run.path, run.record, trial=trial)
+        run.obsolete = training.checkpoints.obsolete
         batches = 0
 
         def count(*args):

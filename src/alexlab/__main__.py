@@ -4,7 +4,6 @@ import sys
 from importlib import import_module
 
 from alexlab import __version__
-from alexlab.errors import suggest
 
 VERBS = {
     "train": "train a network; with -m, or a study, run a sweep",
@@ -30,6 +29,17 @@ def main() -> None:
     Raises:
         SystemExit: With the verb's exit code; 2 if there is no such verb.
     """
+    try:
+        from alexlab.errors import quiet_ends
+
+        with quiet_ends():
+            dispatch()
+    except KeyboardInterrupt:  # during the imports above
+        sys.exit(130)
+
+
+def dispatch() -> None:
+    """Run the verb; see `main`."""
     program, *words = sys.argv
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -39,6 +49,8 @@ def main() -> None:
         print(f"alexlab {__version__}")
         return
     if verb not in VERBS:
+        from alexlab.errors import suggest
+
         is_setting = "=" in verb or verb.startswith("-")
         hint = f"; did you mean alexlab train {verb}?" if is_setting else suggest(verb, VERBS)
         print(f"error: alexlab {verb}: no such verb{hint}", file=sys.stderr)

@@ -153,26 +153,37 @@ def format_error(
 def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) -> Iterator[None]:
     """Print an error of the block in one or two lines and exit with 1.
 
-    Ctrl-C exits with 130. A reader that has gone, as after `| head -1`, exits with 141, as programs
-    do that leave SIGPIPE alone. HYDRA_FULL_ERROR=1 asks for tracebacks instead of lines.
+    See `quiet_ends` for other ends. HYDRA_FULL_ERROR=1 asks for tracebacks instead of lines.
 
     Args:
         explain: See `format_error`.
     """
+    with quiet_ends():
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
+                raise
+            lines = format_error(error, explain).split("\n")
+            print("error:", "\n".join(map(printable, lines)), file=sys.stderr)
+            sys.exit(1)
+
+
+@contextmanager
+def quiet_ends() -> Iterator[None]:
+    """Exit without a traceback: with 130 after Ctrl-C, with 141 when nobody reads the output."""
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         close_output()
         sys.exit(BROKEN_PIPE)
-    except Exception as error:
-        if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
-            raise
-        lines = format_error(error, explain).split("\n")
-        print("error:", "\n".join(map(printable, lines)), file=sys.stderr)
-        sys.exit(1)
 
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE

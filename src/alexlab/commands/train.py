@@ -22,6 +22,7 @@ from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import CONFIG, LAST, RANK_0_FOLDER, RunFolder, Stopped
 from alexlab.runs.locate import run_dir_of
+from alexlab.runs.stop_signals import StopSignals
 from alexlab.studies.setting import PARTS
 from hydra_plugins.hydra_process_launcher.program import program, restore_verbs, verbs
 
@@ -63,7 +64,7 @@ def task(cfg: DictConfig) -> float | None:
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     os.environ[RANK_0_FOLDER] = str(folder.absolute())
-    with nullcontext() if is_trial else user_errors():
+    with nullcontext() if is_trial else user_errors(), StopSignals() as signals:
         try:
             if not is_trial:
                 _refuse_sweep_settings(own.overrides.task)
@@ -72,7 +73,7 @@ def task(cfg: DictConfig) -> float | None:
             else:
                 run_config.checked(cfg)
                 run_config.refuse_other_run(cfg, folder)
-            return in_folder(cfg, folder, trial=is_trial, write=is_rank_0)
+            return in_folder(cfg, folder, signals, trial=is_trial, write=is_rank_0)
         finally:
             if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
                 folder.rmdir()
@@ -109,7 +110,9 @@ def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
             raise ValueError(f"{override}: has no effect on a single run; add -m for a sweep")
 
 
-def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> float | None:
+def in_folder(
+    cfg: DictConfig, folder: Path, signals: StopSignals, *, trial: bool, write: bool
+) -> float | None:
     """Train in `folder`, which is locked meanwhile and says afterwards how it ended.
 
     The ranks of DDP that do not `write` only compute.
@@ -118,12 +121,13 @@ def in_folder(cfg: DictConfig, folder: Path, *, trial: bool, write: bool) -> flo
     from alexlab.training.run import TrainingRun
 
     if not write:
-        return TrainingRun(cfg, folder, {}, trial=trial).run()
+        return TrainingRun(cfg, folder, {}, trial=trial, signals=signals).run()
     with (
-        RunFolder(folder, keep=trial) as run,
+        RunFolder(folder, keep=trial, on_closed=signals.stop) as run,
         friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
     ):
-        training = TrainingRun(cfg, run.path, run.record, trial=trial)
+        training = TrainingRun(cfg, run.path, run.record, trial=trial, signals=signals)
+        run.obsolete = training.checkpoints.obsolete
         run.start()
         return training.run()
     return run.record.get("objective")  # pruned

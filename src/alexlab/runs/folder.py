@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TextIO
@@ -19,6 +19,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock: a run there is not protected from a second writer
     fcntl = None  # type: ignore[assignment]
+
+from alexlab.errors import BROKEN_PIPE, close_output
 
 # the protocol that a run shares with its sweep
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST as BEST
@@ -50,17 +52,29 @@ COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Tee:
-    """A text stream that also writes to a log, without the lines that a progress bar redraws."""
+    """A text stream that also writes to a log, without the lines that a progress bar redraws.
 
-    def __init__(self, stream: TextIO, log: TextIO) -> None:
-        self.stream, self.log = stream, log
+    Args:
+        stream: A terminal, a pipe or a file.
+        log: The log.
+        on_closed: Called when the reader of the pipe has gone, as after `| head -1`.
+    """
+
+    def __init__(self, stream: TextIO, log: TextIO, on_closed: Callable[[], None]) -> None:
+        self.stream, self.log, self.on_closed = stream, log, on_closed
 
     def write(self, text: str) -> int:
         """Write to both; text that redraws a line goes to the terminal only."""
         if "\r" not in text and not self.log.closed:
             self.log.write(COLOUR.sub("", text))
             self.log.flush()
-        return self.stream.write(text)
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:
+            close_output()
+            self.on_closed()
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:  # noqa: D105
         return getattr(self.stream, name)
@@ -74,6 +88,7 @@ def writes_to(stream: TextIO, log: TextIO) -> bool:
         return False
 
 
+SIGPIPE = BROKEN_PIPE - 128
 RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
 HISTORY = "history.csv"
 
@@ -113,15 +128,19 @@ class RunFolder:
     Args:
         path: The folder.
         keep: Start at once: failures before training are recorded too.
+        on_closed: Called with the signal SIGPIPE when nobody reads the output any more.
 
     Raises:
         RuntimeError: Another process is training in this folder.
         OSError: The folder cannot be written.
     """
 
-    def __init__(self, path: Path, *, keep: bool) -> None:
-        self.path, self.keep = path, keep
+    def __init__(
+        self, path: Path, *, keep: bool, on_closed: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.path, self.keep, self.on_closed = path, keep, on_closed
         self.record: dict[str, Any] = {}  # the content of metrics.json, filled during the run
+        self.obsolete: list[Path] = []  # files that a finished run does not need
         self._before: dict[Path, bytes] = {}  # of a run that had ended
 
     def __enter__(self) -> Self:  # noqa: D105
@@ -138,7 +157,9 @@ class RunFolder:
         self.log = (self.path / LOG).open("a", encoding="utf-8")
         self.streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = (
-            stream if writes_to(stream, self.log) else Tee(stream, self.log)
+            stream
+            if writes_to(stream, self.log)
+            else Tee(stream, self.log, lambda: self.on_closed(SIGPIPE))
             for stream in self.streams
         )
         return self
@@ -160,15 +181,18 @@ class RunFolder:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         """Record how the run ended. `Pruned` is no error: it is not raised further."""
         try:
-            if error is not None and self._before and self._saved() == self._trained:
+            if not self.keep and error is not None:
+                if not (self.path / CONFIG).exists():  # a new folder
+                    self._remove()
+            elif error is not None and self._before and self._saved() == self._trained:
                 self._restore(error)
             elif status := {None: "finished", Stopped: "stopped", Pruned: "pruned"}.get(kind):
                 self._end(status)
-            elif self.keep:
+                for path in self.obsolete if status == "finished" else []:
+                    path.unlink(missing_ok=True)
+            else:
                 self._log(error)
                 self._end("failed", " ".join(f"{type(error).__name__}: {error}".split()))
-            elif not (self.path / CONFIG).exists():  # a new folder
-                self._remove()
         finally:
             sys.stdout, sys.stderr = self.streams
             with suppress(OSError):

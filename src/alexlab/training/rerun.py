@@ -11,6 +11,7 @@ from typing import Any
 
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import BEST, RANK_0_FOLDER, RunFolder, read_history, read_metrics
+from alexlab.runs.stop_signals import StopSignals
 
 UNTIMED = {"seconds"}  # a column of history.csv that no two runs share
 NAMED = 5  # differences that are named
@@ -40,8 +41,9 @@ def rerun(old: Path, new: Path) -> bool:
     if new.exists():
         raise ValueError(f"{new} exists: --into takes the name of a new folder")
     os.environ[RANK_0_FOLDER] = str(new.absolute())
-    with RunFolder(new, keep=True) as run:
-        training = TrainingRun(cfg, new, run.record, trial=True)
+    with StopSignals() as signals, RunFolder(new, keep=True, on_closed=signals.stop) as run:
+        training = TrainingRun(cfg, new, run.record, trial=True, signals=signals)
+        run.obsolete = training.checkpoints.obsolete
         run.record |= training.environment()
         for line in changed_surroundings(before, run.record):
             print(line)

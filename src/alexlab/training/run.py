@@ -14,7 +14,8 @@ from alexlab.performance.malloc import set_malloc_thresholds
 from alexlab.runs import config as run_config
 from alexlab.runs import provenance
 from alexlab.runs.checkpoint import check_fits, checksum
-from alexlab.runs.folder import BEST, HISTORY
+from alexlab.runs.folder import BEST, HISTORY, Stopped
+from alexlab.runs.stop_signals import StopSignals
 from alexlab.training import build, console
 from alexlab.training.callbacks.auto_batch import AutoBatch
 from alexlab.training.callbacks.checkpoints import Checkpoints
@@ -38,6 +39,7 @@ class TrainingRun:
         record: Dictionary that receives the content of metrics.json as it becomes known.
         trial: Whether the run belongs to a sweep; if so, it keeps no last.ckpt once it has
             finished.
+        signals: What asks the run to stop; None for handlers while it trains and tests.
 
     Raises:
         ValueError: A setting cannot work, or the checkpoint is of other data or of another net.
@@ -45,8 +47,15 @@ class TrainingRun:
     """
 
     def __init__(
-        self, cfg: DictConfig, folder: Path, record: dict[str, Any], *, trial: bool
+        self,
+        cfg: DictConfig,
+        folder: Path,
+        record: dict[str, Any],
+        *,
+        trial: bool,
+        signals: StopSignals | None = None,
     ) -> None:
+        self.signals = signals or StopSignals()
         filter_warnings()
         set_malloc_thresholds()
         torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
@@ -98,7 +107,7 @@ class TrainingRun:
             self.board,
             self.checkpoints,
             *self.optional,
-            GracefulStop(self.checkpoints),
+            GracefulStop(self.checkpoints, self.signals),
             StepSeeding(cfg.seed),
             crops,
             *([FitMetrics(self.data, crops.predictions)] if cfg.fit_metrics else []),
@@ -106,7 +115,15 @@ class TrainingRun:
         return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
 
     def run(self) -> float:
-        """Train, test the weights of the best epoch, and return the objective at that epoch."""
+        """Train, test the weights of the best epoch, and return the objective at that epoch.
+
+        Raises:
+            Stopped: A signal arrived; what a resume needs has been saved.
+        """
+        with self.signals:
+            return self._run()
+
+    def _run(self) -> float:
         rank_0 = self.trainer.is_global_zero
         if rank_0:
             run_config.write(self.cfg, self.folder)
@@ -116,16 +133,26 @@ class TrainingRun:
         try:
             self.trainer.fit(self.learner, self.data, ckpt_path=self.resume_from, weights_only=True)
             self.checkpoints.finish(self.trainer)
-            self.learner.net.load_state_dict(self.checkpoints.best["net"])
-            tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
-            self.checkpoints.best["metrics"].update(tested)
-            self.checkpoints.tidy(self.trainer)
+            self._test()
         finally:
             if rank_0:
                 self._complete_record()
                 self.board.finish(self.record["metrics"])
                 console.print_run_summary(self.record, self.folder)
         return float(self.checkpoints.best["score"])
+
+    def _test(self) -> None:
+        """Test the weights of the best epoch. One process stops at once, since all is saved."""
+        try:
+            self.signals.set_at_once(self.trainer.world_size == 1)
+            self.learner.net.load_state_dict(self.checkpoints.best["net"])
+            tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
+            self.signals.set_at_once(False)
+        except Stopped:
+            if not self.checkpoints.keep_last:  # otherwise it is there
+                self.checkpoints.save(self.trainer)
+            raise
+        self.checkpoints.best["metrics"].update(tested)
 
     def environment(self) -> dict[str, Any]:
         """Return what the result depends on beside the config."""

@@ -82,11 +82,15 @@ class Checkpoints(Checkpoint):
             net = validated_net(trainer, pl_module).state_dict()
             self.best["net"] = {k: v.detach().clone() for k, v in net.items()}  # on its device
             self._best_is_on_disk = False
-        due = time.monotonic() - self._saved_at >= self.every_s
+        due = self.is_due()
         if trainer.world_size > 1:  # the ranks' clocks differ, and all ranks must save together
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         if due:
             self.save(trainer)
+
+    def is_due(self) -> bool:
+        """Return whether `every_s` seconds have passed since the last save of this process."""
+        return time.monotonic() - self._saved_at >= self.every_s
 
     def save(self, trainer: L.Trainer, *, last: bool = True) -> None:
         """Write the best weights if they are new, then, with `last`, the state to resume from."""
@@ -112,13 +116,11 @@ class Checkpoints(Checkpoint):
             self.save(trainer, last=self.keep_last)
             self._finished = True
 
-    def tidy(self, trainer: L.Trainer) -> None:
-        """Delete what only a resume would need; call it after the test."""
-        if trainer.is_global_zero:
-            if not self.keep_last:
-                (self.folder / LAST).unlink(missing_ok=True)
-            for name in (LAST, BEST):
-                previous(self.folder / name).unlink(missing_ok=True)
+    @property
+    def obsolete(self) -> list[Path]:
+        """The files that only a resume would need, once metrics.json is written."""
+        names = [] if self.keep_last else [LAST]
+        return [self.folder / name for name in (*names, previous(LAST), previous(BEST))]
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -1,0 +1,71 @@
+"""Receive the signals that ask a run to stop, from its first line to its metrics.json."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+from alexlab.runs.folder import Stopped
+
+# Ctrl-C; `kill`, `timeout` and a scheduler; SLURM's warning
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
+
+
+class StopSignals:
+    """Handle SIGINT, SIGTERM and SIGUSR1 while entered; it may be entered again inside.
+
+    Attributes:
+        received: The first signal; None so far. A second one ends the process at once.
+        at_once: Whether a signal raises `Stopped` where the process is: before the training and in
+            its test, when nothing needs to be saved. Otherwise the training asks for `received`
+            where it can save.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.at_once = True
+        self._depth = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:  # noqa: D105
+        self._depth += 1
+        if self._depth == 1:
+            self._previous = {number: signal.getsignal(number) for number in SIGNALS}
+            self.install()
+        return self
+
+    def __exit__(self, *_: Any) -> None:  # noqa: D105
+        self._depth -= 1
+        if self._depth == 0 and _in_main_thread():
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
+
+    def install(self) -> None:
+        """Install the handlers, again where a library has installed its own meanwhile."""
+        for number in SIGNALS if self._depth and _in_main_thread() else []:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.stop(number)
+
+    def stop(self, number: int) -> None:
+        """Do as if signal `number` had been received."""
+        self.received = number
+        if self.at_once:
+            raise Stopped(number)
+
+    def set_at_once(self, at_once: bool) -> None:
+        """Change `at_once`; a signal that has been waiting raises `Stopped` now."""
+        self.at_once = at_once
+        if at_once and self.received is not None:
+            raise Stopped(self.received)
+
+
+def _in_main_thread() -> bool:
+    """Return whether this thread may install handlers: a notebook may train in another."""
+    return threading.current_thread() is threading.main_thread()
