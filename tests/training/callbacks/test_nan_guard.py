@@ -39,7 +39,7 @@ def test_it_stops_at_the_step_and_the_last_good_checkpoint_stays(config, tmp_pat
     assert read_metrics(folder)["status"] == "failed"
     assert message in read_metrics(folder)["error"]
     verify_checksum(folder / LAST)
-    assert load(folder / LAST)["epoch"] == 0
+    assert load(folder / LAST)["global_step"] == 6  # saved after each step
     hit(f"a loss of {bad}")
 
 
