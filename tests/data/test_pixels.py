@@ -1,5 +1,7 @@
 """Grey images of 10 to 16 bits and of floats keep what they show, or are named."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +35,7 @@ ENCODINGS = {
     "10 bits": (bits(10), "png"),
     "12 bits": (bits(12), "png"),
     "12 bits in TIFF": (bits(12), "tif"),
+    "12 bits in PGM": (bits(12), "pgm"),
     "14 bits": (bits(14), "png"),
     "16 bits": (bits(16), "png"),
     "floats to 1": (lambda values: values.astype(np.float32), "tif"),
@@ -128,6 +131,26 @@ def test_images_of_nearly_one_colour_are_counted_in_head_and_check(tmp_path):
     assert note.startswith("20 of 20 images decode to nearly one colour, such as 'cat/0.png'")
     text = check_report(examine(data_of(root, tmp_path / "cache2")))
     assert "Images of nearly one colour: 20" in text
+
+
+def test_big_endian_files_are_like_others():
+    """As ImageJ writes them."""
+    values = np.rint(grey(3) * 65535).astype(">u2")
+    content = encoded(Image.frombytes("I;16B", values.shape[::-1], values.tobytes()), "TIFF")
+    assert Image.open(io.BytesIO(content)).mode == "I;16B"
+    found = np.asarray(to_rgb(content).image)[..., 0]
+    np.testing.assert_array_equal(found, values >> 8)
+
+
+def test_a_broken_tiff_writes_nothing_past_python(capfd):
+    """libtiff has its own way to standard error."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate"):
+        content = bytearray(encoded(Image.fromarray(noise), "TIFF", compression=compression))
+        content[100 : len(content) - 200 : 37] = bytes(len(range(100, len(content) - 200, 37)))
+        with pytest.raises(BrokenImage):
+            to_rgb(bytes(content))
+    assert capfd.readouterr().err == ""
 
 
 def test_an_ordinary_set_has_no_such_note(tmp_path):

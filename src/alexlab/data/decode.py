@@ -1,9 +1,12 @@
 """Decode an image file to RGB pixels of one size, or state why it cannot be decoded."""
 
+import ctypes
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +22,25 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, fro
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM")
 WHITE = (255, 255, 255, 255)
 INTEGERS = (255, 1023, 4095, 16383, 65535)  # the greatest values of 8 to 16 bits
+
+
+def _silence_libtiff() -> None:
+    """Stop libtiff from writing about broken files to standard error, past Python.
+
+    What is wrong with a file is the reason of its `BrokenImage`.
+    """
+    Image.preinit()  # loads it
+    with suppress(OSError, AttributeError):  # not Linux, or another libtiff
+        maps = Path("/proc/self/maps").read_text()
+        for path in set(re.findall(r"/\S*libtiff\S*", maps)):
+            library = ctypes.CDLL(path)
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                handler = getattr(library, name)
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+
+
+_silence_libtiff()
 
 
 class BrokenImage(ValueError):

@@ -17,7 +17,7 @@ from alexlab.data.files import (
 )
 
 FILE, SCORE = "filename", "score"
-MAX_BYTES = 200_000_000  # of the table: more than a million rows
+MAX_BYTES = 200_000_000  # of a table: more than a million rows
 
 
 class ScoresData(ImageFolderData):
@@ -39,8 +39,6 @@ def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> Imag
     table = root / "labels.csv"
     if not table.is_file():
         raise FileNotFoundError(f"no {table}; it needs the columns {FILE} and {SCORE}")
-    if (size := table.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{table} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}")
     rows: dict[str, tuple[int, float]] = {}
     with readable_table(table) as reader:
         for column in (FILE, SCORE):
@@ -69,8 +67,10 @@ def readable_table(path: Path) -> Iterator["csv.DictReader[str]"]:
     """Open a CSV file to read it in the block.
 
     Raises:
-        ValueError: It is not UTF-8, or not CSV; the message names the file.
+        ValueError: It is too large, not UTF-8, or not CSV; the message names the file.
     """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield csv.DictReader(file)
