@@ -104,7 +104,7 @@ class Run:
         from alexlab.evaluation.predict import predict
 
         if isinstance(images, str | Path):
-            paths, _ = find_images(str(images))
+            paths, _, _ = find_images(str(images))
         else:
             paths = [Path(image) for image in images]
         rows = []

@@ -34,7 +34,7 @@ def expected(net):
 def test_onnx_runtime_agrees_for_batches_of_any_size(run, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
     pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
-    path, difference = export.export(run, "onnx", output=tmp_path / "deep/net.onnx")
+    path, difference, _ = export.export(run, "onnx", output=tmp_path / "deep/net.onnx")
     assert path == tmp_path / "deep/net.onnx"
     assert difference < 1e-4
     assert [p.name for p in path.parent.iterdir()] == ["net.onnx"]
@@ -50,7 +50,7 @@ def test_onnx_runtime_agrees_for_batches_of_any_size(run, tmp_path):
 
 
 def test_torch_export_agrees_for_batches_of_any_size(run, tmp_path):
-    path, _ = export.export(run, "torch_export", output=tmp_path / "net.pt2")
+    path, *_ = export.export(run, "torch_export", output=tmp_path / "net.pt2")
     facts = {export.METADATA: ""}
     module = torch.export.load(path, extra_files=facts).module()
     net = loading.load_run(run)
