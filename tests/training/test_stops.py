@@ -10,7 +10,6 @@ from alexlab.commands.train import in_folder
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.runs.checkpoint import load
 from alexlab.runs.folder import BEST, LAST, RunFolder, Stopped, is_locked, read_metrics
-from alexlab.runs.stop_signals import StopSignals
 from alexlab.training.callbacks import multi_crop_test
 from alexlab.training.callbacks.checkpoints import Checkpoints
 from alexlab.training.callbacks.tensorboard import TensorBoard
@@ -23,8 +22,7 @@ CROPS = "test_crops=[1,10]"
 
 def run(cfg, folder, *, trial=False):
     """Train as `alexlab train` does: with handlers from the first line to the last."""
-    with StopSignals() as signals:
-        in_folder(cfg, folder, signals, trial=trial, write=True)
+    in_folder(cfg, folder, trial=trial, write=True)
 
 
 def interrupting(monkeypatch, owner, name, number, *, after=False, at=1):

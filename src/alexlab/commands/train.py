@@ -64,7 +64,8 @@ def task(cfg: DictConfig) -> float | None:
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     os.environ[RANK_0_FOLDER] = str(folder.absolute())
-    with nullcontext() if is_trial else user_errors(), StopSignals() as signals:
+    signals = StopSignals()
+    with nullcontext() if is_trial else user_errors(), signals:
         try:
             if not is_trial:
                 _refuse_sweep_settings(own.overrides.task)
@@ -73,7 +74,7 @@ def task(cfg: DictConfig) -> float | None:
             else:
                 run_config.checked(cfg)
                 run_config.refuse_other_run(cfg, folder)
-            return in_folder(cfg, folder, signals, trial=is_trial, write=is_rank_0)
+            return in_folder(cfg, folder, trial=is_trial, write=is_rank_0, signals=signals)
         finally:
             if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
                 folder.rmdir()
@@ -111,18 +112,25 @@ def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
 
 
 def in_folder(
-    cfg: DictConfig, folder: Path, signals: StopSignals, *, trial: bool, write: bool
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    trial: bool,
+    write: bool,
+    signals: StopSignals | None = None,
 ) -> float | None:
     """Train in `folder`, which is locked meanwhile and says afterwards how it ended.
 
-    The ranks of DDP that do not `write` only compute.
+    The ranks of DDP that do not `write` only compute. `signals` may be entered already.
     """
     from alexlab.performance.out_of_memory import friendly_oom_errors
     from alexlab.training.run import TrainingRun
 
+    signals = signals or StopSignals()
     if not write:
         return TrainingRun(cfg, folder, {}, trial=trial, signals=signals).run()
     with (
+        signals,
         RunFolder(folder, keep=trial, on_closed=signals.stop) as run,
         friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
     ):
