@@ -18,7 +18,7 @@ project_copyright = author
 release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 exclude_patterns = ["_build", "_reports", "studies"]
 autodoc_typehints = "signature"
@@ -27,6 +27,8 @@ copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
 html_theme = "furo"
 html_title = "alexlab"
+html_show_sourcelink = False
+html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_reports"]  # the published reports, made by generate.py

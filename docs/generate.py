@@ -90,7 +90,12 @@ def _table(settings: list[Setting], prefix: str = "") -> str:
             if set(re.findall(r"\w+", one.comment)) <= {*re.findall(r"\w+", allowed)}
             else one.comment
         )
-        rows.append([_code(key), _code(one.default), _escape(allowed), _escape(meaning)])
+        default = (
+            "computed"
+            if one.default.startswith("${") and ":${" in one.default
+            else _code(one.default)
+        )
+        rows.append([_code(key), default, _escape(allowed), _escape(meaning)])
     return markdown(["setting", "default", "allowed", "meaning"], rows)
 
 

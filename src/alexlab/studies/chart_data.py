@@ -1,0 +1,108 @@
+"""Compute what the interactive charts of a report show: the numbers behind its plots.
+
+A chart belongs to an image of the report, by its file name. `alexlab/reporting/page.js` draws it.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+
+from alexlab.reporting.formatting import is_fraction
+from alexlab.reporting.plotting import shades
+from alexlab.studies.conditions import Condition
+from alexlab.studies.plots import (
+    LOGARITHMIC,
+    curve_groups,
+    diagnostic_groups,
+    line_styles,
+)
+from alexlab.studies.results import Sweep
+from alexlab.studies.statistics import Sample
+
+MAX_EPOCHS = 150  # of a curve; longer ones are thinned
+MAX_NUMBERS = 60_000  # of all seeds' curves: more would make the page larger than a megabyte
+
+Chart = dict[str, Any]
+
+
+def charts(sweep: Sweep, conditions: Sequence[Condition]) -> dict[str, Chart]:
+    """Return {image: chart} of the learning curves and of the layers."""
+    metrics = list(dict.fromkeys(["loss", sweep.metric]))
+    found: dict[str, Chart] = {}
+    seeds = sum(len(c.runs) * _length(c) for c in conditions) * 2 * len(metrics) <= MAX_NUMBERS
+    for image, _, group in curve_groups(sweep, conditions):
+        panels = []
+        for metric in metrics:
+            for split in ("train", "val"):
+                lines = {i: c.curve(f"{split}/{metric}") for i, c in enumerate(group)}
+                panels.append(_panel(f"{split} {metric}", metric, lines, row=metric, seeds=seeds))
+        looks = line_styles(group)
+        found[image] = _chart([c.label for c in group], looks, panels)
+    for image, quantity, names, shown in diagnostic_groups(conditions):
+        panels = []
+        for condition in shown:
+            lines = {i: condition.curve(f"diag/{n}/{quantity}") for i, n in enumerate(names)}
+            panels.append(_panel(condition.label, quantity, lines, row=quantity, seeds=False))
+        looks = [{"color": shade} for shade in shades(len(names))]
+        found[image] = _chart(list(names), looks, panels)
+    return {image: chart for image, chart in found.items() if chart["epochs"]}
+
+
+def _length(condition: Condition) -> int:
+    return max((len(next(iter(run.history.values()), [])) for run in condition.runs), default=0)
+
+
+def _panel(
+    title: str, metric: str, lines: Mapping[int, Sample], *, row: str, seeds: bool
+) -> dict[str, Any]:
+    """Return a panel; `lines` are [runs, epochs] by the number of their key."""
+    curves = {key: runs for key, runs in lines.items() if runs.size and np.isfinite(runs).any()}
+    values = np.concatenate([runs[np.isfinite(runs)] for runs in curves.values()] or [np.ones(1)])
+    wide = values.min() > 0 and values.max() / values.min() > LOGARITHMIC
+    return {
+        "title": title,
+        "row": row,
+        "percent": is_fraction(metric),
+        "log": bool(wide),
+        "lines": [{"key": key, **_line(runs, seeds=seeds)} for key, runs in curves.items()],
+    }
+
+
+def _line(runs: Sample, *, seeds: bool) -> dict[str, Any]:
+    with warnings.catch_warnings(action="ignore"):  # an epoch that no run has
+        line = {"mean": np.nanmean(runs, 0), "low": np.nanmin(runs, 0), "high": np.nanmax(runs, 0)}
+    return line | ({"seeds": list(runs)} if seeds and len(runs) > 1 else {})
+
+
+def _chart(
+    keys: Sequence[str], looks: Sequence[Mapping[str, Any]], panels: Sequence[Chart]
+) -> Chart:
+    longest = max((len(line["mean"]) for p in panels for line in p["lines"]), default=0)
+    kept = np.unique(np.linspace(0, longest - 1, min(longest, MAX_EPOCHS)).round().astype(int))
+    for panel in panels:
+        for line in panel["lines"]:
+            for name in ("mean", "low", "high"):
+                line[name] = _numbers(line[name], kept)
+            if "seeds" in line:
+                line["seeds"] = [_numbers(seed, kept) for seed in line["seeds"]]
+    return {
+        "epochs": (kept + 1).tolist(),
+        "keys": list(keys),
+        "colours": [to_hex(look["color"]) for look in looks],
+        "dashes": [_dash(look.get("linestyle", "-")) for look in looks],
+        "panels": list(panels),
+    }
+
+
+def _numbers(curve: Sample, kept: Sequence[int]) -> list[float | None]:
+    values = [float(curve[i]) if i < len(curve) else math.nan for i in kept]
+    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in values]
+
+
+def _dash(style: Any) -> str:
+    """Return matplotlib's line style as SVG has it."""
+    return "" if isinstance(style, str) else " ".join(f"{3 * length:g}" for length in style[1])
