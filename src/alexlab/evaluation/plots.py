@@ -14,7 +14,7 @@ from torch import Tensor
 from alexlab.data.decode import DEFAULT_WHITE, White, to_rgb, to_square
 from alexlab.reporting.plotting import COLOURS, logarithmic
 
-COLUMNS, LINES = 8, 3  # of the gallery of all mistakes
+COLUMNS, LINES = 5, 4  # of the gallery of all mistakes
 CLASSES = 20  # in a gallery, those with most mistakes
 
 Rows = Mapping[str, Sequence[tuple[Path, str]]]
@@ -88,7 +88,7 @@ def _largest(values: Tensor, among: Tensor) -> list[int]:
 
 BLUE, RED, GREY, PALE = COLOURS[0], COLOURS[1], "#8a8a8a", "#a9cbe3"
 FEW = 10  # images; an accuracy over fewer is uncertain
-THUMBNAIL = 112  # pixels of a gallery's images
+THUMBNAIL = 144  # pixels of a gallery's images
 WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
 
 

@@ -47,7 +47,9 @@ def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
     text = only_own_images(report_markdown(found, drawn), files)
     write_json_atomically(folder / "evaluation.json", {**found, "worst": seen.worst()})
     write_atomically(folder / "evaluation.md", text)
-    write_atomically(folder / "evaluation.html", html_page(text, folder, images=files))
+    photos = [f"{name}.png" for name in seen.galleries()]
+    page = html_page(text, folder, images=files, photos=photos)
+    write_atomically(folder / "evaluation.html", page)
     numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
     Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
     print(folder / "evaluation.html")

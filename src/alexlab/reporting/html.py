@@ -1,70 +1,48 @@
-"""Turn a Markdown page into one self-contained HTML file."""
+"""Turn a Markdown page into one self-contained HTML file.
+
+The page loads nothing. Its own script (page.js) adds what paper has not: copy buttons, filters and
+interactive charts; without scripts all texts, tables and plots are there.
+"""
 
 import base64
+import hashlib
+import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from html import escape, unescape
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 
-CSS = """
-:root { color-scheme: light }
-body { font: 16px/1.55 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #1d2530;
-  background: #fff; max-width: 860px; margin: 2.5rem auto 5rem; padding: 0 20px }
-h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 1rem }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
-  border-bottom: 1px solid #dde3ea }
-h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem }
-table { border-collapse: collapse; width: 100%; font-size: .86rem; margin: .8rem 0;
-  font-variant-numeric: tabular-nums }
-th { text-align: left; font-weight: 600; border-bottom: 2px solid #c6cfd9; vertical-align: bottom }
-th, td { padding: .34rem .6rem }
-td { border-bottom: 1px solid #e8ecf1; vertical-align: top }
-blockquote { margin: .5rem 0; padding: .1rem .9rem; border-left: 3px solid #b9c6d6; color: #4a5767 }
-pre { background: #f4f6f9; padding: .7rem .9rem; border-radius: 6px; font-size: .82rem;
-  white-space: pre-wrap; overflow-wrap: anywhere }
-code { background: #f4f6f9; padding: .1em .3em; border-radius: 4px; font-size: .88em }
-pre code { padding: 0 }
-td, p { overflow-wrap: anywhere }
-td:first-child { min-width: 7.5em }
-img { display: block; width: 100%; max-width: 720px; margin: 1.6rem auto 0 }
-p > em:only-child { display: block; text-align: center; color: #5c6978; font-size: .86rem }
-a { color: #0b62a4 }
-h1 + p { font-size: 1.1rem }
-.card { border: 1px solid #dde3ea; border-radius: 8px; padding: .2rem 1.1rem .4rem;
-  margin: 1.2rem 0 }
-.card h3 { margin-top: .8rem }
-.card ul { font-size: .88rem; color: #3d4855; padding-left: 1.2rem }
-@media (max-width: 640px) {
-  body { margin-top: 1.2rem; padding: 0 14px }
-  p:has(> img), .wide { overflow-x: auto }
-  img { width: 640px; max-width: none }
-}
-details { margin: 1.6rem 0 }
-summary { font-size: 1.25rem; font-weight: 600; cursor: pointer; padding-bottom: .3rem;
-  border-bottom: 1px solid #dde3ea }
-.answer { padding: .08em .5em; border-radius: 1em; font-weight: 600; white-space: nowrap }
-.more, .supported { background: #d6f0e6; color: #00563f }
-.less, .contradicted { background: #fbe0d1; color: #8a3a00 }
-.no-difference-that-matters, .not-supported { background: #dbe9f5; color: #0b3f66 }
-.cannot-tell { background: #e7eaee; color: #3d4855 }
-.not-tested { background: #fff3cf; color: #6b5200 }
-"""
+CSS = Path(__file__).with_name("page.css").read_text("utf-8")
+SCRIPT = Path(__file__).with_name("page.js").read_text("utf-8")
 ANSWER = re.compile(
     r"<strong>(more|less|no difference that matters|cannot tell|not tested"
     r"|supported|contradicted|not supported)</strong>"
 )
-CARD = re.compile(r"(<h3>.*?)(?=<h[23]>|\Z)", re.DOTALL)  # a claim with its answer
+CARD = re.compile(r"(<h3[^>]*>\d+\. .*?)(?=<h[23]|\Z)", re.DOTALL)  # a claim with its answer
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-
+HEADING = re.compile(r"<(h[23])>(.*?)</h[23]>")
+NARROW = 800  # pixels: these plots are narrower than a column of text
+FEW = 3  # sections: a shorter page needs no contents
 
 IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>')  # as markdown-it writes it
-# even if a text of a stranger got past all else: a browser loads and runs nothing
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# even if a text of a stranger got past all else: a browser loads nothing, and runs only page.js
+HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
 
 
 def html_page(
-    markdown: str, folder: Path, folded: Collection[str] = (), images: Collection[str] = ()
+    markdown: str,
+    folder: Path,
+    folded: Collection[str] = (),
+    images: Collection[str] = (),
+    *,
+    photos: Collection[str] = (),
+    charts: Mapping[str, Any] | None = None,
+    thumbnails: Mapping[str, bytes] | None = None,
+    filtered: bool = False,
 ) -> str:
     """Return the page as one file that loads nothing.
 
@@ -73,14 +51,23 @@ def html_page(
         folder: `plots/` in it has the images.
         folded: Headings of sections that are closed at first.
         images: Names of the files in `plots/` that are embedded; another image becomes its text.
+        photos: Those of the images whose colours stay as they are on a dark page.
+        charts: {image: data} of the images that page.js replaces by an interactive chart.
+        thumbnails: {source: PNG file} of further images that are embedded.
+        filtered: Whether the tables get a field to filter their rows.
     """
-    own = {f"plots/{name}" for name in images}
+    charts, own = charts or {}, {f"plots/{name}": name for name in images}
 
     def embedded(found: re.Match[str]) -> str:
-        source, text = found[1], found[2]
+        source, text = unescape(found[1]), found[2]
+        if thumbnails and source in thumbnails:
+            return f'<img src="{_data(thumbnails[source])}" class="plot" alt="{text}" />'
         if source not in own:
             return f"[image: {text}]"
-        return f'<img src="{_data(folder / source)}" alt="{text}" />'
+        kind = "photo" if own[source] in photos else "plot"
+        name = f' id="{escape(source)}"' * (own[source] in charts)
+        png = (folder / source).read_bytes()
+        return f'<img src="{_data(png)}" class="{kind}"{name}{_size(png)} alt="{text}" />'
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = IMAGE.sub(embedded, body)
@@ -88,19 +75,58 @@ def html_page(
         lambda found: f'<span class="answer {found[1].replace(" ", "-")}">{found[1]}</span>', body
     )
     body = re.sub(r"<p>([^<]*)</p>", _with_language, body)
-    body = body.replace("<table>", '<div class="wide"><table>').replace(
+    kind = ' class="filter"' * filtered
+    body = body.replace("<table>", f'<div class="wide"><table{kind}>').replace(
         "</table>", "</table></div>"
     )
+    body, contents = _with_anchors(body)
     body = CARD.sub(r'<section class="card">\n\1</section>\n', body)
     body = _fold(body, folded)
+    first, mark, rest = body.partition(min(("<h2", "<details"), key=lambda tag: _at(body, tag)))
     heading = re.search(r"<h1>(.*?)</h1>", body)
+    data = "".join(
+        f'<script type="application/json" data-image="plots/{escape(name)}">{_json(chart)}'
+        "</script>\n"
+        for name, chart in charts.items()
+        if name in images
+    )
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{heading[1] if heading else 'Report'}</title>\n"
-        f"<style>{CSS}</style>\n{body}</html>\n"
+        f"<style>{CSS}</style>\n{first}{contents}{mark}{rest}"
+        f"{data}<script>{SCRIPT}</script>\n</html>\n"
     )
+
+
+def _at(body: str, tag: str) -> int:
+    place = body.find(tag)
+    return place if place >= 0 else len(body)
+
+
+def _with_anchors(body: str) -> tuple[str, str]:
+    """Give each heading a name that links can use; return the page and its list of contents."""
+    names: dict[str, int] = {}
+    listed: list[tuple[str, str, str]] = []
+
+    def named(found: re.Match[str]) -> str:
+        tag, inner = found[1], found[2]
+        text = re.sub(r"<[^>]+>", "", inner)
+        slug = re.sub(r"[^\w]+", "-", unescape(text).lower()).strip("-") or "section"
+        names[slug] = names.get(slug, 0) + 1
+        slug += f"-{names[slug]}" * (names[slug] > 1)
+        listed.append((tag, slug, text))
+        anchor = f'<a class="anchor" href="#{slug}" aria-label="link to this place">#</a>'
+        return f'<{tag} id="{slug}">{inner}{anchor}</{tag}>'
+
+    body = HEADING.sub(named, body)
+    if sum(tag == "h2" for tag, _, _ in listed) < FEW:
+        return body, ""
+    items = "".join(
+        f'<li class="{tag}"><a href="#{slug}">{text}</a></li>\n' for tag, slug, text in listed
+    )
+    return body, f'<nav class="contents" aria-label="Contents">\n<ul>\n{items}</ul>\n</nav>\n'
 
 
 def _with_language(found: re.Match[str]) -> str:
@@ -109,13 +135,30 @@ def _with_language(found: re.Match[str]) -> str:
 
 
 def _fold(body: str, folded: Collection[str]) -> str:
-    first, *sections = re.split(r"(?=<h2>)", body)
-    for index, section in enumerate(sections):
-        heading, _, rest = section.removeprefix("<h2>").partition("</h2>")
-        if heading in folded:
-            sections[index] = f"<details><summary>{heading}</summary>{rest}</details>\n"
-    return "".join([first, *sections])
+    for tag in ("h3", "h2"):
+        parts = re.split(rf"(?=<{tag} )" if tag == "h2" else r"(?=<h[23] )", body)
+        for index, part in enumerate(parts):
+            found = re.match(rf'<{tag} (id="[^"]*")>(.*?)<a class="anchor".*?</{tag}>', part)
+            if found and unescape(found[2]) in folded:
+                rest = part[found.end() :]
+                parts[index] = (
+                    f"<details {found[1]}><summary>{found[2]}</summary>{rest}</details>\n"
+                )
+        body = "".join(parts)
+    return body
 
 
-def _data(image: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(image.read_bytes()).decode()
+def _size(png: bytes) -> str:
+    """Keep an image small that would be blown up to the width of the text."""
+    width = int.from_bytes(png[16:20], "big")  # where PNG has it
+    return f' style="max-width: {0.65 * width:.0f}px"' if 0 < width <= NARROW else ""
+
+
+def _json(chart: Any) -> str:
+    """Return JSON that stands in HTML: no text in it can end the element."""
+    text = json.dumps(chart, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

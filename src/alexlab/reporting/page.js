@@ -51,7 +51,7 @@ const shown = (value, percent) => percent ? (100 * value).toFixed(1) + "%"
     ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 
 const steps = (low, high) => {
-  const rough = (high - low || 1) / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low || 1) / 5, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((n) => n * power >= rough);
   const ticks = [];
   for (let tick = Math.ceil(low / step - 1e-9); tick * step <= high * (1 + 1e-9) + 1e-12; tick++)

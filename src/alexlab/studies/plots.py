@@ -53,11 +53,8 @@ def learning_curves(
     """Draw loss and metric on train and val; return [(file, caption)]."""
     drawn = []
     metrics = list(dict.fromkeys(["loss", sweep.metric]))
-    for name, group in split_into_figures(
-        sweep, [condition for condition in conditions if condition.runs]
-    ).items():
-        slug = re.sub(r"[^a-z0-9]+", "-", f"curves {name}".strip().lower())
-        path = folder / f"{slug}.png"
+    for file, name, group in curve_groups(sweep, conditions):
+        path = folder / file
         with figure(path, 0.4 + 2.2 * len(metrics)) as page:
             axes = page.subplots(len(metrics), 2, sharex=True, sharey="row", squeeze=False)
             for row, metric in zip(axes, metrics, strict=True):
@@ -77,6 +74,19 @@ def learning_curves(
         text = f"{which}: mean over seeds, and the band from lowest to highest."
         drawn.append((path.name, text + key(page)))
     return drawn
+
+
+def curve_groups(
+    sweep: Sweep, conditions: Sequence[Condition]
+) -> list[tuple[str, str, Sequence[Condition]]]:
+    """Return (file, name, conditions) of each figure of learning curves."""
+    shown = [condition for condition in conditions if condition.runs]
+    groups = split_into_figures(sweep, shown)
+    slugs = (re.sub(r"[^a-z0-9]+", "-", f"curves {name}".strip().lower()) for name in groups)
+    return [
+        (f"{slug}.png", name, group)
+        for slug, (name, group) in zip(slugs, groups.items(), strict=True)
+    ]
 
 
 def _band(ax: Axes, runs: Sample, label: str, look: Mapping[str, Any]) -> None:
@@ -104,6 +114,16 @@ def _stretch(ax: Axes) -> None:
 
 def diagnostics(conditions: Sequence[Condition], folder: Path) -> list[tuple[str, str]]:
     """Draw `diag/<layer>/<quantity>`: a figure per quantity, a panel per condition."""
+    return [
+        _layers(folder / file, quantity, names, group)
+        for file, quantity, names, group in diagnostic_groups(conditions)
+    ]
+
+
+def diagnostic_groups(
+    conditions: Sequence[Condition],
+) -> list[tuple[str, str, Sequence[str], Sequence[Condition]]]:
+    """Return (file, quantity, layers, conditions) of each figure of diagnostics."""
     shown = [condition for condition in conditions if condition.runs][:MAX_PANELS]
     layers: dict[str, list[str]] = {}
     for column in dict.fromkeys(
@@ -112,23 +132,23 @@ def diagnostics(conditions: Sequence[Condition], folder: Path) -> list[tuple[str
         if column.startswith("diag/"):
             _, layer, quantity = column.split("/")
             layers.setdefault(quantity, []).append(layer)
-    drawn = []
+    found = []
     for quantity, names in layers.items():
         group = [c for c in shown if any(_has(c.curve(f"diag/{n}/{quantity}")) for n in names)]
         if group:
-            drawn.append(_layers(quantity, names, group, folder))
-    return drawn
+            found.append((f"diag-{quantity}.png", quantity, names, group))
+    return found
 
 
 def _layers(
-    quantity: str, names: Sequence[str], conditions: Sequence[Condition], folder: Path
+    path: Path, quantity: str, names: Sequence[str], conditions: Sequence[Condition]
 ) -> tuple[str, str]:
     wide = min(
         len(conditions),
         2 if any(len(condition.label) > WIDE_TITLE for condition in conditions) else 3,
     )
     high = -(-len(conditions) // wide)
-    path, what = folder / f"diag-{quantity}.png", QUANTITIES.get(quantity, quantity)
+    what = QUANTITIES.get(quantity, quantity)
     with figure(path, 0.7 + 1.9 * high) as page:
         axes = page.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
         for ax, condition in zip(axes.flat, conditions, strict=False):

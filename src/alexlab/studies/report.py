@@ -1,21 +1,25 @@
 """Write the report of a sweep in Markdown, from its folder alone: no clock, no machine."""
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alexlab.reporting import markdown
 from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.markdown import escape
+from alexlab.runs.folder import LOG, METRICS
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
 from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.claims import KINDS
 from alexlab.studies.conditions import Condition, not_run
 from alexlab.studies.plots import best_trials
-from alexlab.studies.results import Sweep
+from alexlab.studies.results import Sweep, is_number
 from alexlab.studies.setting import DOUBLED, TUNE
 from alexlab.studies.shared import shared_conditions
 from alexlab.studies.validity import read_gate
@@ -47,7 +51,13 @@ SETTINGS = {
     DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
     " converged; no claim is answered from them.",
 }
-DETAILS = ("Inside the layers", "What the intervals cover", "How it was run")
+ALL_SETTINGS, RUNS_AND_FILES = "All settings", "Runs and files"
+DETAILS = (
+    *("Inside the layers", "What the intervals cover", "How it was run"),
+    *(ALL_SETTINGS, RUNS_AND_FILES),
+)
+FILES = ("report.md", "trials.csv", "runs.csv", "summary.csv", "answers.json", "sweep.yaml")
+HISTORY = "history.csv"
 EVIDENCE = ("Methods", "Conditions", "Learning curves")  # what the answers stand on
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 
@@ -283,9 +293,15 @@ def how(sweep: Sweep) -> list[str]:
     used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
     lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]
+    differing = [[axis, _distinct(run.values[axis] for run in sweep.runs)] for axis in sweep.axes]
     for key in sorted({key for run in sweep.done for key in run.config} - {*sweep.axes}):
-        values = _distinct(run.config[key] for run in sweep.done if key in run.config)
-        lines.append(f"{key}: {values}")
+        values = {str(run.config[key]): None for run in sweep.done if key in run.config}
+        lines.append(f"{key}: {_distinct(values)}")
+        differing += [[key, _distinct(values)]] * (len(values) > 1)
+    differing_settings = [
+        "Settings that differ between the runs:",
+        markdown.markdown(["setting", "values"], [[k, markdown.escape(v)] for k, v in differing]),
+    ] * bool(differing)
     shared = [
         f"The runs of {label} are those of {' and '.join(names)}: they were trained once."
         for label, names in shared_conditions(sweep).items()
@@ -294,8 +310,40 @@ def how(sweep: Sweep) -> list[str]:
         f"```\n{sweep.facts['command']}\n```",
         *shared,
         table,
+        *differing_settings,
+        f"### {ALL_SETTINGS}",
         "```\n" + "\n".join(lines) + "\n```",
     ]
+
+
+def runs_and_files(sweep: Sweep) -> str:
+    """Write the section that links to the runs and files, for a page in the folder of the sweep."""
+    rows = []
+    for run in sweep.runs:
+        place = os.path.relpath(run.folder, sweep.folder) if run.folder else ""
+        near = (
+            bool(place) and not place.startswith(os.path.join("..", "..")) and run.folder.exists()
+        )
+        name = markdown.escape(Path(place).name)
+        links = [f"[{name}]({_url(place)}/)" if near else name]
+        for file, text in ((LOG, "log"), (HISTORY, "epochs"), (METRICS, "result")):
+            if near and (run.folder / file).exists():
+                links.append(f"[{text}]({_url(place)}/{file})")
+        label = markdown.escape(sweep.label(run.values))
+        score = float(run.objective) if is_number(run.objective) else math.nan
+        value = format_metric(f"val/{sweep.metric}", score)
+        rows.append([str(run.number), label, run.seed, run.state, value, " ".join(links)])
+    files = [file for file in FILES if (sweep.folder / file).exists()]
+    parts = [
+        f"## {RUNS_AND_FILES}",
+        f"Files: {', '.join(f'[{file}]({file})' for file in files)}.",
+        markdown.markdown(["trial", "condition", "seed", "state", "objective", "folder"], rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _url(path: str) -> str:
+    return quote(Path(path).as_posix())
 
 
 def _distinct(values: Iterable[Any]) -> str:

@@ -38,7 +38,7 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
 
     from alexlab.reporting import html
     from alexlab.reporting.markdown import only_own_images
-    from alexlab.studies import answers_json, plots, report, tables
+    from alexlab.studies import answers_json, chart_data, plots, report, tables
     from alexlab.studies.answers import answer_claims, table_of, with_images
     from alexlab.studies.conditions import group_by_condition
     from alexlab.studies.setting import NOT_ANALYSED
@@ -70,7 +70,13 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     drawn = [file for some in figures.values() for file, _ in some]
     text = only_own_images(text, drawn)
     write_atomically(folder / "report.md", text)
-    page = html.html_page(text, folder, report.folded(answers), drawn)
+    page = html.html_page(
+        f"{text}\n{report.runs_and_files(sweep)}",
+        folder,
+        report.folded(answers),
+        drawn,
+        charts=chart_data.charts(sweep, conditions) if "Learning curves" in figures else {},
+    )
     write_atomically(folder / "report.html", page)
     write_atomically(folder / "summary.csv", report.portable(summary))
     write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
