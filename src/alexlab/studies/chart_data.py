@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_hex
+from numpy.typing import NDArray
 
 from alexlab.reporting.formatting import is_fraction
 from alexlab.reporting.plotting import shades
@@ -82,7 +83,7 @@ def _chart(
     keys: Sequence[str], looks: Sequence[Mapping[str, Any]], panels: Sequence[Chart]
 ) -> Chart:
     longest = max((len(line["mean"]) for p in panels for line in p["lines"]), default=0)
-    kept = np.unique(np.linspace(0, longest - 1, min(longest, MAX_EPOCHS)).round().astype(int))
+    kept = np.unique(np.linspace(0, longest - 1, min(longest, MAX_EPOCHS)).round().astype(np.int64))
     for panel in panels:
         for line in panel["lines"]:
             for name in ("mean", "low", "high"):
@@ -98,8 +99,8 @@ def _chart(
     }
 
 
-def _numbers(curve: Sample, kept: Sequence[int]) -> list[float | None]:
-    values = [float(curve[i]) if i < len(curve) else math.nan for i in kept]
+def _numbers(curve: Sample, kept: NDArray[np.int64]) -> list[float | None]:
+    values = [float(curve[i]) if i < len(curve) else math.nan for i in kept.tolist()]
     return [float(f"{v:.4g}") if math.isfinite(v) else None for v in values]
 
 

@@ -327,7 +327,7 @@ def runs_and_files(sweep: Sweep) -> str:
         name = markdown.escape(Path(place).name)
         links = [f"[{name}]({_url(place)}/)" if near else name]
         for file, text in ((LOG, "log"), (HISTORY, "epochs"), (METRICS, "result")):
-            if near and (run.folder / file).exists():
+            if near and (folder / file).exists():
                 links.append(f"[{text}]({_url(place)}/{file})")
         label = markdown.escape(sweep.label(run.values))
         score = float(run.objective) if is_number(run.objective) else math.nan

@@ -1,0 +1,84 @@
+"""The numbers of interactive charts: those of history.csv, thinned, in a page of bounded size."""
+
+import json
+import math
+
+import pytest
+
+from alexlab.studies.chart_data import MAX_EPOCHS, MAX_NUMBERS, charts
+from alexlab.studies.conditions import group_by_condition
+from alexlab.studies.results import load
+
+
+def chart_of(make_sweep, axes, results, name="curves.png"):
+    sweep = load(make_sweep(axes, results))
+    found = charts(sweep, group_by_condition(sweep))
+    json.dumps(found, allow_nan=False)
+    return found[name]
+
+
+def panel(chart, title):
+    return next(one for one in chart["panels"] if one["title"] == title)
+
+
+def test_a_curve_is_mean_and_range_over_seeds_and_each_seed(make_sweep):
+    def results(values):
+        acc = [0.2, 0.5] if values["seed"] == "0" else [0.4, 0.9]
+        history = {
+            "train/loss": [2.0, 1.0],
+            "val/loss": [2.0, 1.5],
+            "train/acc": acc,
+            "val/acc": acc,
+        }
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    chart = chart_of(make_sweep, {"act": ["relu"], "seed": ["0", "1"]}, results)
+    assert chart["epochs"] == [1, 2]
+    (line,) = panel(chart, "val acc")["lines"]
+    assert (line["mean"], line["low"], line["high"]) == ([0.3, 0.7], [0.2, 0.5], [0.4, 0.9])
+    assert line["seeds"] == [[0.2, 0.5], [0.4, 0.9]]
+    assert panel(chart, "val acc")["percent"]
+    assert not panel(chart, "val loss")["percent"]
+
+
+def test_a_run_that_diverged_or_stopped_early_leaves_a_gap(make_sweep):
+    def results(values):
+        loss = [1.0, math.nan] if values["seed"] == "0" else [3.0, 5.0, 7.0]
+        history = {"train/loss": loss, "val/loss": loss}
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    chart = chart_of(make_sweep, {"act": ["relu"], "seed": ["0", "1"]}, results)
+    (line,) = panel(chart, "val loss")["lines"]
+    assert line["mean"] == [2.0, 5.0, 7.0]
+    assert line["seeds"] == [[1.0, None, None], [3.0, 5.0, 7.0]]
+    assert panel(chart, "val acc")["lines"] == []
+
+
+def test_long_curves_are_thinned_and_many_seeds_are_left_out(make_sweep):
+    epochs = MAX_EPOCHS * 10
+
+    def results(values):
+        history = {"val/loss": [float(i) for i in range(epochs)]}
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    seeds = [str(i) for i in range(MAX_NUMBERS // epochs // 4 + 1)]
+    chart = chart_of(make_sweep, {"act": ["relu"], "seed": seeds}, results)
+    assert len(chart["epochs"]) == MAX_EPOCHS
+    assert (chart["epochs"][0], chart["epochs"][-1]) == (1, epochs)
+    (line,) = panel(chart, "val loss")["lines"]
+    assert "seeds" not in line
+    assert line["mean"][-1] == pytest.approx(epochs - 1, rel=1e-3)
+
+
+def test_layers_are_the_lines_of_a_panel_per_condition(make_sweep):
+    def results(values):
+        size = 1e-6 if values["act"] == "sigmoid" else 1.0
+        history = {"diag/conv1/grad_norm": [size, size], "diag/fc/grad_norm": [1.0, 2.0]}
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    axes = {"act": ["sigmoid", "relu"], "seed": ["0"]}
+    chart = chart_of(make_sweep, axes, results, "diag-grad_norm.png")
+    assert chart["keys"] == ["conv1", "fc"]
+    assert panel(chart, "sigmoid")["log"]
+    assert not panel(chart, "relu")["log"]
+    assert [line["mean"] for line in panel(chart, "sigmoid")["lines"]] == [[1e-6, 1e-6], [1.0, 2.0]]
