@@ -543,3 +543,27 @@ def test_the_published_answers_follow_from_their_runs():
     if not list(studies.glob("**/answers.json")):
         pytest.skip("nothing is published")
     assert check_answers([studies]) == 0
+
+
+def test_the_page_links_to_each_run_and_file_and_the_published_text_does_not(make_sweep):
+    def half(values):
+        return None if values["seed"] == "2" else results(values)
+
+    folder = make_sweep(AXES, half, ABOUT)
+    write_report(folder)
+    page = (folder / "report.html").read_text()
+    links = set(re.findall(r'href="([^#"]+)"', page))
+    ended = {path.parent.name for path in folder.glob("*/metrics.json")}
+    assert len(ended) == 4
+    assert {f"{name}/metrics.json" for name in ended} <= links
+    assert {"runs.csv", "summary.csv", "answers.json", "trials.csv", "report.md"} <= links
+    assert "Runs and files" not in (folder / "report.md").read_text()
+
+
+def test_settings_that_differ_stand_before_all_settings(make_sweep):
+    folder = make_sweep({"optim.lr": ["0.1", "0.01"]}, lambda values: {"test/acc": 0.5})
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    assert "| optim.lr | 0.1, 0.01 |" in text
+    assert text.index("| optim.lr | 0.1, 0.01 |") < text.index("### All settings")
+    assert ">All settings</summary>" in (folder / "report.html").read_text()

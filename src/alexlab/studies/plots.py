@@ -132,7 +132,7 @@ def diagnostic_groups(
         if column.startswith("diag/"):
             _, layer, quantity = column.split("/")
             layers.setdefault(quantity, []).append(layer)
-    found = []
+    found: list[tuple[str, str, Sequence[str], Sequence[Condition]]] = []
     for quantity, names in layers.items():
         group = [c for c in shown if any(_has(c.curve(f"diag/{n}/{quantity}")) for n in names)]
         if group:

@@ -320,10 +320,9 @@ def runs_and_files(sweep: Sweep) -> str:
     """Write the section that links to the runs and files, for a page in the folder of the sweep."""
     rows = []
     for run in sweep.runs:
-        place = os.path.relpath(run.folder, sweep.folder) if run.folder else ""
-        near = (
-            bool(place) and not place.startswith(os.path.join("..", "..")) and run.folder.exists()
-        )
+        folder = run.folder or sweep.folder / "none"
+        place = os.path.relpath(folder, sweep.folder)
+        near = not place.startswith(os.path.join("..", "..")) and folder.exists()
         name = markdown.escape(Path(place).name)
         links = [f"[{name}]({_url(place)}/)" if near else name]
         for file, text in ((LOG, "log"), (HISTORY, "epochs"), (METRICS, "result")):

@@ -70,6 +70,9 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     drawn = [file for some in figures.values() for file, _ in some]
     text = only_own_images(text, drawn)
     write_atomically(folder / "report.md", text)
+    write_atomically(folder / "summary.csv", report.portable(summary))
+    write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
+    write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
     page = html.html_page(
         f"{text}\n{report.runs_and_files(sweep)}",
         folder,
@@ -78,9 +81,6 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
         charts=chart_data.charts(sweep, conditions) if "Learning curves" in figures else {},
     )
     write_atomically(folder / "report.html", page)
-    write_atomically(folder / "summary.csv", report.portable(summary))
-    write_atomically(folder / answers_json.ANSWERS, report.portable(facts))
-    write_atomically(folder / answers_json.RUNS, report.portable(table.to_csv()))
     if tuning and all(run.finished or run.diverged for run in sweep.runs):
         _write_tuned(sweep)
     return sweep, answers
