@@ -118,7 +118,8 @@ def find_class_images(root: Path) -> ImageFiles:
     notes = _notes(root, parts, classes)
     if passed_over:
         where = "hidden, or in no class folder"
-        notes.append(f"{count(passed_over, 'image')} passed over ({where}): {few(passed_over)}")
+        first = few(sorted(passed_over))
+        notes.append(f"{count(passed_over, 'image')} passed over ({where}): {first}")
     if empty:
         notes.append(f"{count(empty, 'folder')} without an image passed over: {few(empty)}")
     return ImageFiles(
@@ -128,7 +129,7 @@ def find_class_images(root: Path) -> ImageFiles:
         [classes.index(part.name) for _, _, part in images],
         classes,
         [part.split for _, _, part in images],
-        ignored,
+        sorted(ignored),
         inodes_and_changes(stats),
         notes,
         _hint(root, parts),
