@@ -17,6 +17,7 @@ VERBS = {
     "sweeps": "list, clean, delete or repeat sweeps",
     "rerun": "repeat a run and compare the results to the bit",
     "data": "fetch, check or preview a data set",
+    "new": "write the files of a model or study of your own",
     "board": "open TensorBoard on all runs",
     "completion": "print a script for completion in bash",
 }

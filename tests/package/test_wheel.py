@@ -73,7 +73,7 @@ def installed(wheel, tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run.place, run.site = place, site
+    run.place, run.site, run.python = place, site, python
     return run
 
 

@@ -20,6 +20,7 @@ from alexlab.commands.arguments import explain_setting
 from alexlab.commands.train_help import extra_folders, help_text
 from alexlab.errors import TRACES, refuse_old_settings, user_errors
 from alexlab.runs import config as run_config
+from alexlab.runs import extensions
 from alexlab.runs.folder import CONFIG, LAST, RANK_0_FOLDER, RunFolder, Stopped
 from alexlab.runs.locate import run_dir_of
 from alexlab.runs.stop_signals import StopSignals
@@ -144,20 +145,23 @@ def in_folder(
 def main() -> None:
     """Run `alexlab train`; the exit code is 1 after an error, 128 + signal after a stop."""
     if {"-h", "--help"} & set(sys.argv):
-        print(help_text([run_config.CONF, *extra_folders(sys.argv)]), end="")
+        print(help_text([*run_config.config_folders(), *extra_folders(sys.argv)]), end="")
         return
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
+    extensions.register()
     with user_errors(explain_setting):
         refuse_old_settings(sys.argv[1:])
+        for folder in extra_folders(sys.argv):
+            run_config.add_config_dir(str(folder))
         typed = [*program(), *verbs()]  # now: the task puts the verb back in sys.argv
         typed += [f"--config-dir={folder}" for folder in extra_folders(sys.argv)]
         try:
             task()
         except Stopped:
-            folder = Path(os.path.relpath(os.environ[RANK_0_FOLDER]))
-            if (folder / CONFIG).exists():  # it had started
-                print(f"stopped; to go on: {shlex.join([*typed, f'resume={folder}'])}")
+            run = Path(os.path.relpath(os.environ[RANK_0_FOLDER]))
+            if (run / CONFIG).exists():  # it had started
+                print(f"stopped; to go on: {shlex.join([*typed, f'resume={run}'])}")
             raise
 
 

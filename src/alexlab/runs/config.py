@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from alexlab.errors import refuse_old_settings
 from alexlab.performance.devices import effective_batch_size, resolve_precision
+from alexlab.runs import extensions
 from alexlab.runs.folder import BEST, CONFIG, HISTORY, LAST, METRICS, write_atomically
 from alexlab.runs.settings import check_settings
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
@@ -58,6 +59,7 @@ def compose_config(
     if _config_dirs:
         places = ",".join(quote(f"file://{folder}") for folder in _config_dirs)
         overrides = [f"hydra.searchpath=[{places}]", *overrides]
+    extensions.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides, return_hydra_config=with_hydra)
     return checked(cfg) if check else cfg
@@ -215,8 +217,9 @@ def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
         if value not in shipped.get(place, []):
             raise ValueError(
                 f"{path}: {'.'.join(place)!r:.100} must not be {value!r:.100}: no file of conf/ has"
-                " that there. If your own --config-dir has it, give the same --config-dir;"
-                " otherwise use only a run folder that this project wrote"
+                " that there. If your own --config-dir has it, give the same --config-dir, or"
+                " install the package that has it; otherwise use only a run folder that this"
+                " project wrote"
             )
 
 
@@ -251,13 +254,14 @@ def add_config_dir(folder: str) -> None:
 def config_folders() -> list[Path]:
     """List the folders of config files whose `_target_`s may be called.
 
-    They are those of the package, and those that this user's command line names.
+    They are those of the package, of installed packages that extend it, and those that this user's
+    command line names.
     """
     of_hydra: list[Path] = []
     if HydraConfig.initialized():
         sources = HydraConfig.get().runtime.config_sources
         of_hydra = [Path(source.path) for source in sources if source.schema == "file"]
-    return list(dict.fromkeys([CONF, *_config_dirs, *of_hydra]))
+    return list(dict.fromkeys([CONF, *extensions.installed_folders(), *_config_dirs, *of_hydra]))
 
 
 def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from alexlab.runs.config import CONF
+from alexlab.runs.extensions import installed_folders
 
 PUBLISHED, TUNED, TUNE, DOUBLED = "published", "tuned", "tune", "doubled"
 NOT_ANALYSED = TUNE, DOUBLED  # their runs answer no claim
@@ -22,7 +23,10 @@ TUNED_FILE = "tuned.yaml"  # in the folder of a tuning sweep
 
 
 def shipped_file(study: str) -> Path:
-    """Return the file of conf/ with the chosen rates of a study."""
+    """Return the file of conf/, or of the package that has the study, with its chosen rates."""
+    for folder in installed_folders():
+        if (folder / "study" / f"{study}.yaml").is_file():
+            return folder / "study" / "tuned" / f"{study}.yaml"
     return CONF / "study" / "tuned" / f"{study}.yaml"
 
 

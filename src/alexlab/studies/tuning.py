@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from alexlab.reporting.formatting import less_is_better
-from alexlab.runs.config import CONF
+from alexlab.runs.config import CONF, config_folders
 from alexlab.runs.folder import write_atomically
 from alexlab.studies.metrics import metric_value
 from alexlab.studies.results import ALL_RUNS, RECIPE, Run, Sweep, is_number, load, same
@@ -115,7 +115,7 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
 
 
 def _write(sweep: Sweep, file: Path, content: dict[str, Any], runs: int) -> None:
-    """Write the chosen settings; in a checkout to conf/ too."""
+    """Write the chosen settings; in a checkout to conf/ too, if the study is of this project."""
     head = (
         f"# Chosen by scale=tune from {runs} runs, by the mean val/{sweep.metric}\n"
         f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
@@ -124,7 +124,9 @@ def _write(sweep: Sweep, file: Path, content: dict[str, Any], runs: int) -> None
         head += "# converged: what twice the epochs gained on val with the same seeds.\n"
     text = yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
     write_atomically(file, head + text)
-    if (CONF.parent / "pyproject.toml").is_file():  # not an installed package
+    name = Path("study", f"{sweep.study}.yaml")
+    others = [folder for folder in config_folders()[1:] if (folder / name).is_file()]
+    if (CONF.parent / "pyproject.toml").is_file() and not others:  # not an installed package
         shipped = shipped_file(sweep.study)
         shipped.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, shipped)

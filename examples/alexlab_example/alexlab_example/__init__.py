@@ -1,0 +1,1 @@
+"""A network and a study that extend alexlab from a package of their own."""
