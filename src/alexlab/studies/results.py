@@ -3,6 +3,7 @@
 import math
 import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.runs.config import hparams
-from alexlab.runs.folder import CONFIG, read_history, read_metrics
+from alexlab.runs.folder import CONFIG, METRICS, read_history, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
-from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep, read_trials
 
 
 def plain(value: Any) -> str:
@@ -76,10 +77,32 @@ class Run:
         return str(self.values.get(SEED, self.record.get("seed", "")))
 
 
+UNREADABLE = "unreadable"  # the state of a run whose files are damaged: it did not finish
+
+
 def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
-    """Read the run of a `row` of trials.csv, with its values of the axes `keys`."""
+    """Read the run of a `row` of trials.csv, with its values of the axes `keys`.
+
+    A run with a damaged file is `UNREADABLE`, and its error names the file: it costs the report
+    nothing of the other runs. A warning is printed.
+    """
+    try:
+        return _read_run(folder, row, keys)
+    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+        if not str(row.get("number")).isdigit():
+            raise ValueError(f"{folder / TRIALS}: damaged: a row without a number") from None
+        problem = str(error) if str(folder) in str(error) else f"{folder / row['folder']}: {error}"
+        print(f"warning: {problem}; this run counts as not finished", file=sys.stderr)
+        values = {key: row.get(key) or "" for key in keys}
+        told = problem.removeprefix(f"{folder}/")
+        return Run(int(row["number"]), UNREADABLE, values, error=told, folder=folder)
+
+
+def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     place = folder / row["folder"]
     ended = read_metrics(place) or {}
+    if ended.get("status") == "finished":
+        _check_record(ended, place / METRICS)
     table = read_history(place) if ended else []
     config = place / CONFIG
     settings = read_plain_yaml(config) if config.exists() else {}
@@ -97,6 +120,19 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         identity=row.get("identity") or "",
         folder=place,
     )
+
+
+def _check_record(record: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a finished run's metrics.json lacks what reports are made of."""
+    for key, kind in {"metrics": Mapping, "versions": Mapping, "images": Mapping}.items():
+        if not isinstance(record.get(key, {} if key != "metrics" else None), kind):
+            raise ValueError(f"{path}: damaged: its {key} are {record.get(key)!r:.40}")
+    for name, value in record["metrics"].items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise ValueError(f"{path}: damaged: {name} is {value!r:.40}, not a number")
+    for name in ("wall_s", "epochs", "objective"):
+        if not isinstance(record.get(name), int | float | list | None):
+            raise ValueError(f"{path}: damaged: {name} is {record[name]!r:.40}, not a number")
 
 
 # data.* settings that choose among the same images, or change how they are shown
@@ -199,6 +235,10 @@ def load(folder: Path) -> Sweep:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: not a sweep folder; it has no {name}")
     facts, rows = read_sweep(folder), read_trials(folder)
+    kinds = {"axes": Mapping, "directions": list, "about": Mapping | None, "config": Mapping | None}
+    for key, kind in kinds.items():
+        if not isinstance(facts.get(key), kind) or (key == "directions" and not facts[key]):
+            raise ValueError(f"{folder / SWEEP}: damaged: its {key} are {facts.get(key)!r:.40}")
     keys = [key for key in facts["axes"] if rows and key in rows[0]]
     axes = [key for key in keys if key != SEED]
     runs = [read_run(folder, row, keys) for row in rows]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from alexlab.errors import format_error
 from alexlab.runs.folder import write_atomically
 
 if TYPE_CHECKING:
@@ -146,11 +147,11 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
             try:
                 sweeps.append(write_report(one))
                 print(f"report: {one / 'report.html'}")
-            except (ValueError, OSError) as error:
+            except Exception as error:  # of one sweep; the others get their reports
                 if not below:
                     raise
                 failed += 1
-                print(f"error: {one}: {error}", file=sys.stderr)
+                print(f"error: {one}: {format_error(error)}", file=sys.stderr)
         if below:
             from alexlab.studies import publish
 
