@@ -230,7 +230,7 @@ def test_the_attacked_run_is_otherwise_fine(sweep, image_folder, capfd):
 
 
 def test_an_override_of_a_resumed_run_is_checked_too(sweep):
-    for value in ("{_target_: os.mkdir, path: x}", "${oc.create:{_target_:os.mkdir}}"):
+    for value in ("{_target_: os.mkdir, path: x}", "'${oc.create:{_target_:os.mkdir}}'"):
         with pytest.raises(ValueError, match=r"'trainer.max_epochs._target_' must not"):
             run_config.read_to_resume(sweep / "0-run", [f"trainer.max_epochs={value}"])
 

@@ -162,8 +162,8 @@ def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
                 f" it: {', '.join(MAY_CHANGE[:-1])}"
             )
         if key != "resume":
-            parsed = OverridesParser.create().parse_override(override).value()
-            OmegaConf.update(cfg, key, parsed, merge=False)
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+            OmegaConf.update(cfg, key, parsed.value(), merge=False)
     refuse_foreign_calls(to_plain(cfg), folder / CONFIG)
     return checked(cfg)
 
