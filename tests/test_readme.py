@@ -24,6 +24,7 @@ PAGES = sorted(
 )
 DOCUMENTS = [
     "README.md",
+    "README.zh.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "Makefile",
@@ -118,13 +119,28 @@ def settings_of_all_options():
 
 
 def test_a_setting_of_the_readme_exists():
-    named = set(re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=(?!=)", TEXT["README.md"]))
+    pages = [TEXT[name] for name in DOCUMENTS if name.startswith(("README", "docs/"))]
+    text = "\n".join(page for page in pages if "```{include}" not in page)
+    shown = re.findall(r"^ {4}.*|`[^`\n]+`", text, re.MULTILINE)
+    named = set(re.findall(r"(?<![\w./-])([a-z_]+(?:\.[a-z_]+)*)=(?!=)", "\n".join(shown)))
     assert len(named) > 40
     unknown = named - settings_of_all_options() - {"root", "top"}  # --data root=FOLDER, predict
     assert {name for name in unknown if not name.startswith("hydra.")} == set()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_chinese_readme_has_the_same_commands():
+    """Only comments differ."""
+
+    def code(name):
+        indented = re.findall(r"^ {4}(\S.*)", TEXT[name], re.MULTILINE)
+        (python,) = re.findall(r"^```python\n(.*?)^```", TEXT[name], re.MULTILINE | re.DOTALL)
+        return [re.split(r" +#", line)[0].strip() for line in [*indented, *python.splitlines()]]
+
+    assert len(code("README.md")) > 15
+    assert code("README.zh.md") == code("README.md")
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md"])
 def test_a_path_of_a_document_is_there(name):
     named = re.findall(r"(?<![\w/.-])((?:src|conf|tests|docs|benchmarks)/[\w/.-]*)", TEXT[name])
     assert len(named) > 5

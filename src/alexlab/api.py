@@ -225,7 +225,7 @@ def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
     Args:
         *overrides: Settings as on the command line: "optim.lr=0.1", or lists of them.
         **settings: Groups and settings by name: model="alexnet", act="tanh", seed=1. A name with a
-            dot is given as **{"trainer.max_epochs": 1}.
+            dot is given as `**{"trainer.max_epochs": 1}`.
 
     Returns:
         The finished run; its folder is below multirun/single, or at "hydra.run.dir".
