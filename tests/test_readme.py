@@ -33,7 +33,7 @@ DOCUMENTS = [
 ]
 TEXT = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
 TRAIN = ("python -m src.train", "alexlab train")
-PLACEHOLDERS = ("FOLDER", "RUN_DIR", "--", "study=tiny", "...")
+PLACEHOLDERS = ("FOLDER", "RUN_DIR", "--", "two_layers", "...")
 
 
 def commands_of(*names):
