@@ -67,6 +67,14 @@ BAD = {
     "data.split=foo": r"data.split=foo: unknown",
     "task=regression": r"needs one score per image, the data has 3 classes",
     "resume=nowhere": r"nowhere is no run folder",
+    # a sweep, before its first trial
+    "optim.lr=0.1,abc -m": r"optim.lr=abc: must be a number greater than 0",
+    "data.batch_size=4,big -m": r"data.batch_size=big: must be a whole number of at least 1",
+    "act=relu,rleu -m": r"act=rleu: unknown; did you mean relu",
+    "seed=0,-1 -m": r"seed=-1: must be a whole number",
+    "objective=val/acc,val/loss -m": r"objective=val/loss direction=maximize: .*direction=minimize",
+    "+trainer.val_check_interval=0.5,1.0 -m": r"val_check_interval=0.5: cannot be set",
+    "optim=sgd,adam optim.momentum=0.9 -m": r"optim=adam has no such setting",
     "sched=piecewise sched.milestones=[3]": r"1 epochs but sched.lrs has 2 rates",
 }
 
@@ -82,7 +90,7 @@ def test_it_is_said_in_short_and_nothing_is_left(command, tmp_path, capfd, overr
     assert re.search(BAD[overrides], told, re.DOTALL), told
     left = [p for p in tmp_path.rglob("*") if p.is_file() and ".cache" not in p.parts]
     assert left == []
-    assert not list(tmp_path.glob("multirun/single/*"))
+    assert not list(tmp_path.glob("multirun/*/*"))
 
 
 @pytest.fixture

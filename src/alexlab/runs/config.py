@@ -39,9 +39,20 @@ MAY_CHANGE = ("trainer.max_epochs", "save_every_s", "data.root", "resume")
 CALL = re.compile(r"_\w+_")  # _target_, _partial_ and the other keys of hydra.utils.instantiate
 Place = tuple[str, ...]  # keys from the config's root
 
+
+def _effective_batch_size(batch_size: Any, trainer: DictConfig) -> int:
+    """Return `effective_batch_size` after a check of the settings that it computes with."""
+    names = ("devices", "accelerator", "num_nodes", "accumulate_grad_batches")
+    used = OmegaConf.create({name: trainer[name] for name in names if name in trainer})
+    plain: Any = OmegaConf.to_container(used)
+    data = {"_target_": "alexlab.data", "batch_size": batch_size}
+    check_settings({"trainer": plain, "data": data})
+    return effective_batch_size(batch_size, plain)
+
+
 # used in conf/train.yaml
 OmegaConf.register_new_resolver("auto_precision", resolve_precision, replace=True)
-OmegaConf.register_new_resolver("effective_batch_size", effective_batch_size, replace=True)
+OmegaConf.register_new_resolver("effective_batch_size", _effective_batch_size, replace=True)
 
 
 def compose_config(

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.performance.devices import effective_batch_size, resolve_precision
+from alexlab.runs.settings import check_settings
 
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 
 
 def resolve(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings whose default depends on the machine, as on this one.
+    """Check a trial's settings, and return those whose default depends on the machine.
 
     They are set in each trial, so that a worker with another kind of device trains as this one
     would, or refuses to. `trainer.devices=auto` is one device: trials run beside each other.
+
+    Raises:
+        ValueError: A setting cannot work.
     """
+    check_settings(config)
     trainer, devices = config["trainer"], {}
     precision = trainer["precision"]
     if precision == "auto":

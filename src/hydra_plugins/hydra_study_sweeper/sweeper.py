@@ -107,7 +107,9 @@ class StudySweeper(Sweeper):
         before = self._axes_before(folder) if not space.intervals else {}
         if before.keys() - space.keys:  # an axis that this command gives one value stays an axis
             space = _space.with_axes(space, before, self.loader, self.master_config)
-            composer = _composer.Composer(self.loader, self.master_config, space, settings.ignore)
+            composer = _composer.Composer(
+                self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
+            )
             base = composer.base_config()
         stages = [] if space.intervals else self._stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
