@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -110,6 +111,13 @@ def class_run(train_shapes):
 def score_run(train_shapes):
     """The same for scores."""
     return train_shapes("data.resolution=32", "data.targets=score", "task=regression")
+
+
+@pytest.fixture(scope="session")
+def needs_git():
+    """Skip a test where there is no git."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
 
 
 HITS = pytest.StashKey[list[str]]()

@@ -38,10 +38,11 @@ def test_the_task_sees_what_hydra_promises(launch, tmp_path):
 
 def test_sys_argv_is_the_command_of_a_single_run(launch, tmp_path):
     def task(cfg):
-        return sys.argv[1:], sys.modules["__main__"].__spec__.name
+        return sys.argv[1:], getattr(sys.modules["__main__"].__spec__, "name", None)
 
     words, main = launch(task, "hydra.verbose=true").return_value
-    assert main == sys.modules["__main__"].__spec__.name
+    spec = sys.modules["__main__"].__spec__  # none in a worker of pytest-xdist
+    assert main == getattr(spec, "name", None)
     assert words == [
         "--config-name=compose",
         "hydra/launcher=process",

@@ -95,7 +95,7 @@ def test_it_says_its_version_and_composes_its_config(installed):
     assert "_target_: alexlab.models.alexnet.AlexNet" in printed
 
 
-def test_it_trains_and_evaluates(installed):
+def test_it_trains_and_evaluates(installed, needs_git):
     installed("train", *TINY, "hydra.run.dir=run")
     metrics = json.loads((installed.place / "run/metrics.json").read_text())
     assert metrics["status"] == "finished"

@@ -12,7 +12,8 @@ from tests.tiny import train
 
 
 @pytest.fixture
-def run(config, tmp_path):
+def run(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest", "tests"])  # workers of pytest-xdist have others
     train(config(), tmp_path / "old")
     return tmp_path / "old"
 
@@ -23,7 +24,7 @@ def git(place, *arguments):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
+def checkout(tmp_path, monkeypatch, needs_git):
     """A repository that stands for ours, with one committed file of code."""
     root = tmp_path / "checkout"
     (root / "src").mkdir(parents=True)

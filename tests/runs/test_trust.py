@@ -226,7 +226,8 @@ def test_each_attack_is_refused_in_a_line_that_names_the_file(sweep, attack):
 
 def test_the_attacked_run_is_otherwise_fine(sweep, image_folder, capfd):
     for command in ("predict", "report", "resume"):
-        assert not in_child(lambda c=command: COMMANDS[c](sweep / "0-run", image_folder))
+        code = in_child(lambda c=command: COMMANDS[c](sweep / "0-run", image_folder))
+        assert code == 0, (command, capfd.readouterr())
 
 
 def test_an_override_of_a_resumed_run_is_checked_too(sweep):

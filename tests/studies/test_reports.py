@@ -497,7 +497,7 @@ def test_cells_of_the_study_that_did_not_run_are_named(make_sweep):
     assert "not run" not in (folder / "report.md").read_text()
 
 
-def test_the_dates_of_the_claims_and_of_the_runs(tmp_path):
+def test_the_dates_of_the_claims_and_of_the_runs(tmp_path, needs_git):
     def git(day, *arguments):
         command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
         env = {**os.environ, "GIT_AUTHOR_DATE": day, "GIT_COMMITTER_DATE": day}
