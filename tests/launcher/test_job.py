@@ -36,12 +36,15 @@ def test_the_task_sees_what_hydra_promises(launch, tmp_path):
     assert result.hydra_cfg.hydra.runtime.output_dir == folder
 
 
-def test_sys_argv_is_the_command_of_a_single_run(launch, tmp_path):
+def test_sys_argv_is_the_command_of_a_single_run(launch, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest"])  # workers of pytest-xdist have others
+    monkeypatch.setattr(sys, "orig_argv", ["python", "pytest"])
+
     def task(cfg):
         return sys.argv[1:], getattr(sys.modules["__main__"].__spec__, "name", None)
 
     words, main = launch(task, "hydra.verbose=true").return_value
-    spec = sys.modules["__main__"].__spec__  # none in a worker of pytest-xdist
+    spec = sys.modules["__main__"].__spec__  # None in such a worker
     assert main == getattr(spec, "name", None)
     assert words == [
         "--config-name=compose",
