@@ -189,3 +189,18 @@ def test_two_ranks_keep_their_means_in_mid_epoch_only(monkeypatch):
     learner.on_save_checkpoint(checkpoint)
     assert {"train_loss.total", "train_loss.images"} <= set(checkpoint["means"])
     assert checkpoint["means"]["train_loss.images"] == 6
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_rank_continues_with_its_own_means(averaged):
+    """With averaged weights Lightning loads the training's own state from a second place."""
+    learner = Learner(Flat(), Classification(2), optim=partial(SGD, lr=0.1))
+    learner.trainer = SimpleNamespace(global_rank=1)
+    total, images = "train_loss.total", "train_loss.images"
+    first = {total: torch.tensor(7.0), images: torch.tensor(2)}  # of rank 0, as Lightning saves it
+    checkpoint = {"state_dict": dict(first)}
+    checkpoint |= {"current_model_state": dict(first)} if averaged else {}
+    checkpoint["means"] = {total: torch.tensor([7.0, 9.0]), images: torch.tensor([2, 3])}
+    learner.on_load_checkpoint(checkpoint)
+    for state in checkpoint.keys() - {"means"}:
+        assert (checkpoint[state][total], checkpoint[state][images]) == (9.0, 3), state

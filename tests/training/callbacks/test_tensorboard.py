@@ -47,7 +47,7 @@ def test_scalars_images_and_config_under_their_names(tmp_path, read):
     events = read(tmp_path)
     values = [(e.step, e.value) for e in events.Scalars("val/acc")]
     assert values == [(1, pytest.approx(0.1)), (2, pytest.approx(0.2))]
-    assert [e.value for e in events.Scalars("test/acc")] == [0.25]
+    assert [(e.step, e.value) for e in events.Scalars("test/acc")] == [(3, 0.25)]  # after epoch 2
     assert events.Tags()["images"] == ["train/batch"]
     assert "config/text_summary" in events.Tags()["tensors"]
 
