@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import SGD
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from alexlab.factory import data_module
+from alexlab.factory import data_module, untrained_network
+from alexlab.models import lrn
 from alexlab.models.alexnet import AlexNet
+from alexlab.runs.config import CONF
 from alexlab.training import build
 from alexlab.training.module import Learner
 from alexlab.training.run import TrainingRun
@@ -72,6 +76,61 @@ def test_deterministic_names_a_way_out_before_data_is_loaded(
 )
 def test_deterministic_nets_pass(compose, gpu, overrides):
     build.check_deterministic(compose(*overrides, "deterministic=true"))
+
+
+class Operations(TorchDispatchMode):
+    """While entered, note the name of each operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+# backward passes that raise an error on CUDA, of torch.use_deterministic_algorithms.__doc__
+RAISE = {
+    *("_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "avg_pool3d_backward"),
+    *("fractional_max_pool2d_backward", "grid_sampler_2d_backward", "max_pool3d_backward"),
+    *("reflection_pad2d_backward", "replication_pad2d_backward", "max_unpool2d"),
+    *("upsample_bicubic2d_backward", "upsample_bilinear2d_backward", "upsample_linear1d_backward"),
+}
+MODELS = [[f"model={path.stem}"] for path in sorted((CONF / "model").glob("*.yaml"))]
+NETS = ["alexnet", "vgg16", "squeezenet1_0", "resnet18", "mobilenet_v2", "mobilenet_v3_small"]
+
+
+SIZED = [(one, size) for one in MODELS for size in (64, 100, 128, 224)]
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution"),
+    [(one, size) for one, size in SIZED if one != ["model=pretrained"]]
+    + [(["model=pretrained", "model.weights=none", f"model.name={name}"], 64) for name in NETS],
+)
+def test_each_net_is_deterministic_at_each_size(compose, gpu, monkeypatch, model, resolution):
+    """Forward and backward use none of the operations that raise.
+
+    The tensors have no values, and the net takes them for a GPU's.
+    """
+    cfg = compose(*model, f"data.resolution={resolution}", "deterministic=true")
+    build.check_deterministic(cfg)
+    net, shape = untrained_network(cfg, num_outputs=5)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(lrn, "_triton", lambda: None)
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    with FakeTensorMode(allow_non_fake_inputs=True), Operations() as operations:
+        images = torch.empty(2, shape["in_channels"], resolution, resolution)
+        net.to_empty(device="cpu").train()(images).sum().backward()
+    assert "convolution_backward" in operations.names
+    assert operations.names & RAISE == set()
+
+
+def test_an_operation_that_raises_is_seen():
+    with Operations() as operations:
+        nn.AdaptiveAvgPool2d(2)(torch.rand(1, 1, 3, 3, requires_grad=True)).sum().backward()
+    assert "_adaptive_avg_pool2d_backward" in operations.names & RAISE
 
 
 def test_it_is_not_checked_where_it_is_not_asked_for(compose, gpu):
