@@ -8,10 +8,12 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from benchmarks.gpu_check import overlay
+from benchmarks.gpu_check import memory, overlay
 from benchmarks.gpu_check.checks import CHECKS
 from benchmarks.gpu_check.context import Check, Context, Report
 from benchmarks.gpu_check.scheduler import run_checks
@@ -99,6 +101,37 @@ def test_every_check_exists_and_has_a_name_of_its_own():
     assert max(Counter(check.name for check in CHECKS).values()) == 1
     assert all(callable(check.load()) for check in CHECKS)
     assert {check.after for check in CHECKS} - {None} <= {check.name for check in CHECKS}
+
+
+@pytest.mark.parametrize("total_gib", [16, 80, 139])
+def test_the_memory_is_limited_to_less_than_a_batch_takes_on_any_gpu(
+    tmp_path, monkeypatch, total_gib
+):
+    """A false GPU: 400 MB for weights and images, and 4 MB for each image that is trained on."""
+    gpu = SimpleNamespace(share=1.0, peak=0)
+
+    def train(context, name, *settings):
+        part = int(next(s for s in settings if s.startswith("data.batch_size=")).split("=")[1])
+        while (need := (400 + 4 * part) << 20) > gpu.share * (total_gib << 30):
+            if "trainer.auto_batch=true" not in settings:
+                raise RuntimeError(f"out of memory with batches of {part} images: auto_batch")
+            part //= 2
+        gpu.peak = need
+        return SimpleNamespace(metrics={"status": "finished", "micro_batch": part})
+
+    monkeypatch.setattr(memory, "train", train)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (total_gib << 29, total_gib << 30))
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: gpu.peak)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    limit = lambda share: setattr(gpu, "share", share)  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limit)
+    results = list(memory.too_large(Context("cuda", tmp_path)))
+    assert [(r.name, r.ok) for r in results] == [
+        ("memory.large", True),
+        ("memory.auto_batch", True),
+    ]
+    assert results[1].value == "batches of 256 in parts of 64"
+    assert gpu.share == 1.0
 
 
 def test_a_profile_is_summed_per_step():
