@@ -1,4 +1,4 @@
-"""CPU time of a training step beside a bare loop: `python -m benchmarks.step --model small_cnn`.
+"""CPU time of a training step beside a bare loop: `python -m benchmarks.step [MODEL ...]`.
 
 Ten steps of alexlab and ten of a bare loop run in turn, in one process on one thread, with the same
 net, images and optimiser: a busy machine slows both. The output is medians in ms of CPU time.
@@ -16,20 +16,26 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch.nn.functional import cross_entropy
 
 from alexlab.runs.config import compose_config
 from alexlab.training.run import TrainingRun
 
 BLOCK = 10  # steps of one loop before the other one's turn
-WARM_UP = 20  # steps that do not count
+WARM_UP = 10  # steps that do not count
+
+ROWS = {  # steps, batch size, other settings
+    "small_cnn": (200, 8, ["data.resolution=32"]),
+    "alexnet": (80, 8, ["data.resolution=64"]),
+    "score_alexnet": (60, 32, ["data.resolution=128", "data.targets=score", "task=regression"]),
+}
 
 
 class Alternate(L.Callback):
     """Measure the steps of the training, and after each block of them a block of bare steps."""
 
     def __init__(self, run: TrainingRun) -> None:
-        self.data, self.net = run.data, copy.deepcopy(run.learner.net).train()
+        self.data, self.loss = run.data, run.learner.task.loss
+        self.net = copy.deepcopy(run.learner.net).train()
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.9, fused=True)
         self.alexlab: list[float] = []
         self.bare: list[float] = []
@@ -56,7 +62,7 @@ class Alternate(L.Callback):
             images, targets = self._next_batch()
             self.optimizer.zero_grad()
             outputs = self.net(self.data.preprocess(images, training=True))
-            cross_entropy(outputs, targets).backward()
+            self.loss(outputs, targets).backward()
             self.optimizer.step()
             now = time.process_time()
             if started is not None:
@@ -70,37 +76,36 @@ class Alternate(L.Callback):
         return next(self._batches)
 
 
+def measure(model: str) -> tuple[float, float]:
+    """Train one epoch of generated images; return ms per step of alexlab and of the bare loop."""
+    steps, batch_size, settings = ROWS[model]
+    settings = [f"model={model}", *settings, f"data.batch_size={batch_size}"]
+    settings += [f"data.num_images={int(steps * batch_size / 0.7)}", "trainer.max_epochs=1"]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        own = ["trainer.accelerator=cpu", f"cache_dir={folder}/.cache"]
+        (Path(folder) / "checkpoints").mkdir()
+        run = TrainingRun(compose_config([*settings, *own]), Path(folder), {}, trial=False)
+        clock = Alternate(run)
+        run.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
+        run.run()
+    alexlab, bare = (statistics.median(t[WARM_UP:]) for t in (clock.alexlab, clock.bare))
+    return 1e3 * alexlab, 1e3 * bare
+
+
 def main() -> None:
-    """Train one epoch of generated images, and print the medians."""
+    """Measure each model in turn, several times, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="small_cnn")
-    parser.add_argument("--resolution", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    if unknown := set(args.models) - set(ROWS):
+        parser.error(f"{min(unknown)}: unknown model; choose from {', '.join(ROWS)}")
     torch.set_num_threads(1)
-    overrides = [
-        f"model={args.model}",
-        f"data.resolution={args.resolution}",
-        f"data.batch_size={args.batch_size}",
-        f"data.num_images={int(args.steps * args.batch_size / 0.75)}",
-        "trainer.max_epochs=1",
-        "trainer.accelerator=cpu",
-    ]
     for _ in range(args.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            cfg = compose_config([*overrides, f"cache_dir={folder}/.cache"])
-            (Path(folder) / "checkpoints").mkdir()
-            run = TrainingRun(cfg, Path(folder), {}, trial=False)
-            clock = Alternate(run)
-            run.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
-            with contextlib.redirect_stdout(io.StringIO()):
-                run.run()
-        alexlab, bare = (
-            1e3 * statistics.median(times[WARM_UP:]) for times in (clock.alexlab, clock.bare)
-        )
-        print(f"alexlab {alexlab:.2f} ms   bare loop {bare:.2f} ms   ratio {alexlab / bare:.2f}")
+        for model in args.models or ROWS:
+            alexlab, bare = measure(model)
+            shown = f"alexlab {alexlab:.2f} ms   bare loop {bare:.2f} ms"
+            print(f"{model:13}   {shown}   ratio {alexlab / bare:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -251,3 +251,12 @@ def test_an_error_of_the_thread_is_raised():
     with pytest.raises(ValueError, match="broken image"):
         next(iter(prefetching(fetch, shuffle=True)))
     assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
+
+
+def test_an_evaluation_that_had_ended_starts_again():
+    ended = loader(shuffle=False)
+    expected = seen(ended)
+    assert ended.state_dict() == {"epoch": 0, "position": len(ended)}
+    resumed = loader(shuffle=False)
+    resumed.load_state_dict(ended.state_dict())
+    assert seen(resumed) == expected

@@ -204,3 +204,29 @@ def test_a_rank_continues_with_its_own_means(averaged):
     learner.on_load_checkpoint(checkpoint)
     for state in checkpoint.keys() - {"means"}:
         assert (checkpoint[state][total], checkpoint[state][images]) == (9.0, 3), state
+
+
+def test_the_loss_is_computed_in_float32_from_half_precision_outputs():
+    """Logits 0 and -4.25 in bfloat16; the target is the second: log(1 + exp(4.25))."""
+
+    class Half(nn.Module):
+        def forward(self, images):
+            return torch.tensor([[0.0, -4.25]], dtype=torch.bfloat16).expand(len(images), 2)
+
+    learner = Learner(Half(), Classification(2), optim=partial(SGD, lr=0.1))
+    loss = learner.training_step((torch.rand(3, 3, 2, 2), torch.tensor([1, 1, 1])), 0)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(4.25)), rel=1e-6)
+
+
+@pytest.mark.parametrize("lr", [0.0, -0.1])
+def test_a_rate_that_trains_nothing_is_refused(lr):
+    learner = Learner(Flat(), Classification(2), optim=partial(sgd_of_any_rate, lr=lr))
+    with pytest.raises(ValueError, match=f"optim.lr={lr}: must be greater than 0"):
+        learner.configure_optimizers()
+
+
+def sgd_of_any_rate(parameters, lr):
+    """SGD itself refuses a negative rate when it is made."""
+    optimizer = SGD(parameters, lr=1.0)
+    optimizer.defaults["lr"] = lr
+    return optimizer

@@ -137,3 +137,16 @@ def test_memory_that_runs_out_for_real(tmp_path, hit):
     assert auto["status"] == "finished"
     assert auto["micro_batch"] < 256
     hit(f"RLIMIT_AS: said; in parts of {auto['micro_batch']} of 256 images it went on")
+
+
+def test_parts_of_unequal_size_give_the_mean_over_images():
+    """Loss w * x, w = 3; the mean of x is 4, while that of the parts' means is 5.33."""
+    weight = torch.tensor(3.0, requires_grad=True)
+    callback = AutoBatch()
+    callback.size = 2
+    strategy = SimpleNamespace(backward=lambda loss, optimizer: loss.backward())
+    callback._trainer = SimpleNamespace(accumulate_grad_batches=1, strategy=strategy)
+    callback._step = lambda part, batch_idx: (weight * part[0]).mean()
+    images = torch.tensor([1.0, 2.0, 3.0, 4.0, 10.0])
+    loss = callback._in_parts((images, torch.zeros(5)), 0)
+    assert (loss.item(), weight.grad.item()) == pytest.approx((12.0, 4.0))

@@ -39,7 +39,14 @@ def test_a_stalled_loss_is_warned_about_once(tmp_path, capsys):
     assert capsys.readouterr().out.count("changed by less than 1% in 5 epochs (it is 1.609)") == 1
 
 
-@pytest.mark.parametrize("losses", [[2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.9], [1.6] * 4])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.9],
+        [1.6] * 4,
+        [0.0500, 0.0495, 0.0490, 0.0485, 0.0480, 0.0475, 0.0470],  # by 5 % in 5 epochs
+    ],
+)
 def test_a_loss_that_changes_or_has_few_epochs_is_not(tmp_path, capsys, losses):
     watch(tmp_path, 1.0, losses)
     assert "training loss" not in capsys.readouterr().out

@@ -1,8 +1,15 @@
 """Several crops per image see the pixels that the ordinary test sees."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
 import torch
 
 from alexlab.data.preprocess import Preprocess
+from alexlab.training.callbacks import multi_crop_test
+from alexlab.training.callbacks.multi_crop_test import MultiCropTest
+from alexlab.training.tasks import Classification
 from tests.tiny import train
 
 
@@ -26,3 +33,28 @@ def test_half_precision_weights_get_half_precision_images(config, tmp_path):
     half = ["trainer.precision=bf16-true", "test_crops=[1,10]", "trainer.max_epochs=1"]
     run = train(config(*half), tmp_path / "run")
     assert "test/acc_10_crops" in run.record["metrics"]
+
+
+def test_probabilities_are_averaged_over_the_crops(monkeypatch):
+    """Three crops: the mean of the logits is largest for class 0, that of the softmax for 1."""
+    logits = torch.tensor([[10.0, 0.0], [0.0, 3.0], [0.0, 3.0]])
+    loader = SimpleNamespace(batches=lambda: [np.array([7])])
+    data = SimpleNamespace(
+        test_dataloader=lambda: loader,
+        preprocess=lambda images, training: images,
+        cache=SimpleNamespace(paths=lambda rows: [f"{row}.png" for row in rows]),
+        targets=torch.ones(8, dtype=torch.long),
+    )
+    learner = SimpleNamespace(
+        task=Classification(2), net=lambda images: logits, device="cpu", dtype=torch.float32
+    )
+
+    def predict_all(paths, crops, predict):
+        assert paths == ["7.png"]
+        return predict(torch.zeros(3, 3, 2, 2)).mean(0, keepdim=True)
+
+    monkeypatch.setattr(multi_crop_test, "predict_all", predict_all)
+    callback = MultiCropTest.__new__(MultiCropTest)
+    callback.data = data
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
+    assert callback._scores(None, trainer, learner)["acc"] == 1
