@@ -71,6 +71,7 @@ def test_the_loader_does_not_wait(shuffle):
             loader.set_epoch(epoch)
             batches = list(loader)
     assert [len(images) for images, _ in batches] == [4] * 5
+    assert len(waits.pinned) == 2  # the indices of each epoch are copied once
     assert all(tensor.device == GPU for batch in batches for tensor in batch)
     assert waits.found == []
 

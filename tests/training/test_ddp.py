@@ -104,3 +104,28 @@ def test_nothing_is_exchanged_while_the_net_is_on_the_cpu(config, tmp_path, monk
     children = [forked(partial(start_rank, rank, port, cfg, tmp_path / "run")) for rank in range(2)]
     assert wait(children)[0] == [0, 0]
     assert read_metrics(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_no_step_broadcasts(config, tmp_path, monkeypatch):
+    """Lightning broadcasts before each batch whether it has received a SIGTERM, and waits twice."""
+    calls, before_batches, broadcast = [], [], dist.broadcast
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return broadcast(*args, **kwargs)
+
+    monkeypatch.setattr(dist, "broadcast", counted)
+    port, cfg = free_port(), config(*DDP, "trainer.max_epochs=1")
+
+    def first_rank():
+        monkeypatch.setattr("tests.training.test_ddp.train", partial(train, at_batch=note))
+        start_rank(0, port, cfg, tmp_path / "run")
+        assert len(before_batches) == 3
+        assert len(set(before_batches)) == 1, before_batches
+
+    def note(batch):
+        before_batches.append(len(calls))
+
+    second_rank = partial(start_rank, 1, port, cfg, tmp_path / "run")
+    assert wait([forked(first_rank), forked(second_rank)])[0] == [0, 0]

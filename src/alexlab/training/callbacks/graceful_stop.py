@@ -25,7 +25,12 @@ class GracefulStop(Checkpoint):
         self.checkpoints, self.signals = checkpoints, signals
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a signal wait until the training can save."""
+        """Let a signal wait until the training can save, and ranks exchange signals here only.
+
+        Lightning would exchange them too, with two waits for the device before each batch.
+        """
+        loop: Any = trainer.fit_loop.epoch_loop
+        loop._broadcast_sigterm_tensor = lambda: None
         self.signals.set_at_once(False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
