@@ -26,7 +26,7 @@ WARM_UP = 10  # steps that do not count
 ROWS = {  # steps, batch size, other settings
     "small_cnn": (200, 8, ["data.resolution=32"]),
     "alexnet": (80, 8, ["data.resolution=64"]),
-    "score_alexnet": (60, 32, ["data.resolution=128", "data.targets=score", "task=regression"]),
+    "score_alexnet": (40, 32, ["data.resolution=128", "data.targets=score", "task=regression"]),
 }
 
 

@@ -1,10 +1,11 @@
 import hashlib
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from alexlab.data.split import split, take_fraction
+from alexlab.data.split import select, split, take_fraction
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "val_fraction": 0.1}
 
@@ -123,3 +124,17 @@ def test_fractions_are_nested_and_stratified():
             assert abs((targets[some] == target).sum() - want) <= 0.5
     other = take_fraction(indices, keys, targets, seed=1, fraction=0.5)
     assert set(other) != set(kept[0.5])
+
+
+@pytest.mark.parametrize("changed", ["key", "target", "nothing"])
+def test_the_fingerprint_is_that_of_contents_and_targets(changed):
+    def fingerprint(keys, targets):
+        files = SimpleNamespace(classes=["a", "b"], targets=targets)
+        index = SimpleNamespace(files=files, broken=np.zeros(3, bool), keys=lambda: keys)
+        names = np.array(["train", "val", "test"])
+        return select(index, names, classes=[0, 1], fraction=1, seed=0)[3]
+
+    keys = {"key": ["k", "l", "n"]}.get(changed, ["k", "l", "m"])
+    targets = {"target": [0, 1, 1]}.get(changed, [0, 1, 0])
+    same = fingerprint(keys, targets) == fingerprint(["k", "l", "m"], [0, 1, 0])
+    assert same == (changed == "nothing")

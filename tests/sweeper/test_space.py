@@ -150,3 +150,7 @@ def test_quoted_value_is_read_back(value):
 def test_differences_name_the_key():
     old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "e": 5}
     assert differences(old, new) == ["a.c: 2 -> 4", "d: 3 -> absent", "e: absent -> 5"]
+
+
+def test_a_repeated_value_is_one(composer):
+    assert composer("lr=2,1,2")[0].choices == {"lr": ["2", "1"]}

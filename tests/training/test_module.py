@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from alexlab import factory
 from alexlab.runs.checkpoint import load
-from alexlab.runs.folder import BEST, Stopped, read_history
+from alexlab.runs.folder import BEST, Stopped, read_history, read_metrics
 from alexlab.training import build
 from alexlab.training.module import Learner, MeanLoss
 from alexlab.training.tasks import Classification, Regression
@@ -230,3 +230,11 @@ def sgd_of_any_rate(parameters, lr):
     optimizer = SGD(parameters, lr=1.0)
     optimizer.defaults["lr"] = lr
     return optimizer
+
+
+def test_the_test_loss_is_that_of_the_best_weights(config, tmp_path):
+    cfg = config(*PLAIN, "objective=val/loss", "direction=minimize")
+    train(cfg, tmp_path / "run")
+    found = read_metrics(tmp_path / "run")["metrics"]["test/loss"]
+    best = load(tmp_path / "run" / BEST)["net"]
+    assert found == pytest.approx(cross_entropy(cfg, "test", best), rel=1e-5)

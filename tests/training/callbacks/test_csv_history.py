@@ -58,6 +58,12 @@ def test_images_per_second_count_the_images_of_all_ranks(tmp_path, clock):
     history.on_train_epoch_end(two_ranks, CPU)
     assert history.rates == [24 / 3]
     assert history.rows[0]["seconds"] == 3.0
+    history.on_train_epoch_start(two_ranks, CPU)  # another epoch starts at 0 images
+    history.on_train_batch_end(two_ranks, CPU, None, (None, torch.zeros(5)), 0)
+    clock.now += 2
+    history.on_validation_start(two_ranks, CPU)
+    history.on_train_epoch_end(two_ranks, CPU)
+    assert history.rates == [24 / 3, 10 / 2]
 
 
 def test_throughput_is_the_harmonic_mean_without_the_warm_up():

@@ -1,7 +1,9 @@
 """Train and test in eval mode at the end of a training, against a pass by hand."""
 
 import csv
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -9,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from alexlab.evaluation.loading import load_run
 from alexlab.runs.folder import read_history, read_metrics
+from alexlab.training.callbacks.fit_metrics import FitMetrics
 from tests.tiny import train
 
 PLAIN = ["augment=none", "data.load_size=32", "model.dropout=0", "model.width=0.25", "optim.lr=0.3"]
@@ -127,3 +130,22 @@ def test_training_is_the_same_to_the_bit_with_and_without(config, tmp_path):
     metrics = [read_metrics(tmp_path / name)["metrics"] for name in ("with", "without")]
     assert metrics[1].items() <= metrics[0].items()
     assert not any(name.startswith("fit/") for name in metrics[1])
+
+
+def test_duplicates_are_those_of_train_images(tmp_path, monkeypatch):
+    """Image 3 is a duplicate of 0, in train, and image 4 of 1, in val; the net is right about 3."""
+    duplicates, targets = np.array([0, 1, 2, 0, 1]), torch.tensor([0, 1, 1, 1, 1])
+    data = SimpleNamespace(
+        test_dataloader=lambda: SimpleNamespace(batches=lambda: [np.array([3, 4])]),
+        cache=SimpleNamespace(index=lambda size: SimpleNamespace(duplicates=duplicates)),
+        indices={"train": np.array([0]), "val": np.array([1])},
+        **{"targets": targets, "classes": ["a", "b"], "load_size": 8, "use_cache": True},
+    )
+    outputs = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    monkeypatch.setattr(FitMetrics, "_measure", lambda *args: ({}, outputs))
+    trainer = SimpleNamespace(default_root_dir=tmp_path)
+    found = FitMetrics(data)._per_image(trainer, SimpleNamespace(net=None))
+    assert found == {"test/acc_duplicates": 1.0, "test/acc_unique": 0.0}
+    with (tmp_path / "test_predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["duplicate_in_train"] for row in rows] == ["1", "0"]
