@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from alexlab.data.decode import DEFAULT_WHITE
 from alexlab.data.split import select, split, take_fraction
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "val_fraction": 0.1}
@@ -130,7 +131,8 @@ def test_fractions_are_nested_and_stratified():
 def test_the_fingerprint_is_that_of_contents_and_targets(changed):
     def fingerprint(keys, targets):
         files = SimpleNamespace(classes=["a", "b"], targets=targets)
-        index = SimpleNamespace(files=files, broken=np.zeros(3, bool), keys=lambda: keys)
+        facts = {"broken": np.zeros(3, bool), "white": DEFAULT_WHITE, "keys": lambda: keys}
+        index = SimpleNamespace(files=files, **facts)
         names = np.array(["train", "val", "test"])
         return select(index, names, classes=[0, 1], fraction=1, seed=0)[3]
 
