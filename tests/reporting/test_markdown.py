@@ -93,3 +93,16 @@ def test_a_page_may_load_nothing(tmp_path):
 
 def test_links_of_articles_stay():
     assert only_own_images("see <https://example.org/a>.", []) == "see <https://example.org/a>."
+
+
+def test_a_caption_with_brackets_belongs_to_its_image(tmp_path):
+    """Letters that no font has are explained in captions: [1] is ..."""
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "own.png").write_bytes(b"x")
+    key = escape("[1] is \u76ae")
+    text = f"![Means. {key}](plots/own.png)"
+    assert only_own_images(text, ["own.png"]) == text
+    page = html_page(text, tmp_path, images=["own.png"])
+    assert re.search(
+        r'<img src="data:image/png;base64,eA=="[^>]* alt="Means\. \[1\] is \u76ae"', page
+    )

@@ -39,5 +39,6 @@ def only_own_images(text: str, images: Collection[str]) -> str:
     A viewer would load any other image, from anywhere.
     """
     own = "|".join(map(re.escape, images)) or "(?!)"
-    page = re.sub(rf"!(?=\[)(?!\[[^\[\]]*\]\(plots/(?:{own})\))", r"!\\", text)
+    caption = r"(?:\\.|[^\\\[\]])*"  # brackets in it are escaped
+    page = re.sub(rf"!(?=\[)(?!\[{caption}\]\(plots/(?:{own})\))", r"!\\", text)
     return re.sub(r"(?<!\\)<(?=[a-zA-Z/!?])(?!https?://)", r"\\<", page)
