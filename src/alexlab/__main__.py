@@ -1,9 +1,10 @@
 """Dispatch `alexlab VERB ...`; each verb is a module that is imported only when asked for."""
 
+import os
+import signal
 import sys
 from importlib import import_module
-
-from alexlab import __version__
+from typing import Any
 
 VERBS = {
     "train": "train a network; with -m, or a study, run a sweep",
@@ -30,13 +31,23 @@ def main() -> None:
     Raises:
         SystemExit: With the verb's exit code; 2 if there is no such verb.
     """
-    try:
+    with ExitOnInterrupt():
         from alexlab.errors import quiet_ends
 
-        with quiet_ends():
-            dispatch()
-    except KeyboardInterrupt:  # during the imports above
-        sys.exit(130)
+    with quiet_ends():
+        dispatch()
+
+
+class exit_on_interrupt:
+    """Exit at once on Ctrl-C: inside an import a KeyboardInterrupt may become any other error."""
+
+    def __enter__(self) -> None:  # noqa: D105
+        self.before: Any = signal.getsignal(signal.SIGINT)
+        if self.before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+    def __exit__(self, *_: Any) -> None:  # noqa: D105
+        signal.signal(signal.SIGINT, self.before)
 
 
 def dispatch() -> None:
@@ -47,6 +58,8 @@ def dispatch() -> None:
         return
     verb, *rest = words
     if verb in ("-V", "--version"):
+        from alexlab import __version__
+
         print(f"alexlab {__version__}")
         return
     if verb not in VERBS:
@@ -59,7 +72,12 @@ def dispatch() -> None:
     if verb == "train" and COMPLETION & {*rest} and "install=bash" in rest:
         verb, rest = "completion", ["bash"]
     sys.argv = [program, *rest]
-    import_module(f"alexlab.commands.{verb.replace('-', '_')}").main()
+    with ExitOnInterrupt():
+        command = import_module(f"alexlab.commands.{verb.replace('-', '_')}")
+        if verb == "train":  # it composes a config first; a run has handlers of its own
+            command.main()
+            return
+    command.main()
 
 
 def usage() -> str:

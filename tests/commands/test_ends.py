@@ -94,7 +94,7 @@ def test_head_ends_a_training_that_can_be_resumed(tmp_path, hit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["train", "explain model=alexnet", "report nowhere"])
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 4.5])
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 4.5])
 def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path, words, seconds, hit):
     command = [*ALEXLAB, *words.split()]
     command += ["trainer.max_epochs=5000"] if words == "train" else []
