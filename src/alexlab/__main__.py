@@ -38,7 +38,7 @@ def main() -> None:
         dispatch()
 
 
-class exit_on_interrupt:
+class ExitOnInterrupt:
     """Exit at once on Ctrl-C: inside an import a KeyboardInterrupt may become any other error."""
 
     def __enter__(self) -> None:  # noqa: D105
