@@ -29,7 +29,7 @@ def of_src(modules):
 
 def test_help_imports_no_second_copy():
     modules = imported_by("--help")
-    assert "alexlab.commands.train" in modules
+    assert "alexlab.commands.train_help" in modules
     assert of_src(modules) == []
 
 
