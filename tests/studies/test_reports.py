@@ -8,13 +8,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
 from PIL import Image
 
+from alexlab.commands.board import serve_index
 from alexlab.reporting import plotting
 from alexlab.studies import plots, publish
+from alexlab.studies.index import index_page
 from alexlab.studies.results import load
 from alexlab.studies.write_report import (
     after_sweep,
@@ -23,6 +26,7 @@ from alexlab.studies.write_report import (
     write_report,
     write_reports,
 )
+from hydra_plugins.hydra_study_sweeper.sweep_folder import hold
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {
@@ -363,10 +367,58 @@ def test_index_of_all_sweeps(make_sweep):
     make_sweep({"optim.lr": ["0.1"]}, lambda values: {}, name="free")
     make_sweep(AXES, results, {"claims": [{"statement": "no kind"}]}, name="wrong")
     assert write_reports([folder.parent]) == 1  # one that is wrong takes no other with it
-    text = (folder.parent / "index.md").read_text()
-    assert "[Which activation is best?](act/report.md)" in text
-    assert "**more**: ReLU tests higher than tanh." in text
-    assert 'href="act/report.html"' in (folder.parent / "index.html").read_text()
+    rows = index_rows(folder.parent)
+    assert '<a href="act/report.html">Which activation is best?</a>' in rows["act"]
+    assert 'more">more</span>: ReLU tests higher than tanh.' in rows["act"]
+    assert "data:image/png" in rows["act"]  # a thumbnail
+    assert '<a href="wrong/">wrong</a>' in rows["wrong"]  # no report: its folder
+
+
+def index_rows(root):
+    """Return {name of the sweep: its row} of the index."""
+    page = index_page(root)
+    rows = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)[1:]
+    return {re.search(r'href="([^/]+)/', row)[1]: row for row in rows}
+
+
+def cells(row):
+    return [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
+
+
+def test_the_index_has_sweeps_that_run_stopped_or_cannot_be_read(make_sweep):
+    def half(values):
+        return (
+            None if values["seed"] == "2" else "RuntimeError: no" if values["seed"] == "1" else {}
+        )
+
+    stopped = make_sweep(AXES, half, name="half")
+    running = make_sweep(AXES, lambda values: None, name="running")
+    broken = make_sweep(AXES, lambda values: {}, name="<b>x")
+    (broken / "trials.csv").write_text("number,folder\n1,../../etc\n")
+    for age, folder in enumerate((running, broken, stopped)):
+        os.utime(folder / "trials.csv", (1e9 - age, 1e9 - age))
+    with hold(running):
+        rows = index_rows(running.parent)
+    assert list(rows) == ["running", "%3Cb%3Ex", "half"]  # the newest first
+    assert cells(rows["running"])[2:5] == ["running", "", "0 of 6"]
+    assert cells(rows["%3Cb%3Ex"])[1:3] == ["&lt;b&gt;x", "cannot be read"]
+    assert cells(rows["half"])[2:5] == ["stopped, 2 failed", "", "4 of 6"]
+    assert cells(index_rows(running.parent)["running"])[2] == "stopped"
+
+
+def test_the_board_serves_the_index_as_it_is_now(make_sweep):
+    folder = make_sweep(AXES, results, ABOUT, name="act")
+    server = serve_index(folder.parent, 0)
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert "act/report.html" not in urlopen(address).read().decode()
+        write_report(folder)
+        assert 'href="act/report.html"' in urlopen(address).read().decode()
+        page = urlopen(f"{address}/act/report.html").read()
+        assert page == (folder / "report.html").read_bytes()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_publish(make_sweep, tmp_path):

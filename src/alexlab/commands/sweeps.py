@@ -23,6 +23,7 @@ from alexlab.errors import user_errors
 from alexlab.reporting.console import wide_console
 from alexlab.reporting.formatting import format_duration
 from alexlab.runs.folder import is_locked
+from alexlab.runs.sweeps import sweeps_below, trials
 from hydra_plugins.hydra_study_sweeper.overrides import is_inert, key_of, quote
 from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous, size
@@ -32,7 +33,6 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     TRIALS,
     is_in_use,
     read_sweep,
-    read_trials,
     without_password,
 )
 
@@ -54,22 +54,6 @@ HYDRAS = {  # Hydra's settings that a command from a file may have, and what the
     STORAGE: r".*",  # replaced by --storage
     PLACE: r".*",
 }
-
-
-def trials(sweep: Path) -> list[dict[str, str]]:
-    """Return the rows of trials.csv; a running trial without a process is `interrupted`."""
-    rows = read_trials(sweep)
-    for row in rows:
-        if row["state"] == "running" and not is_locked(sweep / row["folder"]):
-            row["state"] = "interrupted"
-    return rows
-
-
-def sweeps_below(root: Path) -> list[Path]:
-    """Return the sweeps in the folder `root`, which may be one itself."""
-    if (root / TRIALS).is_file():
-        return [root]
-    return sorted(path.parent for path in root.glob(f"*/{TRIALS}"))
 
 
 def show(root: Path) -> None:

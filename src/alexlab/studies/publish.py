@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.folder import write_atomically
 from alexlab.studies import statistics as st
@@ -103,16 +102,6 @@ def _effect(one: Mapping[str, Any]) -> str:
 
 def _link(folder: Path, root: Path) -> str:
     return Path(os.path.relpath(folder / "report.md", root)).as_posix()
-
-
-def write_index(root: Path) -> Path:
-    """Write index.md and index.html of the sweeps below `root`."""
-    text = f"# Studies\n\n{study_table(read(root), root)}\n"
-    write_atomically(root / "index.md", text)
-    write_atomically(
-        root / "index.html", html_page(text.replace("report.md)", "report.html)"), root)
-    )
-    return root / "index.html"
 
 
 def dates(study_file: Path, commits: Sequence[str]) -> str:

@@ -153,9 +153,9 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
                 failed += 1
                 print(f"error: {one}: {format_error(error)}", file=sys.stderr)
         if below:
-            from alexlab.studies import publish
+            from alexlab.studies.index import write_index
 
-            print(f"index: {publish.write_index(folder)}")
+            print(f"index: {write_index(folder)}")
     if publish_to is not None:
         from alexlab.studies import publish
 
