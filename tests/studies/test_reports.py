@@ -368,7 +368,8 @@ def test_index_of_all_sweeps(make_sweep):
     make_sweep(AXES, results, {"claims": [{"statement": "no kind"}]}, name="wrong")
     assert write_reports([folder.parent]) == 1  # one that is wrong takes no other with it
     rows = index_rows(folder.parent)
-    assert '<a href="act/report.html">Which activation is best?</a>' in rows["act"]
+    assert '<a href="act/report.html">Which activation is best?</a> act<' in rows["act"]
+    assert ">Sweep free</a><" in rows["free"]
     assert 'more">more</span>: ReLU tests higher than tanh.' in rows["act"]
     assert "data:image/png" in rows["act"]  # a thumbnail
     assert '<a href="wrong/">wrong</a>' in rows["wrong"]  # no report: its folder

@@ -50,12 +50,13 @@ def _row(sweep: Path, thumbnails: dict[str, bytes]) -> list[str]:
         facts: Mapping[str, Any] = {}
         if (sweep / ANSWERS).exists():
             facts = json.loads((sweep / ANSWERS).read_text("utf-8"))
-        name = f"[{escape(facts.get('question') or sweep.name)}]({link})"
+        question = str(facts.get("question") or sweep.name)
+        name = f"[{escape(question)}]({link})"
         said = _answers(facts)
         rows = trials(sweep)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ["", f"[{escape(sweep.name)}]({link})", "cannot be read", "", "", when]
-    name += f" {escape(sweep.name)}" * (sweep.name not in name)
+    name += f" {escape(sweep.name)}" * (sweep.name not in question)
     picture = ""
     if image := _thumbnail(sweep):
         picture = f"![]({place}.png)"
