@@ -56,7 +56,7 @@ def _row(sweep: Path, thumbnails: dict[str, bytes]) -> list[str]:
         rows = trials(sweep)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ["", f"[{escape(sweep.name)}]({link})", "cannot be read", "", "", when]
-    name += f" {escape(sweep.name)}" * (sweep.name not in question)
+    name += f" {escape(sweep.name)}" * (sweep.name not in question.split())
     picture = ""
     if image := _thumbnail(sweep):
         picture = f"![]({place}.png)"
