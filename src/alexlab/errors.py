@@ -164,11 +164,20 @@ def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) ->
         except BrokenPipeError:
             raise
         except Exception as error:
+            if (stop := _interruption(error)) is not None:
+                raise stop from None
             if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
                 raise
             lines = format_error(error, explain).split("\n")
             print("error:", "\n".join(map(printable, lines)), file=sys.stderr)
             sys.exit(1)
+
+
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """Return the Ctrl-C or the stop that a library has turned into `error`, if it is one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 @contextmanager

@@ -51,6 +51,19 @@ def test_a_verb_whose_output_nobody_reads_ends_quietly(capfd, monkeypatch, words
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(130)])
+def test_an_interruption_that_a_library_turns_into_an_error_stays_one(stop, capfd):
+    def interrupted():
+        with user_errors():
+            try:
+                raise stop
+            except BaseException:
+                raise AttributeError("an import was interrupted")  # noqa: B904
+
+    assert in_child(interrupted) == 130
+    assert capfd.readouterr().err == ""
+
+
 def test_an_exit_code_of_a_verb_is_kept_if_its_output_is_read():
     def fails():
         with user_errors():
@@ -83,7 +96,8 @@ def test_head_ends_a_training_that_can_be_resumed(tmp_path, hit):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        process.stdout.readline()
+        while "epoch" not in process.stdout.readline():
+            pass
         process.stdout.close()
         told = process.stderr.read()
     assert process.returncode == 141
