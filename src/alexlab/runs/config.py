@@ -136,6 +136,7 @@ def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("model", "optim", "sched", "augment"):
         filled[part] = _option(part, default[part])
     filled |= _option("task", default["task"])
+    filled["logger"] = _option("logger", *default["logger"])
     data = content.get("data") or {}
     options = [_option("data", path.stem) for path in sorted(CONF.glob("data/*.yaml"))]
     same = (option for option in options if option["_target_"] == data.get("_target_"))

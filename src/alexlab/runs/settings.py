@@ -156,8 +156,8 @@ TRAINER = {
 }
 # the other arguments, and what a run does instead
 TRAINER_OF_THE_RUN = {
-    "logger": "a run writes history.csv and TensorBoard's events itself",
-    "callbacks": "a run has callbacks of its own, and plain settings for what they do",
+    "logger": "set logger=NAME, without trainer.",
+    "callbacks": "set callbacks=[NAME], without trainer.",
     "val_check_interval": "a run validates once, after each epoch: what it tests must be what it"
     " validated",
     "check_val_every_n_epoch": "a run validates after each epoch, since each may be its best",

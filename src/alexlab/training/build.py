@@ -1,17 +1,21 @@
 """Build the objects that train from a composed config."""
 
+import inspect
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig
 from torch import nn
 
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.errors import lookup
+from alexlab.errors import lookup, missing_extra
 from alexlab.factory import network, untrained_network
 from alexlab.performance.devices import (
     GPU_ACCELERATORS,
@@ -34,6 +38,8 @@ from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 OFF = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
 
 DEVICE_SETTINGS = ("accelerator", "devices", "strategy", "precision")  # that not all machines have
+
+LOGGER_EXTRAS = ("wandb", "mlflow", "trackio", "aim")  # each is an extra of this project
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -244,6 +250,39 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
     if (reporter := TrialReporter.from_hydra()) is not None:
         callbacks.append(Pruning(cfg.objective, reporter))
     return callbacks
+
+
+def loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """Build the loggers of the group `logger`, without TensorBoard, which a run writes itself.
+
+    They are told the run's folder and name where they take `save_dir` and `run_name` (or `name`)
+    and the config does not set them.
+
+    Raises:
+        ValueError: The package of a logger is not installed.
+    """
+    found: list[Logger] = []
+    for name, part in (cfg.get("logger") or {}).items():
+        if not part:
+            continue
+        try:
+            make = instantiate(part, _convert_="all")
+            takes = inspect.signature(make.func).parameters
+            own = {"save_dir": str(folder)}
+            own["run_name" if "run_name" in takes else "name"] = folder.name
+            found.append(make(**{k: v for k, v in own.items() if k in takes and k not in part}))
+        except (ImportError, InstantiationException) as error:
+            cause = error.__cause__ if isinstance(error, InstantiationException) else error
+            if isinstance(cause, ImportError) and name in LOGGER_EXTRAS:
+                raise ValueError(missing_extra(name, f"logger={name}")) from error
+            raise
+    return found
+
+
+def extra_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Build the callbacks of the group `callbacks`, which come after those of every run."""
+    parts = (cfg.get("callbacks") or {}).values()
+    return [instantiate(part, _convert_="all") for part in parts]
 
 
 def maximizes(cfg: DictConfig) -> bool:

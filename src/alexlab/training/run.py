@@ -1,5 +1,6 @@
 """Run one training: from a composed config to its results in the run folder."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from alexlab.training.callbacks.csv_history import History
 from alexlab.training.callbacks.fit_metrics import FitMetrics
 from alexlab.training.callbacks.graceful_stop import GracefulStop
 from alexlab.training.callbacks.health_warnings import TrainingHealthWarnings
+from alexlab.training.callbacks.loggers import Loggers
 from alexlab.training.callbacks.multi_crop_test import MultiCropTest
 from alexlab.training.callbacks.nan_guard import NaNGuard
 from alexlab.training.callbacks.progress import EpochProgress
@@ -95,6 +97,8 @@ class TrainingRun:
         self.board = TensorBoard(
             self.folder, OmegaConf.to_yaml(config), hparams, history, overridden
         )
+        self.board.enabled = "tensorboard" in (cfg.get("logger") or {})
+        self.loggers = Loggers(build.loggers(cfg, self.folder), hparams, history)
         self.health = TrainingHealthWarnings(history)
         self.optional = build.optional_callbacks(cfg, self.board)
         crops = MultiCropTest(cfg.test_crops, self.data)
@@ -111,6 +115,8 @@ class TrainingRun:
             StepSeeding(cfg.seed),
             crops,
             *([FitMetrics(self.data, crops.predictions)] if cfg.fit_metrics else []),
+            self.loggers,
+            *build.extra_callbacks(cfg),
         ]
         return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
 
@@ -138,6 +144,8 @@ class TrainingRun:
             if rank_0:
                 self._complete_record()
                 self.board.finish(self.record["metrics"])
+                status = "failed" if sys.exc_info()[0] else "success"
+                self.loggers.finish(self.record["metrics"], status)
                 console.print_run_summary(self.record, self.folder)
         return float(self.checkpoints.best["score"])
 

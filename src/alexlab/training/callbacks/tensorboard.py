@@ -44,10 +44,11 @@ class TensorBoard(Checkpoint):
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
         self.overridden = overridden
         self.writer: SummaryWriter | None = None
+        self.enabled = True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the file; after a resume, hide the steps that are trained again."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not self.enabled:
             return
         epochs_done = len(self.history.rows)
         self.writer = SummaryWriter(str(self.folder), purge_step=epochs_done + 1)
