@@ -261,7 +261,8 @@ def test_every_study_s_config_is_read_as_omegaconf_reads_it(tmp_path):
 
 def test_what_may_be_called_is_known_by_place():
     shipped = shipped_calls(config_folders())
-    assert {place[0] for place in shipped} == {"model", "data", "task", "optim", "sched", "augment"}
+    parts = {"model", "data", "task", "optim", "sched", "augment", "logger", "callbacks"}
+    assert {place[0] for place in shipped} == parts
     assert all(len(place) == 2 for place in shipped)
     assert SGD in shipped["optim", "_target_"]
     assert set(shipped["task", "_target_"]) == {
