@@ -29,6 +29,8 @@ GROUPS = {
     "optim": "The optimiser. Further keyword arguments of torch's class can be added with `+`.",
     "sched": "The schedule of the learning rate. `constant` has no settings.",
     "augment": "Random changes of the train images. Each option sets some of the settings below.",
+    "logger": "Where metrics are written besides history.csv; several as in `logger=[csv,mlflow]`.",
+    "callbacks": "Callbacks of Lightning that a run has besides its own.",
     "scale": "At which setting a study runs.",
 }
 LINE = re.compile(r"^( *)([\w/]+):(?: +(\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\}|[^#]*?))?(?: +# *(.*))?$")
@@ -61,8 +63,8 @@ def settings_of(path: Path) -> list[Setting]:
         parents = [one for one in parents if one[0] < len(indent)]
         full = ".".join([*(name for _, name in parents), key])
         parents.append((len(indent), key))
-        if value:
-            found.append(Setting(full, value.strip().strip('"'), comment or ""))
+        if value and value.strip() != "{}":
+            found.append(Setting(full, value.strip(), comment or ""))
     hidden = ("_target_", "_partial_", "defaults", "hydra.")
     return [
         one
@@ -77,7 +79,7 @@ def _allowed(key: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`" if text else ""
+    return f"`{text.strip(chr(34)) or text}`" if text else ""
 
 
 def _table(settings: list[Setting], prefix: str = "") -> str:
@@ -127,6 +129,8 @@ def settings_page() -> str:
         for file in files:
             lines = file.read_text("utf-8").splitlines()
             about = " ".join(line[2:] for line in _head(lines))
+            part = re.match(r"\w+: +(?:\{\} +)?# (.*)", lines[0]) if lines else None
+            about = about or (part[1][:1].upper() + part[1][1:] if part else "")
             target = re.search(r"_target_: *(\S+)", "\n".join(lines))
             based = re.search(r"defaults: *\[(\w+)", "\n".join(lines))
             facts = [_escape(about.rstrip(".")) + "." if about else ""]

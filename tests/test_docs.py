@@ -34,7 +34,7 @@ def test_the_page_of_settings_has_each_setting_with_its_default(generate, path):
         if not key.split(".")[-1].startswith(("_", "defaults"))
     }
     assert found.keys() == expected.keys()
-    values = {key: "on" if text == "on" else yaml.safe_load(text) for key, text in found.items()}
+    values = {key: yaml.safe_load(text) for key, text in found.items()}
     assert {key: str(value) for key, value in values.items()} == {
         key: str(value) for key, value in expected.items()
     }
