@@ -19,6 +19,14 @@ CHECKOUT = _ROOT if (_ROOT / "pyproject.toml").is_file() else None  # None in an
 MAX_LISTED = 20  # longer lists of choices are left out
 
 
+def missing_data(name: str, root: str) -> str:
+    """Return the message for a data set whose folder is not there."""
+    return (
+        f"data={name}: no folder {root}; set data.root, or DATA_DIR for a new run\n"
+        "(`alexlab data fetch --help` says how to get data)"
+    )
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """Return the end of an error about the unknown `name`: near matches, and choices if few."""
     options = list(choices)

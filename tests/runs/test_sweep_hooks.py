@@ -1,6 +1,8 @@
 """What a sweep decides for its trials: precision and effective batch size, on a false machine."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from hydra import initialize_config_dir
@@ -11,6 +13,7 @@ from hydra.types import HydraContext, RunMode
 
 from alexlab.commands import train
 from alexlab.performance import devices
+from alexlab.runs import sweep_hooks
 from alexlab.runs.config import CONF, compose_config
 from alexlab.training import build
 
@@ -118,3 +121,31 @@ def test_an_axis_must_change_the_trials(machine, sweep, tmp_path, axis):
     with pytest.raises(ValueError, match="cannot be an axis of a sweep; give it one value"):
         sweep(axis, "seed=0,1")
     assert list(tmp_path.iterdir()) == []
+
+
+def data_at(root, cache):
+    return {"data": {"name": "folder", "root": str(root), "cache_dir": str(cache)}}
+
+
+def test_missing_data_are_one_message_before_the_first_trial(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"data=folder: no folder .*/nowhere; set data.root"
+    ):
+        sweep_hooks.check_data(data_at(tmp_path / "nowhere", tmp_path / ".cache"))
+    (tmp_path / "images").mkdir()
+    sweep_hooks.check_data(data_at(tmp_path / "images", tmp_path / ".cache"))
+    sweep_hooks.check_data(data_at(tmp_path / ".cache/shapes", tmp_path / ".cache"))  # drawn later
+
+
+@pytest.mark.slow
+def test_sweep_without_its_data_starts_no_trial(tmp_path, monkeypatch):
+    command = [sys.executable, "-m", "alexlab", "train", "-m", "data=pokemon,shapes", "seed=0,1"]
+    done = subprocess.run(
+        [*command, "data_dir=nowhere"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data=pokemon: no folder nowhere/pokemon; set data.root, or DATA_DIR for a new run\n"
+        "(`alexlab data fetch --help` says how to get data)\n"
+    )
+    assert not list(tmp_path.glob("multirun/*/*/"))

@@ -25,7 +25,7 @@ from alexlab.data.split import (
     load_or_create_split,
     select,
 )
-from alexlab.errors import lookup
+from alexlab.errors import lookup, missing_data
 
 EVAL_BATCH = 64  # images at least: without gradients a batch takes little memory
 GPU_SHARE = 0.25  # of the free memory, for all images
@@ -150,10 +150,7 @@ class ImageFolderData(L.LightningDataModule):
             raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
         root = Path(self.root).expanduser()
         if not root.is_dir():
-            raise FileNotFoundError(
-                f"data={self.name}: no folder {self.root}; set data.root, or DATA_DIR for a new"
-                " run\n(`alexlab data fetch --help` says how to get data)"
-            )
+            raise FileNotFoundError(missing_data(self.name, self.root))
         return root
 
     def prepare(self, *, all_test: bool = False) -> None:

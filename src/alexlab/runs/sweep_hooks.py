@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from alexlab.errors import missing_data
 from alexlab.performance.devices import effective_batch_size, resolve_precision
 from alexlab.runs.settings import check_settings
 
@@ -31,6 +32,21 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
         trainer = {**trainer, "devices": 1}
     batch = effective_batch_size(config["data"]["batch_size"], trainer)
     return {"trainer.precision": precision, **devices, "effective_batch_size": batch}
+
+
+def check_data(config: dict[str, Any]) -> None:
+    """Raise FileNotFoundError if the folder of images of a trial is not there.
+
+    Data below the cache's folder are made by the run.
+    """
+    data = config["data"]
+    if not data["root"]:
+        return  # a run explains what is missing
+    root, cache = (
+        Path(str(path)).expanduser().absolute() for path in (data["root"], data["cache_dir"])
+    )
+    if not root.is_dir() and not root.is_relative_to(cache):
+        raise FileNotFoundError(missing_data(data["name"], data["root"]))
 
 
 def fingerprint(config: dict[str, Any]) -> dict[str, str]:

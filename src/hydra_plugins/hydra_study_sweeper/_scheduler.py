@@ -150,6 +150,8 @@ class Scheduler:
         if settings.dry_run:
             self.reporter.log("not started")
             return 0
+        if to_run:
+            self._check_before()
         if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
             raise ValueError(
                 f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
@@ -165,6 +167,16 @@ class Scheduler:
                 f"cannot write {self.folder}: {error.strerror}; the same command continues the"
                 " sweep when that is solved"
             ) from error
+
+    def _check_before(self) -> None:
+        """Ask the app whether the trials can run, for each combination of group choices."""
+        if (check := load(self.settings.before)) is None:
+            return
+        trials = [trial for trial in self.store.trials.values() if not trial.ended]
+        values = [trial.values for trial in trials] or [next(self.space.grid())]
+        groups = {tuple(one.get(key, "") for key in self.composer.groups): one for one in values}
+        for one in groups.values():
+            check(self.composer.compose(one))
 
     def _stage_numbers(self) -> range:
         """Return the numbers of the stages, from 1."""

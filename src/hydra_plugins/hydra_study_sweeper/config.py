@@ -48,6 +48,7 @@ class StudySweeperConf:
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     estimate: Optional[str] = None  # function(config) -> bytes of a run (running, ended)  # noqa: UP045
+    before: Optional[str] = None  # function(config) that raises if no trial can run  # noqa: UP045
     on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
     stages: Any = None  # {axis, counts}: a grid runs in stages, by how many values of the axis
     stop_when: Optional[str] = None  # rule that ends a sweep in stages after one of them  # noqa: UP045
