@@ -219,3 +219,12 @@ def test_the_fingerprint_is_that_of_names_and_sizes(tmp_path):
 def test_sweeps_below_takes_one_sweep_or_many(toy):
     home = toy / "multirun"
     assert sweeps.sweeps_below(home) == sweeps.sweeps_below(home / "s") == [home / "s"]
+
+
+def test_list_names_a_sweep_that_cannot_be_read_and_goes_on(copied):
+    subprocess.run(["cp", "-r", "s", "t"], cwd=copied / "multirun", check=True)
+    (copied / "multirun/s/trials.csv").write_text("number,folder\n1,x\n")
+    code, text = run(copied, "list")
+    assert code == 0, text
+    assert "it has no state" in " ".join(text.split())
+    assert "2 finished, 1 failed" in text

@@ -5,6 +5,8 @@ import os
 import shutil
 from types import SimpleNamespace
 
+import pytest
+
 from hydra_plugins.hydra_study_sweeper import _reuse
 from tests.sweeper.sweeping import metrics, rows, states, sweep
 
@@ -128,13 +130,87 @@ def test_copy_that_fails_half_way_is_trained(tmp_path, monkeypatch):
     source = tmp_path / "multirun/before/0-a"
     (source / "checkpoints").mkdir(parents=True)
     (source / "metrics.json").write_text('{"status": "finished"}')
+    sweep_yaml = {"directions": ["minimize"], "fingerprint": {}}
     one = _reuse.SharedResults(
-        tmp_path / "multirun/one", {}, [], lambda values: {}, None, needs_weights=False
+        *(tmp_path / "multirun/one", sweep_yaml, [], lambda values: {}, None),
+        lambda trial, result: True,
+        needs_weights=False,
     )
-    monkeypatch.setattr(one, "_sources", lambda identity: [source])
+    monkeypatch.setattr(one, "_sources", lambda trial: [source])
     trial = SimpleNamespace(folder="0-a", identity="1", values={})
     assert one.take(trial) is None
     assert not (tmp_path / "multirun/one/0-a").exists()
+
+
+@pytest.fixture(scope="module")
+def neighbour(tmp_path_factory):
+    """A folder with the finished sweep `before` of two trials."""
+    folder = tmp_path_factory.mktemp("neighbour")
+    assert sweep(folder, "seed=0,1", "sweep.name=before")[0] == 0
+    return folder
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def append(text):
+    return lambda path: path.write_text(path.read_text() + text)
+
+
+def instead(text):
+    return lambda path: path.write_text(text)
+
+
+RUN = "0-seed-0/metrics.json"
+HUGE = '{"status": "finished", "objective": 1, "padding": "' + "x" * (1 << 24) + '"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reused"),
+    [
+        ("sweep.yaml", lambda p: p.write_text(p.read_text().replace("nt: {}", "nt: no")), 0),
+        ("trials.csv", fifo, 0),
+        ("trials.csv", append(f"9,failed,3,,1,9-x,{'e' * 200_000},abc\n"), 0),
+        ("trials.csv", instead("number,folder\n1,x\n"), 0),
+        (RUN, fifo, 1),
+        (RUN, instead("[" * 200_000), 1),
+        (RUN, instead(HUGE), 1),
+        (RUN, instead('{"status": ["finished"], "objective": 1}'), 1),
+        (RUN, instead('{"status": "finished", "objective": "no"}'), 1),
+        (RUN, instead('{"status": "finished", "objective": 1' + "0" * 400 + "}"), 1),
+        (RUN, instead('{"status": "finished", "objective": 1, "wall_s": "x"}'), 2),
+        (RUN, instead('{"status": "finished", "objective": 1, "wall_s": 1e400}'), 2),
+        (RUN, instead('{"status": "finished", "objective": 1, "data_fingerprint": "b"}'), 1),
+    ],
+)
+def test_odd_files_of_another_sweep_are_passed_over(tmp_path, neighbour, name, change, reused):
+    shutil.copytree(neighbour / "multirun", tmp_path / "multirun")
+    change(tmp_path / "multirun/before" / name)
+    code, text = sweep(tmp_path, *ONE, "seed=2,1,0", timeout=60)
+    assert code == 0, text
+    assert states(tmp_path, "one") == {"finished": 3}
+    assert text.count("the result of") == reused, text
+
+
+def test_link_to_weights_is_no_weight(tmp_path):
+    """It would not be copied."""
+    sweep(tmp_path, "seed=0", "sweep.name=before")
+    weights = tmp_path / "multirun/before/0/checkpoints/best.ckpt"
+    (tmp_path / "elsewhere").write_text("weights")
+    weights.symlink_to(tmp_path / "elsewhere")
+    asked = ["seed=0", "sweep.name=all", "sweep.reuse=true", "+sweep.keep_best=null"]
+    code, text = sweep(tmp_path, *asked)
+    assert code == 0, text
+    assert "the result of" not in text
+    assert not list((tmp_path / "multirun/all").glob(".reused"))
+    weights.unlink()
+    weights.write_text("weights")
+    shutil.rmtree(tmp_path / "multirun/all")
+    _, text = sweep(tmp_path, *asked)
+    assert "the result of before/0" in text
+    assert not list((tmp_path / "multirun/all").glob(".reused"))
 
 
 def no_space(*arguments):

@@ -57,17 +57,21 @@ HYDRAS = {  # Hydra's settings that a command from a file may have, and what the
 
 
 def show(root: Path) -> None:
-    """Print a table of the sweeps below `root`."""
+    """Print a table of the sweeps below `root`; one that cannot be read is named in it."""
     table = Table(box=None, pad_edge=False)
     for column in ("sweep", "trials", "status", "training time", "disk"):
         table.add_column(column, overflow="fold")
     for sweep in sweeps_below(root):
-        rows = trials(sweep)
+        try:
+            rows = trials(sweep)
+            seconds = sum(float(row.get("wall_s") or 0) for row in rows)
+        except (OSError, ValueError) as error:
+            table.add_row(Text(str(sweep)), "?", Text(f"cannot be read: {error}"), "", "")
+            continue
         states = Counter(row["state"] for row in rows)
-        seconds = sum(float(row["wall_s"] or 0) for row in rows)
         state = ", ".join(f"{n} {name}" for name, n in states.most_common())
         disk = f"{size(sweep) / 1e6:.1f} MB"
-        table.add_row(Text(str(sweep)), str(len(rows)), state, format_duration(seconds), disk)
+        table.add_row(Text(str(sweep)), str(len(rows)), Text(state), format_duration(seconds), disk)
     wide_console().print(table if table.row_count else f"no sweeps below {root}")
 
 

@@ -1,5 +1,6 @@
 """Determine how a trial ended, check its data fingerprint, and delete checkpoints."""
 
+import math
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from hydra_plugins.hydra_study_sweeper._trials import Trial, TrialStore
 from hydra_plugins.hydra_study_sweeper.run_folder import as_floats
 
 TrialResult = dict[str, Any]  # status and error; from metrics.json also the other keys of KEPT
+MAX_ERROR = 2000  # characters, of a table
 KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
 STOP_REQUESTS = {
     -getattr(signal, name)
@@ -35,7 +37,12 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
     """
     metrics = run_folder.read_result(folder)
     if metrics is not None:
-        return _check_objective({key: metrics.get(key) for key in KEPT}, objectives)
+        result = {key: metrics.get(key) for key in KEPT}
+        wall = as_floats(result["wall_s"])
+        result["wall_s"] = wall[0] if wall and 0 <= wall[0] < math.inf else None
+        if result["error"] is not None:
+            result["error"] = str(result["error"])[:MAX_ERROR]
+        return _check_objective(result, objectives)
     if isinstance(launched, BaseException):  # the launcher failed, not the run
         return {"status": "interrupted", "error": _in_one_line(launched)}
     returned = getattr(launched, "_return_value", None)
@@ -101,17 +108,32 @@ class DataCheck:
         fingerprint = result.get("data_fingerprint")
         if fingerprint is None:
             return None
-        if not self._known:
-            for other in self.store.trials.values():
-                if other.status == "finished" and other.result.get("data_fingerprint"):
-                    known = (other.result["data_fingerprint"], other.folder)
-                    self._known.setdefault(self._data_settings(other), known)
+        self._take_in_finished()
         key = self._data_settings(trial)
         before, folder = self._known.setdefault(key, (fingerprint, trial.folder))
         if before == fingerprint:
             return None
         self.problem = f"the data changed: {fingerprint} in {trial.folder}, {before} in {folder}"
         return self.problem
+
+    def fits(self, trial: Trial, result: TrialResult) -> bool:
+        """Return whether the trial's data are those of earlier trials, or are not known to differ.
+
+        Unlike `check`, it notes nothing: the result may not be used.
+        """
+        self._take_in_finished()
+        fingerprint = result.get("data_fingerprint")
+        before, _ = self._known.get(self._data_settings(trial), (fingerprint, ""))
+        return fingerprint is None or before == fingerprint
+
+    def _take_in_finished(self) -> None:
+        """Note the data of the trials that have finished, once."""
+        if self._known:
+            return
+        for other in self.store.trials.values():
+            if other.status == "finished" and other.result.get("data_fingerprint"):
+                known = (other.result["data_fingerprint"], other.folder)
+                self._known.setdefault(self._data_settings(other), known)
 
     def _data_settings(self, trial: Trial) -> tuple[str, ...]:
         """Return the values that may decide which data a run sees."""

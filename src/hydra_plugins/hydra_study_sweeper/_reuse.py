@@ -4,6 +4,7 @@ A finished run of a sweep beside this one is copied into this sweep; its checkpo
 removing one of the two sweeps leaves the other whole.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._composer import drop_keys
+from hydra_plugins.hydra_study_sweeper._results import TrialResult, resolve_status
 from hydra_plugins.hydra_study_sweeper._space import short_hash
 from hydra_plugins.hydra_study_sweeper._trials import Trial
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep, read_trials
@@ -32,6 +34,7 @@ class SharedResults:
         ignore: Keys of a config that are not part of its identity.
         compose: Makes the config of a trial from its values.
         known: Returns the metrics.json of an identity, or None.
+        fits: Whether a result is on the same data as the others of this sweep.
         needs_weights: Whether runs without best.ckpt are of no use.
     """
 
@@ -42,11 +45,13 @@ class SharedResults:
         ignore: Sequence[str],
         compose: Callable[[Mapping[str, str]], dict[str, Any]],
         known: KnownResult | None,
+        fits: Callable[[Trial, TrialResult], bool],
         *,
         needs_weights: bool,
     ) -> None:
         self.folder, self.sweep, self.ignore = folder, sweep, ignore
-        self.compose, self.known, self.needs_weights = compose, known, needs_weights
+        self.compose, self.known, self.fits = compose, known, fits
+        self.needs_weights = needs_weights
         self._tables: dict[Path, tuple[int, dict[str, list[str]]]] = {}
 
     def take(self, trial: Trial) -> str | None:
@@ -57,17 +62,17 @@ class SharedResults:
         target = self.folder / trial.folder
         if target.exists():
             return None
-        for source in self._sources(trial.identity):
+        for source in self._sources(trial):
             origin = f"{source.parent.name}/{source.name}"
-            result = run_folder.read_result(source)
             try:
-                self._fill(target, source, {**(result or {})}, origin)
-            except OSError:  # it is being removed, or the disk is full: train it
-                shutil.rmtree(self.folder / TEMPORARY, ignore_errors=True)
+                metrics = run_folder.read_metrics(source) or {}
+                self._fill(target, source, metrics, origin)
+            except (OSError, ValueError):  # it is being removed, or the disk is full: train it
+                self._clean(self.folder / TEMPORARY / target.name)
                 continue
             return origin
         content = self.known(trial.identity, self.sweep) if self.known is not None else None
-        if content is None or self.needs_weights:
+        if content is None or self.needs_weights or not self._is_usable(trial, content):
             return None
         origin = str(content.get("reused_from"))
         self._fill(target, None, content, origin)
@@ -75,15 +80,20 @@ class SharedResults:
         run_folder.write_atomically(target / run_folder.CONFIG, config)
         return origin
 
-    def _sources(self, identity: str) -> list[Path]:
-        """Return the finished runs with this identity, on the same data."""
+    def _is_usable(self, trial: Trial, metrics: dict[str, Any]) -> bool:
+        """Return whether a result that the app knows has its objectives, on the same data."""
+        objectives = run_folder.as_floats(metrics.get("objective")) or []
+        return len(objectives) == len(self.sweep["directions"]) and self.fits(trial, metrics)
+
+    def _sources(self, trial: Trial) -> list[Path]:
+        """Return the finished runs with this trial's identity, on the same data."""
         found = []
         for other in sorted(self.folder.parent.glob(f"*/{SWEEP}")):
             if other.parent == self.folder:
                 continue
-            folders = self._table(other.parent).get(identity, [])
+            folders = self._table(other.parent).get(trial.identity, [])
             places = [other.parent / name for name in folders]
-            found += [place for place in places if self._is_the_same(place, identity)]
+            found += [place for place in places if self._is_the_same(place, trial)]
         return found
 
     def _table(self, sweep: Path) -> dict[str, list[str]]:
@@ -100,19 +110,20 @@ class SharedResults:
         except (OSError, ValueError):
             return {}
 
-    def _is_the_same(self, place: Path, identity: str) -> bool:
-        """Return whether a run finished, with this identity and the data of this sweep."""
+    def _is_the_same(self, place: Path, trial: Trial) -> bool:
+        """Return whether a run finished, with this trial's identity and the data of this sweep."""
         try:
             content = run_folder.read_plain_yaml(place / run_folder.CONFIG)
             marks = read_sweep(place.parent)["fingerprint"]
         except (OSError, ValueError, KeyError):
             return False
-        result = run_folder.read_result(place)
+        result = resolve_status(place, None, len(self.sweep["directions"]))
         here = self.sweep["fingerprint"]
         return (
-            result is not None
-            and result["status"] == "finished"
-            and short_hash(drop_keys(content, self.ignore)) == identity
+            result["status"] == "finished"
+            and self.fits(trial, result)
+            and isinstance(marks, dict)
+            and short_hash(drop_keys(content, self.ignore)) == trial.identity
             and all(marks[key] == here[key] for key in marks.keys() & here.keys())
             and (not self.needs_weights or (place / run_folder.BEST).is_file())
         )
@@ -126,14 +137,23 @@ class SharedResults:
         temporary.mkdir(parents=True)
         if source is not None:
             _copy_files(source, temporary)
+            if self.needs_weights:  # a link to a file is not copied
+                (temporary / run_folder.BEST).stat()
         text = json.dumps({**metrics, "reused_from": origin}, indent=2) + "\n"
         run_folder.write_atomically(temporary / run_folder.METRICS, text)
         os.replace(temporary, target)
+        self._clean(temporary)
+
+    def _clean(self, temporary: Path) -> None:
+        """Delete what is left of a copy."""
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another one is being copied
+            temporary.parent.rmdir()
 
 
 def _copy_files(source: Path, target: Path) -> None:
     """Copy the regular files of a run; link its checkpoints, which are only ever replaced."""
-    for path, _, names in os.walk(source):
+    for path, _, names in os.walk(source, onerror=_raise):
         place = target / os.path.relpath(path, source)
         place.mkdir(exist_ok=True)
         for name in names:
@@ -147,3 +167,7 @@ def _copy_files(source: Path, target: Path) -> None:
                 except OSError:  # another file system, or one without links
                     pass
             shutil.copy2(file, place / name)
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -126,6 +126,7 @@ class Scheduler:
                 self.composer.ignore,
                 self.composer.compose,
                 load(settings.known_result),
+                self.data_check.fits,
                 needs_weights=settings.keep_best is None,
             )
         self._update()
@@ -315,6 +316,7 @@ class Scheduler:
         result = self._stored_result(trial) if origin is not None else None
         if result is None:
             return False
+        self.data_check.check(trial, result)  # notes it: it fits
         self.reporter.log(f"{trial.folder}: the result of {origin}")
         self._finish_trial(trial, result)
         return True

@@ -31,7 +31,7 @@ from hydra_plugins.hydra_study_sweeper.run_folder import (
     is_plain_name,
     write_atomically,
 )
-from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS
+from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS, read_trials
 
 ENDED = {  # the statuses that are final, and their state in Optuna
     "finished": TrialState.COMPLETE,
@@ -598,9 +598,8 @@ class TrialsCsv:
 def read_csv(path: Path) -> dict[str, dict[str, str]]:
     """Read the rows of a trials.csv by run folder; none if there is no such file."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["folder"]: row for row in csv.DictReader(file)}
-    except OSError:
+        return {row["folder"]: row for row in read_trials(path.parent)}
+    except (OSError, ValueError):
         return {}
 
 

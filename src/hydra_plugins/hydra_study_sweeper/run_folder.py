@@ -28,6 +28,7 @@ except ImportError:  # Windows
 CONFIG, METRICS, LOG, LOCK = "config.yaml", "metrics.json", "train.log", ".lock"
 LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
+METRICS_BYTES = 1 << 24
 YAML_BYTES = 1 << 20
 YAML_DEPTH = 32  # lists and mappings inside each other
 YAML_NODES = 50_000
@@ -79,7 +80,7 @@ def atomic_write(path: Path, *, keep: Path | None = None, sync: bool = True) -> 
 def write_atomically(path: Path, text: str, *, sync: bool = True) -> None:
     """Write `text` so that a reader, or a crash at any moment, sees the old file or the new one."""
     with atomic_write(path, sync=sync) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "backslashreplace"))  # names of files may be no UTF-8
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:
@@ -90,12 +91,12 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / METRICS
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_bounded(path, METRICS_BYTES))
     except OSError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: {error}") from None
-    if not isinstance(content, dict) or "status" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("status"), str):
         raise ValueError(f"{path}: damaged: it has no status")
     return content
 
@@ -130,7 +131,7 @@ def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, An
         OSError: The file cannot be read.
     """
     try:
-        text = _read_bounded(path)
+        text = read_bounded(path, YAML_BYTES)
         _check_events(text, interpolations)
         content = yaml.load(text, _Loader)
         _check_types(content)
@@ -146,15 +147,20 @@ def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, An
     raise ValueError(f"{path}: {problem}; only a file that this project wrote can be used")
 
 
-def _read_bounded(path: Path) -> str:
-    """Read a regular file of at most YAML_BYTES; a pipe or a device would never end."""
+def read_bounded(path: Path, limit: int) -> str:
+    """Read a regular file of at most `limit` bytes; a pipe or a device would never end.
+
+    Raises:
+        ValueError: It is no such file, or no UTF-8.
+        OSError: It cannot be read.
+    """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("not a regular file")
-        content = file.read(YAML_BYTES + 1)
-    if len(content) > YAML_BYTES:
-        raise ValueError(f"more than {YAML_BYTES >> 20} MiB")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"more than {limit >> 20} MiB")
     return content.decode("utf-8")
 
 
@@ -296,4 +302,7 @@ def as_floats(objective: Any) -> list[float] | None:
     values = objective if isinstance(objective, list) else [objective]
     if any(not isinstance(v, int | float) or v != v for v in values):
         return None
-    return [float(v) for v in values]
+    try:
+        return [float(v) for v in values]
+    except OverflowError:  # an integer of more than 308 digits
+        return None

@@ -5,12 +5,17 @@ Hydra imports this file in every process.
 
 import contextlib
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, read_plain_yaml
+from hydra_plugins.hydra_study_sweeper.run_folder import (
+    is_plain_name,
+    read_bounded,
+    read_plain_yaml,
+)
 
 try:
     import fcntl
@@ -18,6 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 SWEEP, TRIALS, JOURNAL, OLD = "sweep.yaml", "trials.csv", "study.journal", ".old"
+TRIALS_BYTES = 1 << 26
 IN_USE = ".sweeper.lock"
 VERSION = 1  # of sweep.yaml and of what the storage keeps; there was none before
 
@@ -55,12 +61,16 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
     """Read the rows of trials.csv.
 
     Raises:
-        ValueError: A row names a folder that is not in the sweep's folder.
+        ValueError: It is no such table, or a row names a folder that is not in the sweep's folder.
         OSError: There is no such file.
     """
     path = folder / TRIALS
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_bounded(path, TRIALS_BYTES), newline="")))
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}: no table of trials: {error}; run the sweep again") from None
+    if missing := [name for name in ("state", "folder") if rows and rows[0].get(name) is None]:
+        raise ValueError(f"{path}: no table of trials: it has no {missing[0]}; run the sweep again")
     for row in rows:
         if not is_plain_name(row.get("folder")):
             raise ValueError(
