@@ -225,6 +225,21 @@ def test_list_names_a_sweep_that_cannot_be_read_and_goes_on(copied):
     subprocess.run(["cp", "-r", "s", "t"], cwd=copied / "multirun", check=True)
     (copied / "multirun/s/trials.csv").write_text("number,folder\n1,x\n")
     code, text = run(copied, "list")
-    assert code == 0, text
+    assert code == 1
     assert "it has no state" in " ".join(text.split())
     assert "2 finished, 1 failed" in text
+
+
+def test_rerun_of_a_trial_that_the_last_command_left_out(tmp_path):
+    sweep(tmp_path, "act=relu,tanh", "seed=0,1", "sweep.name=s")
+    sweep(tmp_path, "act=relu", "seed=0,1", "sweep.name=s", "sweep.dry_run=true")
+    sweep(tmp_path, "act=relu", "seed=0,1", "sweep.name=s")
+    code, text = run(tmp_path, "rerun", "multirun/s", "--trials", "3")
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 4}
+    assert (tmp_path / "multirun/s/3-act-tanh-seed-1/metrics.json").is_file()
+    path = tmp_path / "multirun/s/sweep.yaml"
+    path.write_text(path.read_text().replace("act=relu", "act=relu +other=1"))
+    code, text = run(tmp_path, "rerun", "multirun/s", "--trials", "3")
+    assert code == 1
+    assert "trial 3 did not run" in text

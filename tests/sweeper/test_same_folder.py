@@ -74,6 +74,30 @@ def test_conf_that_changes_while_a_sweep_runs_is_noticed(tmp_path, app):
     assert all(float(row["objective"]) < 1 for row in rows(tmp_path))
 
 
+def test_run_of_another_conf_does_not_count_when_its_sweeper_was_killed(tmp_path):
+    sweep(tmp_path, "seed=0,1", "sweep.name=s")
+    home = tmp_path / "multirun/s"
+    shutil.copytree(home / "1-seed-1", home / "2-seed-2")  # ended, and nobody has noted it
+    config = home / "2-seed-2/config.yaml"
+    config.write_text(config.read_text().replace("seed: 1", "seed: 2").replace("0.0", "5.0"))
+    code, text = sweep(tmp_path, "seed=0,1,2", "sweep.name=s")
+    assert code == 1
+    assert "the configuration changed while the sweep ran: " in text
+    assert states(tmp_path) == {"finished": 2, "failed": 1}
+
+
+def test_narrowed_axis_keeps_what_the_machine_decides(tmp_path):
+    options = ["sweep.name=s", "hydra.sweeper.resolve=tests.sweeper.toy_app.resolve"]
+    sweep(tmp_path, "act=relu,tanh", "seed=0,1", *options)
+    code, text = sweep(tmp_path, "act=relu", "seed=0,1", *options)
+    assert code == 0, text
+    assert "nothing to do" in text
+    code, text = sweep(tmp_path, "act=relu", "seed=0,1,2", *options)
+    assert code == 0, text
+    assert len(rows(tmp_path)) == 5
+    assert "derived: here" in next(tmp_path.glob("multirun/s/4-*/config.yaml")).read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(3))
 def test_lost_journal_and_two_sweepers_at_once(tmp_path, attempt):

@@ -61,6 +61,32 @@ def test_new_value_of_another_axis_runs_in_the_stages_that_have_begun(tmp_path):
     assert len(found) == 8
 
 
+def test_seed_that_was_typed_before_begins_no_stage(tmp_path):
+    sweep(tmp_path, "study=looks", "seed=7")
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="6")
+    assert code == 0, text
+    assert "stage 1 of 3: enough" in text
+    assert {seed for seed, _ in trials(tmp_path)} == set("017")
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("tests.sweeper.toy_app.enough", "ValueError: invalid literal"),
+        ("os.readlink", "OSError: [Errno 22]"),
+    ],
+)
+def test_rule_that_fails_is_named_and_loses_nothing(tmp_path, rule, message):
+    options = ["study=looks", f"hydra.sweeper.stop_rules.enough={rule}"]
+    code, text = sweep(tmp_path, *options, TOY_ENOUGH="many")
+    assert code == 1
+    assert f"sweep.stop_when=enough: {message}" in text
+    assert states(tmp_path, "looks") == {"finished": 4}
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="4")
+    assert code == 0, text
+    assert len(trials(tmp_path)) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.sweeper.sweeping import PATH, printed, rows, start, states, sweep
+from tests.sweeper.sweeping import PATH, metrics, printed, rows, start, states, sweep
 
 
 def test_import_without_posix_signals_and_locks():
@@ -71,6 +72,83 @@ def test_dry_run_of_an_existing_sweep_runs_nothing(tmp_path):
     assert code == 0
     assert "1 to run" in text
     assert len(list(tmp_path.glob("multirun/s/*/metrics.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "planned"),
+    [
+        (["seed=0,1", "act=relu,tanh"], "4 trials (1 failed 1 finished 2 pending), 2 to run"),
+        (["seed=0,1", "sweep.rerun_failed=true"], "2 trials (1 failed 1 finished), 1 to run"),
+        (["seed=0,1", "sweep.max_retries=1"], "2 trials (1 failed 1 finished), 1 to run"),
+    ],
+)
+def test_dry_run_leaves_an_existing_sweep_as_it_is(tmp_path, options, planned):
+    common = ["fault=raise", "fault_seed=1", "sweep.name=s"]
+    sweep(tmp_path, "seed=0,1", *common)
+    home = tmp_path / "multirun/s"
+    files = [path for path in home.rglob("*") if path.is_file() and path.suffix != ".journal"]
+    before = [path.read_bytes() for path in files]
+    code, text = sweep(tmp_path, *options, *common, "sweep.dry_run=true")
+    assert code == 0, text
+    assert planned in text
+    assert [path.read_bytes() for path in files] == before
+    _, text = sweep(tmp_path, "seed=0,1", *common, "sweep.dry_run=true")  # asks the journal
+    assert "2 trials (1 failed 1 finished), 0 to run" in text
+
+
+def test_error_that_is_no_utf8_is_written(tmp_path):
+    """A user's file may have such a name."""
+    options = ["fault=not_utf8", "fault_seed=1", "sweep.name=s"]
+    code, text = sweep(tmp_path, "seed=0,1", *options, PYTHONIOENCODING="utf-8:strict")
+    assert code == 1
+    assert "1 failed: sweep.rerun_failed=true runs them again" in text
+    assert states(tmp_path) == {"finished": 1, "failed": 1}
+    assert r"cannot read c\udce9.png" in rows(tmp_path)[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("{1:a}", "a key that is not a string"),
+        ("12345678901234567890123", "a number of more than 64 bits"),
+    ],
+)
+def test_setting_that_a_sweep_could_not_read_again_is_refused(tmp_path, value, problem):
+    code, text = sweep(tmp_path, f"+x={value}", "seed=0,1", HYDRA_FULL_ERROR="0")
+    assert code == 1
+    assert f"x: {problem}; a sweep cannot keep it" in text
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_text_that_looks_like_an_interpolation_does_not_end_a_sweep(tmp_path):
+    command = [r"+x='\${y}'", "seed=0,1", "sweep.name=s"]
+    code, text = sweep(tmp_path, *command)
+    assert code == 0, text
+    assert states(tmp_path) == {"finished": 2}
+    (tmp_path / "multirun/s/study.journal").unlink()
+    code, text = sweep(tmp_path, *command)
+    assert code == 0, text
+    assert "not restored: " in text
+    assert states(tmp_path) == {"finished": 2}
+
+
+def test_trials_have_folders_of_their_own_whatever_the_app_names_them(tmp_path):
+    unnamed = ["hydra.sweeper.named=false", "hydra.sweep.dir=multirun/s"]
+    code, text = sweep(tmp_path, "seed=0,1,2", "hydra.sweep.subdir=x", *unnamed)
+    assert code == 0, text
+    assert [row["folder"] for row in rows(tmp_path)] == ["x", "x-2", "x-3"]
+    assert [one["seed"] for one in metrics(tmp_path).values()] == [0, 1, 2]
+
+
+def test_new_trial_does_not_take_the_folder_of_a_restored_one(tmp_path):
+    unnamed = ["seed=0,1,2", "hydra.sweeper.named=false", "hydra.sweep.dir=multirun/s"]
+    sweep(tmp_path, *unnamed)
+    shutil.rmtree(tmp_path / "multirun/s/1")
+    (tmp_path / "multirun/s/study.journal").unlink()
+    code, text = sweep(tmp_path, *unnamed)  # numbered 0 (in 0), 1 (in 2) and 2
+    assert code == 0, text
+    found = {row["seed"]: row["objective"] for row in rows(tmp_path)}
+    assert len(set(found.values())) == 3
 
 
 def test_study_sweeps_its_axes(tmp_path):

@@ -37,6 +37,11 @@ def known_result(identity: str, sweep: dict) -> dict | None:
     return known.get(identity)
 
 
+def resolve(config: dict) -> dict:
+    """Set what depends on the machine."""
+    return {"derived": "here"}
+
+
 def write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text)
@@ -56,6 +61,8 @@ def kill_at(point: str) -> None:
 def misbehave(fault: str | None, epoch: int) -> None:
     if fault == "raise" and epoch == 1:
         raise ValueError("the toy is to fail")
+    if fault == "not_utf8" and epoch == 1:
+        raise ValueError(f"cannot read {os.fsdecode(bytes([99, 0xE9]))}.png")
     if fault == "no_file" and epoch == 1:
         Path(os.environ["TOY_FILE"]).read_text()
     if fault == "segfault" and epoch == 1:

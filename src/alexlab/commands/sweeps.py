@@ -26,7 +26,7 @@ from alexlab.runs.folder import is_locked
 from alexlab.runs.sweeps import sweeps_below, trials
 from hydra_plugins.hydra_study_sweeper.overrides import is_inert, key_of, quote
 from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
-from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous, size
+from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, METRICS, previous, size
 from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     OLD,
     SWEEP,
@@ -56,8 +56,9 @@ HYDRAS = {  # Hydra's settings that a command from a file may have, and what the
 }
 
 
-def show(root: Path) -> None:
-    """Print a table of the sweeps below `root`; one that cannot be read is named in it."""
+def show(root: Path) -> int:
+    """Print a table of the sweeps below `root`; return how many of them cannot be read."""
+    unreadable = 0
     table = Table(box=None, pad_edge=False)
     for column in ("sweep", "trials", "status", "training time", "disk"):
         table.add_column(column, overflow="fold")
@@ -67,12 +68,14 @@ def show(root: Path) -> None:
             seconds = sum(float(row.get("wall_s") or 0) for row in rows)
         except (OSError, ValueError) as error:
             table.add_row(Text(str(sweep)), "?", Text(f"cannot be read: {error}"), "", "")
+            unreadable += 1
             continue
         states = Counter(row["state"] for row in rows)
         state = ", ".join(f"{n} {name}" for name, n in states.most_common())
         disk = f"{size(sweep) / 1e6:.1f} MB"
         table.add_row(Text(str(sweep)), str(len(rows)), Text(state), format_duration(seconds), disk)
     wide_console().print(table if table.row_count else f"no sweeps below {root}")
+    return unreadable
 
 
 def check_idle(sweep: Path) -> Path:
@@ -144,7 +147,13 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
         return 0
     if numbers:
         requeue_trials(sweep, numbers, storage=storage)
-    return subprocess.call([sys.executable, *command[1:]])
+    code = subprocess.call([sys.executable, *command[1:]])
+    folders = {row["number"]: sweep / row["folder"] for row in read_trials(sweep)}
+    for number in numbers:
+        if not (folders[str(number)] / METRICS).is_file():  # conf/, say, has changed
+            print(f"trial {number} did not run: its files are in {sweep / OLD}", file=sys.stderr)
+            code = code or 1
+    return code
 
 
 def safe_words(path: Path, command: object) -> list[str]:
@@ -210,9 +219,7 @@ def main() -> None:
 def act(options: argparse.Namespace) -> int:
     """Run the chosen action, and return the exit code."""
     if options.what == "list":
-        for root in options.sweeps or [Path("multirun")]:
-            show(root)
-        return 0
+        return 1 if sum(map(show, options.sweeps or [Path("multirun")])) else 0
     if not options.sweeps:
         raise ValueError(f"which sweep? alexlab sweeps {options.what} multirun/NAME")
     code = 0

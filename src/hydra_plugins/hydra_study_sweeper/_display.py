@@ -43,9 +43,13 @@ class ProgressReporter:
         folder: The sweep's folder.
         keys: The axes.
         directions: `minimize` or `maximize`, one per objective.
+        writes: Whether to write trials.csv.
     """
 
-    def __init__(self, folder: Path, keys: Sequence[str], directions: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, keys: Sequence[str], directions: Sequence[str], *, writes: bool = True
+    ) -> None:
+        self.writes = writes
         self.folder, self.directions = folder, directions
         self.n_jobs = 1  # trials at a time
         console = _Console()
@@ -66,23 +70,27 @@ class ProgressReporter:
             self._counts[self._statuses.get(trial.number, "")] -= 1
             self._statuses[trial.number] = trial.status
             self._counts[trial.status] += 1
-        if dirty:
+        if dirty and self.writes:
             self.csv.write()
 
-    def format_plan(self, to_run: int, disk: int | None) -> str:
+    def format_plan(self, to_run: int, disk: int | None, *, new: int = 0) -> str:
         """Return what the sweep is about to do, in two lines.
 
         Args:
             to_run: How many trials are to run.
             disk: How many bytes they need; None if that is unknown.
+            new: How many pending trials the storage does not have yet.
         """
-        counts = " ".join(f"{n} {status}" for status, n in sorted(self.counts().items()))
+        states = Counter(self.counts()) + Counter(pending=new)
+        counts = " ".join(f"{n} {status}" for status, n in sorted(states.items()))
         times = self._wall_times()
         seconds = median(times) * to_run / self.n_jobs if times else None
         unknown = "unknown until one has run"
         time_ = f"about {format_duration(seconds)}" if seconds is not None else unknown
         space = f"about {disk / 1e9:.2g} GB" if disk is not None else unknown
-        trials = f"{len(self.trials)} trials ({counts}), {to_run} to run, {self.n_jobs} at a time"
+        trials = (
+            f"{len(self.trials) + new} trials ({counts}), {to_run} to run, {self.n_jobs} at a time"
+        )
         return f"{os.path.relpath(self.folder)}: {trials}\ntime: {time_}, disk: {space}"
 
     def counts(self) -> dict[str, int]:

@@ -41,7 +41,8 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
         wall = as_floats(result["wall_s"])
         result["wall_s"] = wall[0] if wall and 0 <= wall[0] < math.inf else None
         if result["error"] is not None:
-            result["error"] = str(result["error"])[:MAX_ERROR]
+            text = str(result["error"])[:MAX_ERROR]  # the name of a file may be no UTF-8
+            result["error"] = text.encode("utf-8", "backslashreplace").decode()
         return _check_objective(result, objectives)
     if isinstance(launched, BaseException):  # the launcher failed, not the run
         return {"status": "interrupted", "error": _in_one_line(launched)}
@@ -166,9 +167,10 @@ class ConfigCheck:
         Two settings of equal identity are equal: only what can change a result is compared.
         """
         path = self.folder / trial.folder / run_folder.CONFIG
-        if not path.is_file():
+        try:
+            content = drop_keys(run_folder.read_plain_yaml(path), self.composer.ignore)
+        except (OSError, ValueError):  # an app may write none, or settings that are not plain
             return None
-        content = drop_keys(run_folder.read_plain_yaml(path), self.composer.ignore)
         if short_hash(content) == trial.identity:
             return None
         lines = differences(self.composer.compose_for_hash(trial.values), content)

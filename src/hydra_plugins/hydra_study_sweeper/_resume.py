@@ -134,7 +134,11 @@ def restore_from_run_folders(
     restored = []
     for path in sorted(store.folder.glob(f"*/{run_folder.CONFIG}"), key=_folder_order):
         folder = path.parent
-        content = run_folder.read_plain_yaml(path)
+        try:
+            content = run_folder.read_plain_yaml(path)
+        except (OSError, ValueError) as error:
+            restored.append(f"not restored: {error}")
+            continue
         identity = short_hash(drop_keys(content, composer.ignore))
         row = rows.get(folder.name, {})
         values = {key: row[key.lstrip("+")] for key in composer.axes if key.lstrip("+") in row}

@@ -1,5 +1,7 @@
 """Run the trials of a sweep: keep as many jobs running as allowed, until nothing is left."""
 
+import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -11,8 +13,10 @@ from types import FrameType
 from typing import Any
 
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
@@ -78,6 +82,7 @@ class Scheduler:
         self.jobs = JobPool(launcher, folder, settings.timeout_s, settings.grace_s)
         self._num_signals, self._last_tick = 0, 0.0
         self.stages, self._stage, self._launcher_is_ready = stages, 0, False
+        self._rule_problem: str | None = None
         try:
             self._open(fingerprint)
         except OSError as error:
@@ -85,8 +90,9 @@ class Scheduler:
 
     def _open(self, fingerprint: dict[str, Any]) -> None:
         """Open the sweep's folder and storage, and add the trials that are new."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_use = hold(self.folder)
+        if not (is_dry := self.settings.dry_run):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._in_use = hold(self.folder)
         settings, objectives = self.settings, directions(self.settings.direction)
         stored = read_fingerprint(self.folder, settings)
         name = folder_name if self.is_named else self.composer.folder_of_hydra
@@ -94,25 +100,24 @@ class Scheduler:
         attrs = self.store.optuna_study.user_attrs
         if stored is not None or attrs:
             check_compatible(self.folder, fingerprint, stored or attrs.get("sweep") or {}, settings)
-        self.reporter = ProgressReporter(self.folder, self.space.keys, objectives)
-        text = OmegaConf.to_yaml(OmegaConf.create(fingerprint))
-        run_folder.write_atomically(self.folder / SWEEP, text)
-        self.store.optuna_study.set_user_attr("sweep", fingerprint)
+        keys = self.space.keys
+        self.reporter = ProgressReporter(self.folder, keys, objectives, writes=not is_dry)
         params = [one for stage in self.stages for one in stage]
-        with self.store.locked():  # another sweeper may be at the same point
-            self.store.sync()
-            if not self.store.trials:
-                restored = restore_from_run_folders(self.store, params, self.composer, self.search)
-                for line in restored:
-                    self.reporter.log(line)
+        if not is_dry:
+            with self.store.locked():  # another sweeper may be at the same point
+                self._write_fingerprint(fingerprint)
+                self._restore(params)
         known = self.store.by_identity
-        begun = [
-            k for k, stage in enumerate(self.stages) if any(p.identity in known for p in stage)
-        ]
-        self._stage = max(begun, default=0)
+        begun = itertools.takewhile(
+            lambda stage: any(one.identity in known for one in stage), self.stages
+        )
+        self._stage = max(0, len(list(begun)) - 1)
         for stage in self.stages[: self._stage + 1]:
-            self.store.add(stage, self.space.choices)
-        identities = None if self.search is not None else {one.identity for one in params}
+            if not is_dry:
+                self.store.add(stage, self.space.choices)
+        identities = None
+        if self.search is None:
+            identities = {one.identity for one in params} | self._to_rerun()
         self.queue = TrialQueue(self.store, identities, settings.n_trials)
         self.data_check = DataCheck(self.store, self.composer.groups, settings.data_key)
         self.config_check = ConfigCheck(self.folder, self.composer)
@@ -132,8 +137,69 @@ class Scheduler:
         self._update()
         self.checkpoints.add_ended(self.store.trials.values())
 
+    def _write_fingerprint(self, fingerprint: dict[str, Any]) -> None:
+        """Write sweep.yaml with every value that an axis of the sweep ever had."""
+        stored = read_fingerprint(self.folder, self.settings)
+        if stored is not None and self.search is None:
+            for key, values in stored["axes"].items():
+                new = fingerprint["axes"].get(key, [])
+                fingerprint["axes"][key] = [*values, *(one for one in new if one not in values)]
+        text = OmegaConf.to_yaml(OmegaConf.create(fingerprint))
+        run_folder.write_atomically(self.folder / SWEEP, text)
+        self.store.optuna_study.set_user_attr("sweep", fingerprint)
+
+    def _restore(self, params: Sequence[TrialParams]) -> None:
+        """Add the trials that a lost storage had."""
+        self.store.sync()
+        if self.store.trials:
+            return
+        for line in restore_from_run_folders(self.store, params, self.composer, self.search):
+            self.reporter.log(line)
+
+    def _to_rerun(self) -> set[str]:
+        """Return the identities of trials that were queued to run again, if this command can.
+
+        Those of `alexlab sweeps rerun` may be of an axis' value that this command leaves out.
+        """
+        found = set()
+        for trial in self.store.trials.values():
+            if trial.waiting and trial.optuna_trial.user_attrs.get("from_scratch"):
+                with contextlib.suppress(
+                    KeyError, ValueError, HydraException, OmegaConfBaseException
+                ):
+                    if self.composer.params(trial.values).identity == trial.identity:
+                        found.add(trial.identity)
+        return found
+
+    def _print_plan(self) -> None:
+        """Print what the command would do, and change nothing."""
+        self._update()
+        planned = {one.identity for stage in self.stages[: self._stage + 1] for one in stage}
+        new = len(planned - self.store.by_identity.keys())
+        settings, trials = self.settings, self.store.trials.values()
+        retries, rerun_failed = settings.max_retries, settings.rerun_failed
+        again = [t for t in trials if self.queue.next_attempt(t, retries, rerun_failed)]
+        stale = [t for t in self.store.stale_trials() if self.queue.belongs_to_sweep(t)]
+        if to_run := self.queue.num_pending() + new + len(again) + len(stale):
+            self._prepare_launcher()
+        self._log_plan(to_run, self._disk_needed(to_run), new=new)
+        self.reporter.log("not started")
+
+    def _log_plan(self, to_run: int, disk: int | None, *, new: int = 0) -> None:
+        """Print how much is to be done, and in which stages."""
+        self.reporter.log(self.reporter.format_plan(to_run, disk, new=new))
+        if len(self.stages) > 1:
+            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
+            self.reporter.log(
+                f"stages of {sizes} trials: it ends after the first that is"
+                f" {self.settings.stop_when}"
+            )
+
     def run(self) -> int:
         """Run the trials that are missing, and return the exit code."""
+        if self.settings.dry_run:
+            self._print_plan()
+            return 0
         settings = self.settings
         self.queue.requeue_unfinished(settings.max_retries, rerun_failed=settings.rerun_failed)
         self._update()
@@ -142,15 +208,7 @@ class Scheduler:
         if to_run := self.queue.num_pending():
             self._prepare_launcher()
         disk = self._disk_needed(to_run)
-        self.reporter.log(self.reporter.format_plan(to_run, disk))
-        if len(self.stages) > 1:
-            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
-            self.reporter.log(
-                f"stages of {sizes} trials: it ends after the first that is {settings.stop_when}"
-            )
-        if settings.dry_run:
-            self.reporter.log("not started")
-            return 0
+        self._log_plan(to_run, disk)
         if to_run:
             self._check_before()
         if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
@@ -197,8 +255,15 @@ class Scheduler:
         if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
             return False
         name = str(self.settings.stop_when)
-        rule = load((self.settings.stop_rules or {})[name])
-        done = bool(rule(self.folder))
+        try:
+            done = bool(load((self.settings.stop_rules or {})[name])(self.folder))
+        except Exception as error:  # of the app: the trials that have ended are kept
+            key = self.settings.key("stop_when")
+            self._rule_problem = (
+                f"{key}={name}: {type(error).__name__}: {error}; the same command asks again, and"
+                f" {key}=null runs all stages"
+            )
+            return False
         stage = f"stage {self._stage + 1} of {len(self.stages)}"
         self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
         if done:
@@ -300,8 +365,10 @@ class Scheduler:
                 self._finish_trial(trial, duplicate.result)
             return  # else it gets the result of the first trial when that has one
         result = self._stored_result(trial)
-        if result is not None and result["status"] != "failed":
+        if result is not None and (result["status"] != "failed" or self._problem()):
             self._finish_trial(trial, result)
+            if problem := self._problem():
+                self.stop(problem)
             return
         from_scratch = trial.optuna_trial.user_attrs.get("from_scratch", False)
         if result is None and not from_scratch and self._reuse(trial):
@@ -316,7 +383,6 @@ class Scheduler:
         result = self._stored_result(trial) if origin is not None else None
         if result is None:
             return False
-        self.data_check.check(trial, result)  # notes it: it fits
         self.reporter.log(f"{trial.folder}: the result of {origin}")
         self._finish_trial(trial, result)
         return True
@@ -363,15 +429,29 @@ class Scheduler:
         return False
 
     def _problem(self) -> str | None:
-        """Return why the results are no longer comparable; None if they are."""
-        return self.data_check.problem or self.config_check.problem
+        """Return why the sweep cannot go on; None if it can."""
+        return self.data_check.problem or self.config_check.problem or self._rule_problem
 
     def _stored_result(self, trial: Trial) -> TrialResult | None:
         """Return what a run folder says of its end; None if the run is to start or continue."""
         metrics = run_folder.read_result(self.folder / trial.folder)
         if metrics is None or metrics["status"] not in ENDED:
             return None
-        return resolve_status(self.folder / trial.folder, None, len(self.reporter.directions))
+        result = resolve_status(self.folder / trial.folder, None, len(self.reporter.directions))
+        return self._checked(trial, result)
+
+    def _checked(self, trial: Trial, result: TrialResult) -> TrialResult:
+        """Return a run's result as failed, also in its folder, if it is not this trial's.
+
+        It had other data, or another config.
+        """
+        if result["status"] != "finished":
+            return result
+        error = self.data_check.check(trial, result) or self.config_check.check(trial)
+        if error is None:
+            return result
+        run_folder.record_failure(self.folder / trial.folder, error)
+        return {**result, "status": "failed", "error": error}
 
     def _resolve(self, job: Job) -> TrialResult:
         """Determine the result of a job; write a failure that the run did not write itself."""
@@ -380,15 +460,10 @@ class Scheduler:
         if job.timed_out:
             limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
             result = {**result, "status": "failed", "error": f"ran longer than {limit}"}
-        elif result["status"] == "finished" and (error := self._wrong_result(trial, result)):
-            result = {**result, "status": "failed", "error": error}
+        result = self._checked(trial, result)
         if result["status"] == "failed":
             run_folder.record_failure(folder, result["error"])
         return result
-
-    def _wrong_result(self, trial: Trial, result: TrialResult) -> str | None:
-        """Return why a finished run is not this trial's result: other data, or another config."""
-        return self.data_check.check(trial, result) or self.config_check.check(trial)
 
     def _should_retry(self, trial: Trial, result: TrialResult) -> bool:
         """Return whether the trial is tried again from its last checkpoint; count and print it."""
@@ -429,11 +504,14 @@ class Scheduler:
 
     def _reclaim_stale_trials(self) -> None:
         """Finish stale trials from their metrics.json, or make them pending again."""
+        self.store.worker.heartbeat()
         for trial in self.store.stale_trials():
             if run_folder.is_locked(self.folder / trial.folder):
                 continue  # its run is still saving
             if (result := self._stored_result(trial)) is not None:
                 self._finish_trial(trial, result)
+                if problem := self._problem():
+                    self.stop(problem)
             elif self.store.reclaim(trial):
                 self._update()
 

@@ -146,7 +146,7 @@ def with_axes(
         loader: Hydra's config loader.
         config: The sweep's own config.
     """
-    typed = {key_of(override): override for override in space.fixed}
+    typed = {key_of(override): override for override in space.fixed if override[0] != "~"}
     composed = loader.load_sweep_config(config, space.fixed)
     choices: dict[str, list[str]] = {}
     for name in names:

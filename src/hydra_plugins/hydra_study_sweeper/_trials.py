@@ -7,6 +7,7 @@ by a new WAITING attempt with the same number. Each step succeeds for one caller
 
 import csv
 import io
+import itertools
 import math
 import os
 import socket
@@ -203,6 +204,7 @@ class TrialStore:
         self._own: set[int] = set()  # ids of the Optuna trials that this worker runs
         self._study_id = self.optuna_study._study_id
         self._seen: list[FrozenTrial] = []
+        self._folders: dict[str, int] = {}  # of run folders, the trial's number
         self._changed: dict[int, Trial] = {}
         self.sync()
 
@@ -228,7 +230,8 @@ class TrialStore:
             return None  # its worker was killed between `ask` and `attach_params`
         number = attrs.get("number", optuna_trial.number)
         values, identity = attrs["params"]["values"], attrs["params"]["identity"]
-        folder = attrs.get("folder") or self._name_folder(number, values)
+        folder = attrs.get("folder") or self._free_folder(number, values)
+        self._folders.setdefault(folder, number)
         if not is_plain_name(folder):
             raise ValueError(
                 f"the storage of {self.folder}: {folder!r:.100} is not the name of a folder in this"
@@ -245,6 +248,14 @@ class TrialStore:
         trial.attempts[attempt] = optuna_trial
         self.by_identity[identity] = min(first, number)
         return trial
+
+    def _free_folder(self, number: int, values: Mapping[str, str]) -> str:
+        """Name the folder of a trial; it is no other trial's, whatever names an app gives."""
+        if number in self.trials:
+            return self.trials[number].folder
+        name = self._name_folder(number, values)
+        names = (name if k == 1 else f"{name}-{k}" for k in itertools.count(1))
+        return next(one for one in names if self._folders.get(one, number) == number)
 
     def duplicate_of(self, trial: Trial) -> Trial | None:
         """Return the first trial with the same identity; None if it is this one."""
@@ -418,7 +429,6 @@ class TrialStore:
 
     def stale_trials(self) -> list[Trial]:
         """Return the trials that count as running, although their worker has exited."""
-        self.worker.heartbeat()
         return [
             trial
             for trial in self.trials.values()
@@ -521,17 +531,24 @@ class TrialQueue:
         failed for want of a file, of disk space or of a network are tried again anyway.
         """
         for trial in list(self.store.trials.values()):
-            if not self.belongs_to_sweep(trial):
-                continue
-            failures = trial.num_failures
-            if trial.status == "failed" and (rerun_failed or failures < max_retries):
-                failures = 0 if rerun_failed else failures + 1
-                attrs = {"num_failures": failures, "from_scratch": rerun_failed}
-                self.store.add_attempt(trial, "failed", **attrs)
-            elif trial.status == "failed" and _from_outside(trial):
-                self.store.add_attempt(trial, "failed", num_failures=failures)
-            elif trial.optuna_trial.state is TrialState.FAIL and trial.status == "interrupted":
-                self.store.add_attempt(trial, "interrupted")
+            if attempt := self.next_attempt(trial, max_retries, rerun_failed):
+                self.store.add_attempt(trial, **attempt)
+
+    def next_attempt(
+        self, trial: Trial, max_retries: int, rerun_failed: bool
+    ) -> dict[str, Any] | None:
+        """Return the arguments of `add_attempt` for a trial that is to run again; else None."""
+        failures, is_failed = trial.num_failures, trial.status == "failed"
+        if not self.belongs_to_sweep(trial):
+            return None
+        if is_failed and (rerun_failed or failures < max_retries) and not trial.waiting:
+            failures = 0 if rerun_failed else failures + 1
+            return {"status": "failed", "num_failures": failures, "from_scratch": rerun_failed}
+        if is_failed and _from_outside(trial) and not trial.waiting:
+            return {"status": "failed", "num_failures": failures}
+        if trial.optuna_trial.state is TrialState.FAIL and trial.status == "interrupted":
+            return {"status": "interrupted"}
+        return None
 
 
 def _from_outside(trial: Trial) -> bool:

@@ -131,7 +131,19 @@ def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, An
         OSError: The file cannot be read.
     """
     try:
-        text = read_bounded(path, YAML_BYTES)
+        return parse_plain_yaml(read_bounded(path, YAML_BYTES), interpolations=interpolations)
+    except ValueError as error:
+        text = f"{path}: {error}; only a file that this project wrote can be used"
+    raise ValueError(text)
+
+
+def parse_plain_yaml(text: str, *, interpolations: bool = False) -> dict[str, Any]:
+    """Parse YAML as `read_plain_yaml` does.
+
+    Raises:
+        ValueError: The content is not plain, or more than the limits above allow.
+    """
+    try:
         _check_events(text, interpolations)
         content = yaml.load(text, _Loader)
         _check_types(content)
@@ -144,7 +156,7 @@ def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, An
         problem = " ".join(str(error).split())
     else:
         return content
-    raise ValueError(f"{path}: {problem}; only a file that this project wrote can be used")
+    raise ValueError(problem)
 
 
 def read_bounded(path: Path, limit: int) -> str:

@@ -39,7 +39,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import _composer, _space
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, take_settings
-from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name
+from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, parse_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
 
 ConfigStore.instance().store(
@@ -53,6 +53,15 @@ class StudySweeperSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folder with that option to the search path."""
         search_path.append("study_sweeper", f"file://{Path(__file__).parent / 'conf'}")
+
+
+def _check_plain(config: dict[str, Any]) -> None:
+    """Raise ValueError for a setting that could not be read again from sweep.yaml."""
+    for key, value in config.items():
+        try:
+            parse_plain_yaml(OmegaConf.to_yaml(OmegaConf.create({key: value})), interpolations=True)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}; a sweep cannot keep it; change the value") from None
 
 
 class StudySweeper(Sweeper):
@@ -97,19 +106,16 @@ class StudySweeper(Sweeper):
             axes, arguments, self.loader, scaled=settings.scaled, recipes=settings.recipes
         )
         self._check_axes(space)
-        composer = _composer.Composer(
-            self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
-        )
+        composer = self._make_composer(space)
         base = composer.base_config()
+        _check_plain(base)
         folder = Path(str(self.master_config.hydra.sweep.dir)).absolute()
         if settings.named or settings.name is not None:
             folder /= self._name(space, base)
         before = self._axes_before(folder) if not space.intervals else {}
         if before.keys() - space.keys:  # an axis that this command gives one value stays an axis
             space = _space.with_axes(space, before, self.loader, self.master_config)
-            composer = _composer.Composer(
-                self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
-            )
+            composer = self._make_composer(space)
             base = composer.base_config()
         stages = [] if space.intervals else self._stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
@@ -125,11 +131,8 @@ class StudySweeper(Sweeper):
 
         first = composer.compose(next(space.grid()))
         fingerprint = sweep_fingerprint(settings, space, base, first)
-        for key, values in before.items():  # all values that the sweep ever had
-            known = fingerprint["axes"].get(key, [])
-            fingerprint["axes"][key] = [*values, *(one for one in known if one not in values)]
         scheduler = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint)
-        if not scheduler.is_named:
+        if not scheduler.is_named and not settings.dry_run:
             OmegaConf.save(self.master_config, folder / "multirun.yaml")
         code = scheduler.run()
         if settings.on_end and not settings.dry_run:
@@ -137,6 +140,13 @@ class StudySweeper(Sweeper):
         if code:
             raise SystemExit(code)
         return [[scheduler.returns[number] for number in sorted(scheduler.returns)]]
+
+    def _make_composer(self, space: _space.Space) -> _composer.Composer:
+        """Return the composer of the trials of `space`."""
+        settings = self.settings
+        return _composer.Composer(
+            self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
+        )
 
     def _axes_before(self, folder: Path) -> dict[str, list[str]]:
         """Return the axes that the sweep has had so far; none if it is new, or a search."""
@@ -176,7 +186,7 @@ class StudySweeper(Sweeper):
                     f"{key}: only one per command, since each has its own axes; run {key}=a and"
                     f" then {key}=b"
                 )
-            if key.startswith(("hydra.", "hydra/")):
+            if key.startswith(("hydra.", "hydra/", "~")):
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _check_ignored_axes(self, space: _space.Space, params: list[_space.TrialParams]) -> None:
