@@ -148,7 +148,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     if numbers:
         requeue_trials(sweep, numbers, storage=storage)
     code = subprocess.call([sys.executable, *command[1:]])
-    folders = {row["number"]: sweep / row["folder"] for row in read_trials(sweep)}
+    folders = {row["number"]: sweep / row["folder"] for row in trials(sweep)}
     for number in numbers:
         if not (folders[str(number)] / METRICS).is_file():  # conf/, say, has changed
             print(f"trial {number} did not run: its files are in {sweep / OLD}", file=sys.stderr)
