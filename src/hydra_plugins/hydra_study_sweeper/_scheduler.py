@@ -231,7 +231,8 @@ class Scheduler:
         """Ask the app whether the trials can run, for each combination of group choices."""
         if (check := load(self.settings.before)) is None:
             return
-        trials = [trial for trial in self.store.trials.values() if not trial.ended]
+        known = self.store.trials.values()
+        trials = [t for t in known if not t.ended and self.queue.belongs_to_sweep(t)]
         values = [trial.values for trial in trials] or [next(self.space.grid())]
         groups = {tuple(one.get(key, "") for key in self.composer.groups): one for one in values}
         for one in groups.values():
