@@ -55,6 +55,17 @@ def test_list_counts_states_and_sees_that_a_run_died(copied):
         assert state in text
 
 
+def test_list_prints_names_that_look_like_markup(copied):
+    (copied / "multirun/s").rename(copied / "multirun/[x] :smile:")
+    path = copied / "multirun/[x] :smile:/trials.csv"
+    path.write_text(path.read_text().replace(",failed,", ",[red]lost,"))
+    code, text = run(copied, "list")
+    assert code == 0, text
+    assert "multirun/[x] :smile:" in text
+    assert "1 [red]lost" in text
+    assert "no sweeps below [/x]" in run(copied, "list", "[/x]")[1]
+
+
 def test_clean_deletes_last_checkpoints_of_ended_runs_and_nothing_else(copied):
     home = copied / "multirun/s"
     for number in (0, 1):

@@ -4,6 +4,9 @@ from rich.console import Console
 
 
 def wide_console() -> Console:
-    """Return a console that does not fold what goes to a file or a pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    """Return a console that does not fold what goes to a file or a pipe, and prints text as it is.
+
+    Names of folders and texts in files may look like rich's markup.
+    """
+    console = Console(markup=False, emoji=False)
+    return console if console.is_terminal else Console(width=200, markup=False, emoji=False)
