@@ -147,6 +147,44 @@ def test_the_evaluation_shows_its_numbers_and_pictures(shown, browser, sweep):
     assert_whole(browser)
 
 
+def test_curves_can_be_switched_off_and_read(shown, browser, sweep):
+    shown(f"file://{sweep}/report.html", "Learning curves", name="curves")
+    count = "return document.querySelectorAll('.chart')[0].querySelectorAll('path').length"
+    before = browser.execute_script(count)
+    browser.execute_script("document.querySelector('.chart input').click()")
+    assert before >= 8  # two conditions in four panels
+    assert browser.execute_script(count) == before / 2
+    read = """
+    const svg = document.querySelector('.chart svg'), box = svg.getBoundingClientRect();
+    const at = {clientX: box.right - 1, clientY: box.top + 50};
+    svg.dispatchEvent(new PointerEvent('pointermove', at));
+    return document.querySelector('.chart .read').textContent;
+    """
+    last = read_metrics(sweep / "0-lr-0.01")["epochs"]
+    shown_values = browser.execute_script(read)
+    assert re.match(rf"train loss, epoch {last}: .*0\.\d+ [\d.]+$", shown_values), shown_values
+    hidden = "return document.getElementById('plots/curves.png').offsetParent === null"
+    assert browser.execute_script(hidden)
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("page", ["report.html", "0-lr-0.01/evaluation/evaluation.html"])
+def test_a_page_fits_a_phone_and_is_dark_where_that_is_asked_for(browser, sweep, page):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    ground = {}
+    for scheme in ("light", "dark"):
+        wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+        browser.get(f"file://{sweep}/{page}")
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        ground[scheme] = sum(map(int, re.findall(r"\d+", colour)))
+    assert ground["light"] == 3 * 255
+    assert ground["dark"] < 3 * 50
+
+
 def assert_whole(browser):
     """Every picture is there, nothing is fetched from elsewhere, nothing complains."""
     sizes = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
