@@ -63,6 +63,11 @@ def test_images_may_lie_beside_the_table(table):
         (["../labels.csv,x,5"], r"line 2: '../labels.csv' is not the name of a file below"),
         (["/etc/passwd,x,5"], r"line 2: '/etc/passwd' is not the name of a file below"),
         ([",x,5"], r"line 2: '' is not the name of a file"),
+        (["1.png,x,1_0"], r"line 2 .*score '1_0' is not a number from 1 to 10"),
+        (['1.png,x,"2,5"'], r"line 2 .*score '2,5' has a decimal comma; write a point"),
+        (["1.png,x,5", "./1.png,x,6"], r"line 3: 'images/1.png' has a score already, in line 2"),
+        (['"1.png,x,5', "2.png,x,6"], r"line 3: '1.png,x,5.n2.png.*is a quote missing\?"),
+        (['"' + "1.png " * 1000 + '",x,5'], r"line 2: '1.png .{,40}'\.\.\. is not the name of a file"),
         ([], "has no row"),
     ],
 )
@@ -82,6 +87,11 @@ def test_a_missing_file_is_named(table):
 def test_a_missing_column_is_named(table, header, column):
     with pytest.raises(ValueError, match=f"has no column '{column}', only"):
         find_scored_images(table("1.png,5", header=header))
+
+
+def test_a_column_that_is_there_twice_is_refused(table):
+    with pytest.raises(ValueError, match=r"several columns 'score'; rename all but one"):
+        find_scored_images(table("1.png,5,6", header="filename,score,score"))
 
 
 def test_no_table(tmp_path):

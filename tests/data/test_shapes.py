@@ -76,3 +76,9 @@ def test_nothing_half_drawn_is_left(make, tmp_path, monkeypatch):
 def test_too_few_pictures(make):
     with pytest.raises(ValueError, match=r"data.num_images=10: must be at least 50"):
         make(num_images=10)
+
+
+def test_without_a_place_nothing_is_drawn():
+    options = {"name": "shapes", "resolution": 16, "batch_size": 8, "targets": "class"}
+    with pytest.raises(ValueError, match=r"data.root=null: .*; set a folder"):
+        ShapesData(None, num_images=60, draw_seed=0, **options)

@@ -100,6 +100,26 @@ def test_the_run_s_own_images_elsewhere_keep_their_split(alexlab, run, made, tmp
     assert not [note for note in after["notes"] if "not the images" in note]
 
 
+def test_a_run_on_drawn_shapes_scores_a_folder_and_draws_nothing(alexlab, tmp_path):
+    cache = f"cache_dir={tmp_path}/cache"
+    small = ["model=small_cnn", "data.resolution=32", "data.num_images=60", "data.batch_size=4"]
+    run = tmp_path / "run"
+    train(compose_config([*small, "trainer.max_epochs=1", cache]), run)
+    other = class_folders(tmp_path / "other", ["circle", "star"], each=4, start=500_000)
+    alexlab("evaluate", run, "--data", f"root={other}")
+    found = evaluated(run)
+    assert (found["images"], found["split"]) == (8, "all")
+    assert not [note for note in found["notes"] if "drawn by this program" in note]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "other", "run"]
+
+
+@pytest.mark.parametrize("setting", ["fraction=0", "fit=foo", "val_fraction=x", "split_seed=-1"])
+def test_other_data_settings_are_checked_as_for_a_training(alexlab, run, capsys, setting):
+    with pytest.raises(SystemExit):
+        alexlab("evaluate", run, "--data", setting)
+    assert f"error: data.{setting}: " in capsys.readouterr().err
+
+
 def test_unknown_classes_are_refused_by_name(alexlab, run, tmp_path, capsys):
     other = class_folders(tmp_path / "other", ["cat", "zebra"], start=500_000)
     with pytest.raises(SystemExit):

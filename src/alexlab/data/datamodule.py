@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -74,7 +74,7 @@ class ImageFolderData(L.LightningDataModule):
         FileNotFoundError: No such folder.
     """
 
-    source_notes: ClassVar[Sequence[str]] = ()
+    source_notes: Sequence[str] = ()
     score_range: tuple[float, float] = (1.0, 10.0)
 
     def __init__(

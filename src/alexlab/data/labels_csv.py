@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from alexlab.data.files import (
 )
 
 FILE, SCORE = "filename", "score"
+MAX_NAME = 4096  # characters of a path, on Linux
 MAX_BYTES = 200_000_000  # of a table: more than a million rows
 
 
@@ -42,8 +44,10 @@ def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> Imag
     rows: dict[str, tuple[int, float]] = {}
     with readable_table(table) as reader:
         for column in (FILE, SCORE):
-            if column not in (reader.fieldnames or []):
-                raise ValueError(f"{table} has no column {column!r}, only {reader.fieldnames}")
+            if column not in (names := list(reader.fieldnames or [])):
+                raise ValueError(f"{table} has no column {column!r}, only {names}")
+            if names.count(column) > 1:
+                raise ValueError(f"{table} has several columns {column!r}; rename all but one")
         for row in reader:
             if not any(row.values()):  # as spreadsheets write them
                 continue
@@ -89,6 +93,9 @@ MARKS = {b"\xff\xfe": " but UTF-16", b"\xfe\xff": " but UTF-16", b"PK\x03\x04": 
 def _locate(root: Path, name: str | None, where: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"{where}: {name!r} is not the name of a file below {root}")
+    if "\n" in name or len(name) > MAX_NAME:
+        raise ValueError(f"{where}: {name[:40]!r}... is not the name of a file; is a quote missing?")
+    name = Path(name).as_posix()  # ./a.png is a.png
     for path in (f"images/{name}", name):
         if (root / path).is_file() and suffix(path) in EXTENSIONS:
             return path
@@ -97,9 +104,11 @@ def _locate(root: Path, name: str | None, where: str) -> str:
 
 def _score(text: str | None, where: str, low: float, high: float) -> float:
     try:
-        score = float(text or "nan")
+        score = float((text or "nan").replace("_", "?"))  # Python takes 1_0 for 10
     except ValueError:
         score = math.nan
+    if text and re.fullmatch(r"\s*-?\d*,\d+\s*", text):
+        raise ValueError(f"{where}: score {text!r} has a decimal comma; write a point")
     if not low <= score <= high:
         raise ValueError(
             f"{where}: score {text!r} is not a number from {low:g} to {high:g}; task.low and"

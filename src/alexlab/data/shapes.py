@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.files import ImageFiles, create_once
+from alexlab.data.files import ImageFiles, create_once, list_folders
 from alexlab.data.labels_csv import find_scored_images
 from alexlab.errors import lookup
 
@@ -28,19 +28,23 @@ class ShapesData(ImageFolderData):
     """Draw `root/<class>/*.png` and `root/labels.csv` once, then load them as an image folder.
 
     Args:
-        root: Below it, one folder for each (`num_images`, `draw_seed`) is made.
+        root: Beside it, one folder for each (`num_images`, `draw_seed`) is made. If it is a folder
+            with class folders, nothing is drawn: its images are read.
         targets: "class", or "score" for regression.
         num_images: Of all classes together.
         draw_seed: Another number draws other pictures.
         **settings: See `ImageFolderData`.
     """
 
-    source_notes = ("drawn by this program: no real data set",)
-
     def __init__(
-        self, root: str, *, targets: str, num_images: int, draw_seed: int, **settings: Any
+        self, root: str | None, *, targets: str, num_images: int, draw_seed: int, **settings: Any
     ) -> None:
-        super().__init__(f"{root}-{num_images}-{draw_seed}", **settings)
+        if not root:
+            raise ValueError("data.root=null: the images need a place to be drawn to; set a folder")
+        self.draws = not (Path(root).is_dir() and list_folders(Path(root)))
+        super().__init__(f"{root}-{num_images}-{draw_seed}" if self.draws else root, **settings)
+        if self.draws:
+            self.source_notes = ("drawn by this program: no real data set",)
         self.scored = lookup("data.targets", targets, {"class": False, "score": True})
         if num_images < 10 * len(CLASSES):
             raise ValueError(f"data.num_images={num_images}: must be at least {10 * len(CLASSES)}")
@@ -48,9 +52,9 @@ class ShapesData(ImageFolderData):
 
     def find_files(self) -> ImageFiles:
         """Draw the pictures unless that was done, and list them."""
-        root = create_once(
-            Path(str(self.root)), lambda root: draw_folder(root, self.num_images, self.draw_seed)
-        )
+        root = Path(str(self.root))
+        if self.draws:
+            create_once(root, lambda new: draw_folder(new, self.num_images, self.draw_seed))
         return find_scored_images(root) if self.scored else super().find_files()
 
 

@@ -25,6 +25,7 @@ from alexlab.runs.checkpoint import check_fits
 from alexlab.runs.checkpoint import load as load_checkpoint
 from alexlab.runs.folder import BEST
 from alexlab.runs.locate import resolve_run_dir
+from alexlab.runs.settings import check_settings
 from alexlab.training.module import Task
 
 # settings that the net was built for, or that do not choose images
@@ -87,6 +88,8 @@ class LoadedRun:
                 known = ", ".join(name for name in cfg.data if name not in FIXED)
                 raise ValueError(f"data.{key}: no such setting to change; choose from {known}")
             OmegaConf.update(cfg, f"data.{key}", OmegaConf.create(f"v: {value}").v)
+        plain: Any = OmegaConf.to_container(cfg.data)
+        check_settings({"data": plain})
         data = factory.unprepared_data(cfg)
         elsewhere = data.root != factory.unprepared_data(self.cfg).root
         try:
