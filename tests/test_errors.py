@@ -126,6 +126,23 @@ def test_an_error_in_a_constructor_is_told_without_hydra_around_it():
     assert format_error(caught.value).startswith("act=rleu: unknown; did you mean relu")
 
 
+def test_an_argument_that_a_part_does_not_take_is_named():
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"model": {"_target_": "alexlab.models.small_cnn.SmallCNN", "depth": 3}})
+    told = format_error(caught.value)
+    assert told == "model: SmallCNN takes no 'depth'; remove the setting ending in .depth"
+
+
+def test_a_part_that_is_removed_is_named(error_of):
+    config = OmegaConf.create({"model": {}})
+    OmegaConf.set_struct(config, True)
+    with pytest.raises(AttributeError) as caught:
+        _ = config.model.act
+    told = format_error(caught.value)
+    assert told == "model.act: a run needs this setting; do not remove it with ~model.act"
+    assert "name one of its options" in format_error(error_of("optim=null"))
+
+
 def test_an_error_of_the_system_names_the_file():
     with pytest.raises(OSError, match="nowhere") as caught:
         Path("/nowhere/at/all").read_text()

@@ -126,6 +126,8 @@ def _of_hydra(text: str, override: str | None) -> str | None:
         quoted = QuotedString(text=value, quote=Quote.double).with_quotes()
         written = shlex.quote(f"{key}={quoted}")
         return f"{override}: cannot be read; put the value into quotes: {written}"
+    if text.startswith("Config group override must be a string or a list"):
+        return "a group has no null; name one of its options, as in optim=sgd, or leave it out"
     if "Could not override ''" in text:
         return "a setting without a key; a setting is KEY=VALUE, without spaces around ="
     return None
@@ -148,6 +150,10 @@ def format_error(
     if found := re.search(r"Could not find '([^'/]+(?:/[^'/]+)*)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{found[1]}={found[2]}: unknown{suggest(found[2], options)}"
+    if found := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", text):
+        return f"{where}{found[1]} takes no {found[2]!r}; remove the setting ending in .{found[2]}"
+    if found := re.search(r"Key '\w+' is not in struct\s+full_key: (\S+)", text):
+        return f"{found[1]}: a run needs this setting; do not remove it with ~{found[1]}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if found := re.match(r"ValueError raised while resolving interpolation: (.*)", text):

@@ -78,6 +78,20 @@ def test_another_run_is_refused_in_the_folder_of_a_run(train, finished, refused)
         assert contents(finished) == before
 
 
+def test_a_checkpoint_of_another_run_is_refused(train, resume, alexlab, finished, refused):
+    """Both nets have the same shapes: nothing else would tell."""
+    train("trainer.max_epochs=2", "act=tanh", "seed=7", "hydra.run.dir=other")
+    other = finished.with_name("other") / "checkpoints"
+    shutil.copy(other / "best.ckpt", finished / "checkpoints")
+    told = refused(lambda: alexlab("export", finished, "--format", "torch_export"))
+    assert "best.ckpt is not the one that this run wrote" in told
+    shutil.copy(other / "last.ckpt", finished / "checkpoints")
+    before = contents(finished)
+    told = refused(lambda: resume("resume=run", "trainer.max_epochs=3"))
+    assert "last.ckpt is of another run (model.act tanh -> relu, data.seed 7 -> 0, act" in told
+    assert contents(finished) == before
+
+
 def test_the_same_command_continues_a_run_that_was_interrupted(train, finished):
     rows = read_history(finished)
     (finished / "metrics.json").unlink()

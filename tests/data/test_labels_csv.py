@@ -67,7 +67,10 @@ def test_images_may_lie_beside_the_table(table):
         (['1.png,x,"2,5"'], r"line 2 .*score '2,5' has a decimal comma; write a point"),
         (["1.png,x,5", "./1.png,x,6"], r"line 3: 'images/1.png' has a score already, in line 2"),
         (['"1.png,x,5', "2.png,x,6"], r"line 3: '1.png,x,5.n2.png.*is a quote missing\?"),
-        (['"' + "1.png " * 1000 + '",x,5'], r"line 2: '1.png .{,40}'\.\.\. is not the name of a file"),
+        (
+            ['"' + "1.png " * 1000 + '",x,5'],
+            r"line 2: '1.png .{,40}'\.\.\. is not the name of a file",
+        ),
         ([], "has no row"),
     ],
 )

@@ -176,6 +176,14 @@ def test_one_level_too_deep_is_explained(tmp_path):
     assert str(caught.value).endswith(f"use data.root={tmp_path}/in/my_dataset")
 
 
+def test_one_level_too_deep_in_each_split_is_explained(tmp_path):
+    class_folders(tmp_path / "in" / "train" / "images")
+    class_folders(tmp_path / "in" / "test" / "images", start=7)
+    with pytest.raises(ValueError, match="only one class, 'images'") as caught:
+        data_of(tmp_path / "in", tmp_path / "cache")
+    assert str(caught.value).endswith("look like classes: move them up, out of 'images'")
+
+
 def test_one_level_too_shallow_is_explained(tmp_path):
     class_folders(tmp_path)
     with pytest.raises(ValueError, match=r"not in .*cat itself \(10 images there\)") as caught:
@@ -217,6 +225,14 @@ def test_a_class_spelt_otherwise_in_test_is_named(tmp_path):
     class_folders(tmp_path / "test", ["cat", "dog"], start=7)
     with pytest.raises(ValueError, match=r"'Cat' has no image in .*test/Cat; there is 'cat'"):
         find_class_images(tmp_path)
+
+
+def test_letters_of_another_unicode_form_are_named_by_their_codes(tmp_path):
+    class_folders(tmp_path / "train", ["caf\u00e9", "dog"])
+    class_folders(tmp_path / "test", ["cafe\u0301", "dog"], start=7)
+    with pytest.raises(ValueError, match="look the same") as caught:
+        find_class_images(tmp_path)
+    assert r"('caf\xe9' there, 'cafe\u0301' elsewhere): rename one" in str(caught.value)
 
 
 def test_images_that_cannot_be_read_are_listed_by_type(tmp_path):

@@ -241,6 +241,11 @@ def _check_splits(root: Path, parts: Sequence[Part], seen: set[tuple[str, str]])
         there = [other for other, own in seen if own == split and other != name]
         alike = [other for other in there if spelling(other) == spelling(name)]
         advice = f"there is {alike[0]!r}: rename one" if alike else "add some or remove the folder"
+        if alike and unicodedata.normalize("NFC", alike[0]) == unicodedata.normalize("NFC", name):
+            codes = f"{alike[0]!a} there, {name!a} elsewhere"
+            advice = (
+                f"the name is written with other letters that look the same ({codes}): rename one"
+            )
         raise ValueError(f"class {name!r} has no image in {place}; {advice}")
 
 
@@ -305,9 +310,13 @@ def _folders_beside(root: Path) -> list[str]:
 
 def _hint(root: Path, parts: Sequence[Part]) -> str:
     """Return the end of the error for a single class whose folder has the classes."""
-    below = list_folders(root / parts[0].folder) if len(parts) == 1 else []
+    below = list_folders(root / parts[0].folder) if len({part.name for part in parts}) == 1 else []
     if len(below) < 2:
         return ""
+    if parts[0].split:  # train/images/<class>
+        return (
+            f"; its folders {few(below)} look like classes: move them up, out of {parts[0].name!r}"
+        )
     return f"; its folders {few(below)} look like classes: use data.root={root / parts[0].folder}"
 
 

@@ -94,7 +94,9 @@ def _locate(root: Path, name: str | None, where: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ValueError(f"{where}: {name!r} is not the name of a file below {root}")
     if "\n" in name or len(name) > MAX_NAME:
-        raise ValueError(f"{where}: {name[:40]!r}... is not the name of a file; is a quote missing?")
+        raise ValueError(
+            f"{where}: {name[:40]!r}... is not the name of a file; is a quote missing?"
+        )
     name = Path(name).as_posix()  # ./a.png is a.png
     for path in (f"images/{name}", name):
         if (root / path).is_file() and suffix(path) in EXTENSIONS:

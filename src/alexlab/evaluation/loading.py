@@ -21,9 +21,9 @@ from alexlab.data.preprocess import Preprocess
 from alexlab.evaluation.inference import Crops
 from alexlab.library_warnings import filter_warnings
 from alexlab.runs import config as run_config
-from alexlab.runs.checkpoint import check_fits
+from alexlab.runs.checkpoint import check_fits, checksum
 from alexlab.runs.checkpoint import load as load_checkpoint
-from alexlab.runs.folder import BEST
+from alexlab.runs.folder import BEST, METRICS, read_metrics
 from alexlab.runs.locate import resolve_run_dir
 from alexlab.runs.settings import check_settings
 from alexlab.training.module import Task
@@ -133,6 +133,12 @@ def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
     cfg = run_config.read(folder)
     device = device or torch.accelerator.current_accelerator(True) or torch.device("cpu")
     checkpoint = load_checkpoint(folder / BEST)
+    expected = (read_metrics(folder) or {}).get("best_sha256")
+    if expected is not None and checksum(folder / BEST) != expected:
+        raise ValueError(
+            f"{folder / BEST} is not the one that this run wrote, as {METRICS} records it; bring"
+            " that one back, or train the run again"
+        )
     classes: list[str] = checkpoint["classes"]
     task = instantiate(cfg.task, num_outputs=len(classes) or 1, _convert_="all")
     view = Preprocess(cfg.data.resolution, representation=cfg.data.representation)

@@ -212,6 +212,12 @@ def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
         )
 
 
+def settings_of_run(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings, flat, that a resume must not change since they can change a result."""
+    flat = flatten(to_plain(cfg))
+    return {k: v for k, v in flat.items() if k not in MAY_CHANGE and not _is_ignored(k)}
+
+
 def _is_ignored(key: str) -> bool:
     """Return whether a setting cannot change a result, as the sweeper is told too."""
     ignored = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)

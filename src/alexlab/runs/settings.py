@@ -105,22 +105,24 @@ AMOUNT = Rule(
     "a whole number of batches, at least 1, or a fraction above 0 and at most 1.0",
     lambda v: v >= 1 if _is_whole(v) else _is_number(v) and 0 < v <= 1,
 )
+_NUMBERS = each(Rule("a number", lambda v: _is_whole(v) and v >= 0))
 DEVICES = either(
     Rule("a number of devices, at least 1", lambda v: _is_whole(v) and v >= 1),
     Rule("-1 for all", lambda v: v in (-1, "-1") and not isinstance(v, bool)),
     Rule("auto", lambda v: v == "auto"),
-    each(Rule("a number", lambda v: _is_whole(v) and v >= 0)),
+    Rule("a list [...] of their numbers", lambda v: bool(v) and _NUMBERS.allows(v)),
     Rule(
         "their numbers, as in '0,2'",
         lambda v: isinstance(v, str) and all(n.strip().isdigit() for n in v.split(",")),
     ),
 )
 DURATION = Rule(
-    "a time DD:HH:MM:SS",
+    "a time DD:HH:MM:SS above 0",
     lambda v: (
         isinstance(v, str)
         and len(v.split(":")) == 4
-        and all(part.isdigit() for part in v.split(":"))
+        and all(part.isdecimal() for part in v.split(":"))
+        and any(int(part) for part in v.split(":"))
     ),
 )
 PRECISIONS = (

@@ -87,6 +87,7 @@ class TrainingRun:
             "precision": cfg.trainer.precision,
             "effective_batch_size": cfg.effective_batch_size,
             "device": self.trainer.strategy.root_device.type,
+            "settings": run_config.settings_of_run(cfg),
         }
         self.resume_from = self._resume_from()
 
@@ -205,6 +206,14 @@ class TrainingRun:
                     f"{path} was trained with {name.replace('_', ' ')} {saved[name]}, this run has"
                     f" {now[name]}: set {setting} and trainer.devices as they were"
                 )
+        before, after = saved.get("settings", {}), now["settings"]
+        differ = [k for k in before if k in after and before[k] != after[k]]
+        if differ:
+            named = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differ[:3])
+            raise ValueError(
+                f"{path} is of another run ({named}): bring its own back, or delete"
+                f" {path.parent} to start from scratch"
+            )
         if saved.get("device", now["device"]) != now["device"] and self.trainer.is_global_zero:
             print(
                 f"warning: resuming on {now['device']} what was trained on {saved['device']}:"
