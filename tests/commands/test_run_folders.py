@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+from hydra.core.hydra_config import HydraConfig
 
 from alexlab.commands.train import main
 from alexlab.runs import config as run_config
@@ -267,6 +268,7 @@ def test_a_run_of_the_user_s_own_optimiser_can_be_used_with_its_config_dir(
     train, resume, alexlab, own, tmp_path, image_folder, refused
 ):
     train(f"--config-dir={own}", "optim=nadam", "trainer.max_epochs=1", "hydra.run.dir=run")
+    HydraConfig.instance().cfg = None  # each of the next commands has a process of its own
     run, before = tmp_path / "run", contents(tmp_path / "run")
     uses = {
         "predict": [image_folder / "red/0.png"],
