@@ -82,15 +82,15 @@ def test_a_run_has_metrics_history_and_config(trained):
 
 
 def test_a_run_predicts_files(trained, tmp_path):
-    shapes = next((trained.folder.parent / "cache").glob("shapes-*"))
-    images = sorted((shapes / "star").glob("*.png"))[:3]
+    (star,) = (trained.folder.parent / "cache").glob("shapes-*/star")
+    images = sorted(star.glob("*.png"))[:3]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     found = trained.predict([*images, broken])
     assert list(found["path"]) == [*map(str, images), str(broken)]
     assert set(found["class"][:3]) <= set(trained.classes)
     assert found["error"].notna().tolist() == [False, False, False, True]
-    all_classes = trained.predict(shapes / "star", top=5)
+    all_classes = trained.predict(star, top=5)
     sums = all_classes[[f"probability_{rank}" for rank in range(1, 6)]].sum(axis=1)
     assert len(all_classes) == 20
     np.testing.assert_allclose(sums, 1, atol=1e-5)

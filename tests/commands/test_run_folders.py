@@ -269,6 +269,7 @@ def test_a_run_of_the_user_s_own_optimiser_can_be_used_with_its_config_dir(
 ):
     train(f"--config-dir={own}", "optim=nadam", "trainer.max_epochs=1", "hydra.run.dir=run")
     HydraConfig.instance().cfg = None  # each of the next commands has a process of its own
+    run_config._config_dirs.clear()
     run, before = tmp_path / "run", contents(tmp_path / "run")
     uses = {
         "predict": [image_folder / "red/0.png"],
