@@ -152,6 +152,7 @@ def test_regression_reports_are_clipped_and_the_loss_is_not():
     assert metrics.compute()["mae"].item() == pytest.approx((1 + 0) / 2)
     assert metrics.compute()["rmse"].item() == pytest.approx((1 / 2) ** 0.5)
     assert task.loss(outputs, targets).item() == pytest.approx((5 + 3) / 2)
+    assert task.predict(outputs).tolist() == [[1.0], [10.0]]
 
 
 def test_spearman_is_scipys_with_ties():
