@@ -78,6 +78,20 @@ def test_large_groups_go_to_test_as_often_as_small_ones():
     assert abs(pairs - singles) < 0.06  # 3 standard deviations
 
 
+@pytest.mark.parametrize(("size", "held_out"), [(2, 2), (3, 3), (4, 4), (5, 0)])
+def test_a_group_is_held_out_if_that_is_as_near_to_the_wanted_number(size, held_out):
+    """Three groups, of which test and val want 1 image of 2 each, or else 2 images of `size`.
+
+    One group or none is nearer: 2 and 0 are as near to 1, 3 is nearer to 2 than 0, 5 is not.
+    """
+    wanted = 1 if size == 2 else 2
+    groups = np.repeat(np.arange(3), size)
+    keys = [f"{i:040x} {i}" for i in range(3 * size)]
+    fractions = dict.fromkeys(("test_fraction", "val_fraction"), wanted / (3 * size))
+    splits = split(keys, np.zeros_like(groups), groups, [""] * len(keys), seed=0, **fractions)
+    assert ((splits == "test").sum(), (splits == "val").sum()) == (held_out, held_out)
+
+
 def test_the_split_is_the_same_on_every_machine():
     """The order of SHA-1("seed, NUL, key"), worked out here without the code under test."""
     keys = [f"{i:040x} cat/{i}.jpg" for i in range(10)]
@@ -100,6 +114,15 @@ def test_an_official_test_stays_and_its_duplicates_leave():
     assert (splits == "val").sum() == 4  # a tenth of 15, rounded to even, in each class
     plain = split(keys, targets, np.arange(30), official, **SETTINGS)
     assert (plain == "left out").sum() == 0
+
+
+def test_an_official_val_image_that_is_a_duplicate_of_a_test_image_leaves():
+    """Both are official: the test stays as it is."""
+    keys = [f"{i:040x} {i}" for i in range(6)]
+    official = ["test", "test", "val", "val", "train", "train"]
+    groups = np.array([0, 1, 0, 3, 4, 5])
+    splits = split(keys, np.arange(6) % 2, groups, official, **SETTINGS)
+    assert splits.tolist() == ["test", "test", "left out", "val", "train", "train"]
 
 
 def test_a_small_class_still_has_val_and_test():

@@ -50,6 +50,15 @@ def test_relu_units_by_hand():
     )
 
 
+def test_a_unit_that_fires_in_the_first_batch_only_is_not_dead():
+    """Inputs 3 | 1, 2 and units -x, x-2: outputs (0,1), (0,0), (0,0)."""
+    net = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+    net[0].weight.data = torch.tensor([[-1.0], [1.0]])
+    net[0].bias.data = torch.tensor([0.0, -2.0])
+    found = statistics(net, torch.tensor([[3.0]]), torch.tensor([[1.0], [2.0]]))
+    assert found["0/dead"] == 1 / 2
+
+
 def test_a_kernel_is_dead_where_it_fires_at_no_position():
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU())
     net[0].weight.data[:] = 1.0

@@ -1,6 +1,7 @@
 """What TensorBoard itself reads back from a run's folder."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from alexlab.training.callbacks.csv_history import History
-from alexlab.training.callbacks.tensorboard import TensorBoard
+from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
 
 
 class Trainer:
@@ -82,3 +83,21 @@ def test_a_run_stopped_in_its_first_epoch_closes_its_file(tmp_path, read):
     board.on_fit_start(Trainer, None)
     board.finish({})
     assert read(tmp_path).Tags()["scalars"] == []
+
+
+@pytest.mark.parametrize(("max_epochs", "drawn"), [(5, [1, 2, 4, 5]), (8, [1, 2, 4, 8])])
+def test_images_are_drawn_after_the_powers_of_two_and_the_last_epoch(
+    tmp_path, read, max_epochs, drawn
+):
+    board = TensorBoard(tmp_path, "", {}, History(tmp_path / "history.csv"))
+    board.on_fit_start(Trainer, None)
+    images = ImageLogger(board)
+    learner = SimpleNamespace(net=torch.nn.Conv2d(3, 2, 3))
+    for epoch in range(1, max_epochs + 1):
+        trainer = SimpleNamespace(current_epoch=epoch - 1, max_epochs=max_epochs)
+        images.on_validation_batch_end(trainer, learner, None, (torch.rand(2, 3, 8, 8),), 0)
+        images.on_train_epoch_end(trainer, learner)
+    board.finish({})
+    events = read(tmp_path)
+    for name in ("filters", "feature_maps"):
+        assert [event.step for event in events.Images(name)] == drawn
