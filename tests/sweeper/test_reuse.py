@@ -1,5 +1,6 @@
 """Test that a trial is trained once, whichever sweep asks for it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from hydra_plugins.hydra_study_sweeper import _reuse
+from hydra_plugins.hydra_study_sweeper.sweep_folder import VERSION
 from tests.sweeper.sweeping import metrics, rows, states, sweep
 
 ONE = "study=one", "+sweep.keep_best=1"  # else all runs keep their weights, which toys have not
@@ -211,6 +213,32 @@ def test_link_to_weights_is_no_weight(tmp_path):
     _, text = sweep(tmp_path, *asked)
     assert "the result of before/0" in text
     assert not list((tmp_path / "multirun/all").glob(".reused"))
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "is_taken"),
+    [
+        ({"data": "a"}, {"data": "a"}, True),
+        ({"data": "a"}, {"data": "b"}, False),
+        ({"data": "a", "other": 1}, {"data": "a"}, True),  # a mark that this sweep does not know
+    ],
+)
+def test_a_run_on_other_data_is_not_taken(tmp_path, there, here, is_taken):
+    other = tmp_path / "multirun/before"
+    (other / "0-a").mkdir(parents=True)
+    (other / "sweep.yaml").write_text(json.dumps({"version": VERSION, "fingerprint": there}))
+    (other / "0-a/config.yaml").write_text("lr: 0.1\n")
+    (other / "0-a/metrics.json").write_text('{"status": "finished"}')
+    identity = hashlib.sha256(b'{"lr": 0.1}').hexdigest()[:16]
+    (other / "trials.csv").write_text(f"state,folder,identity\nfinished,0-a,{identity}\n")
+    (tmp_path / "multirun/one").mkdir()
+    sweep = {"fingerprint": here}
+    one = _reuse.SharedResults(
+        tmp_path / "multirun/one", sweep, [], lambda values: {}, None, needs_weights=False
+    )
+    trial = SimpleNamespace(folder="0-a", identity=identity, values={})
+    assert one.take(trial) == ("before/0-a" if is_taken else None)
+    assert (tmp_path / "multirun/one/0-a").exists() == is_taken
 
 
 def no_space(*arguments):

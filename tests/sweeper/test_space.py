@@ -48,8 +48,18 @@ def test_grid_is_that_of_hydra_in_the_same_order(composer, arguments):
     assert [space.overrides(values) for values in space.grid()] == [list(job) for job in theirs]
 
 
-def test_config_is_composed_as_hydra_does(composer):
-    space, made = composer("model=small,wide", "lr=0.1,0.2", "act=relu,tanh", "+extra=[1,2],null")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model=small,wide", "lr=0.1,0.2", "act=relu,tanh", "+extra=[1,2],null"],
+        ["+extra={a:1},{b:2},{a:3},5", "lr=0.1,0.2"],
+        ["sweep={n_jobs:2},{n_trials:3},{n_jobs:4}", "sweep.sampler=tpe,random"],
+        ["sweep={n_jobs:2},{n_trials:3}", "sweep.n_jobs=7,8"],
+    ],
+)
+def test_config_is_composed_as_hydra_does(composer, arguments):
+    """Hydra merges a dictionary into the one of the config."""
+    space, made = composer(*arguments)
     for values in space.grid():
         lines = [f"{key}={value}" for key, value in values.items()]
         theirs = made.loader.load_sweep_config(made.config, lines)

@@ -1,6 +1,7 @@
 """Test the trials in a storage: claims, stale trials, results, the journal, pruning."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from hydra_plugins.hydra_study_sweeper._storage import open_storage
 from hydra_plugins.hydra_study_sweeper._trials import TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
-from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
+from hydra_plugins.hydra_study_sweeper.sweep_folder import VERSION, read_trials
 from tests.sweeper.sweeping import PATH
 
 PARAMS = [TrialParams({"seed": str(seed)}, f"identity-{seed}") for seed in range(3)]
@@ -108,6 +109,18 @@ def test_second_result_of_a_trial_is_ignored(store):
     two.finish(two.trials[0], TrialState.FAIL, {"status": "failed", "error": "x"})
     assert two.trials[0].status == "finished"
     assert two.trials[0].optuna_trial.value == 0.5
+
+
+@pytest.mark.parametrize(("direction", "worst"), [("minimize", math.inf), ("maximize", -math.inf)])
+def test_a_trial_that_finished_without_an_objective_has_the_worst_one(tmp_path, direction, worst):
+    store = TrialStore(str(tmp_path / "study.journal"), "s", [direction], tmp_path)
+    store.add(PARAMS, {"seed": ["0", "1", "2"]})
+    for number, objective in enumerate((None, 0.5)):
+        store.claim(store.trials[number])
+        end = {"status": "finished", "objective": objective}
+        store.finish(store.trials[number], TrialState.COMPLETE, end)
+    assert store.trials[0].optuna_trial.value == worst
+    assert store.optuna_study.best_trial.number == 1
 
 
 def test_another_direction_is_refused(store):
@@ -231,3 +244,21 @@ def test_folder_name_from_a_file_stays_in_the_sweep(tmp_path, name):
     study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=attrs))
     with pytest.raises(ValueError, match="is not the name of a folder in this sweep"):
         TrialStore(path, "s", ["minimize"], tmp_path)
+
+
+def test_a_search_over_another_interval_is_refused_and_a_grid_may_grow(tmp_path):
+    """Samplers of Optuna cannot mix two distributions of one name."""
+
+    def sweep(axis, search):
+        shared = {"fingerprint": {}, "config": {"lr": 0.1}, "search": search}
+        return {"version": VERSION, "axes": {"lr": axis}, **shared}
+
+    old, new = sweep("interval(0.01, 1)", True), sweep("interval(0.01, 2)", True)
+    check_compatible(tmp_path, old, old, StudySweeperConf())
+    changed = r"the axis lr: interval\(0.01, 1\) -> interval\(0.01, 2\); use"
+    with pytest.raises(ValueError, match=changed):
+        check_compatible(tmp_path, new, old, StudySweeperConf())
+    with pytest.raises(ValueError, match="the axis lr"):
+        check_compatible(tmp_path, new, sweep(["0.01", "1"], False), StudySweeperConf())
+    grown = sweep(["0.01", "1", "2"], False)
+    check_compatible(tmp_path, grown, sweep(["0.01", "1"], False), StudySweeperConf())

@@ -1,8 +1,8 @@
 """Compose each trial's config as Hydra would, and hash it to the trial's identity.
 
 The identity is a hash of the whole config without the keys that cannot change a result. Composing
-with Hydra costs 100 ms, so it is done once per combination of group choices; the other values of a
-trial are then written into that config.
+with Hydra costs 100 ms, so it is done once per combination of group choices and dictionaries; the
+other values of a trial are then written into that config.
 """
 
 import re
@@ -48,7 +48,7 @@ class Composer:
             if (space.recipes and key == RECIPE)
             or loader.get_group_options(key.lstrip("+").split("@")[0], ObjectType.CONFIG)
         ]
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[tuple[str, str], ...], DictConfig] = {}
         self._parsed: dict[str, Any] = {}
 
     def params(self, values: Mapping[str, str]) -> TrialParams:
@@ -88,7 +88,7 @@ class Composer:
     def _compose(self, values: Mapping[str, str]) -> dict[str, Any]:
         cfg = self._compose_groups(values)
         for key, text in values.items():
-            if key not in self.groups:
+            if not self._is_composed(key, text):
                 OmegaConf.update(cfg, key.lstrip("+"), self._parse(key, text), merge=False)
         content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         return content
@@ -115,8 +115,8 @@ class Composer:
         return str(cfg.hydra.sweep.subdir)
 
     def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
-        """Return the config for the group choices among `values`; its other values are free."""
-        chosen = tuple(values[key] for key in self.groups)
+        """Return the config for the choices of `values` that Hydra composes; the rest is free."""
+        chosen = tuple(item for item in values.items() if self._is_composed(*item))
         if chosen not in self._composed:
             cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
             OmegaConf.set_readonly(cfg, False)
@@ -124,6 +124,10 @@ class Composer:
                 del cfg["hydra"]
             self._composed[chosen] = cfg
         return self._composed[chosen]
+
+    def _is_composed(self, key: str, text: str) -> bool:
+        """Return whether Hydra composes a value: a group choice, or a dictionary to merge."""
+        return key in self.groups or text.startswith("{")
 
     def _parse(self, key: str, text: str) -> Any:
         """Parse the value of an override as Hydra does."""
