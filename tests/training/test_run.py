@@ -57,6 +57,7 @@ def test_the_run_folder_is_as_designed(config, tmp_path):
     keys += " images hardware command best_sha256 micro_batch precision effective_batch_size"
     keys += " symptoms"
     assert set(metrics) == set(keys.split())
+    assert metrics["images"] == {"train": 12, "val": 3, "test": 3}  # of 6 per class
     assert metrics["objective"] == metrics["metrics"]["val/acc"]
     with (tmp_path / "run/history.csv").open() as file:
         history = list(csv.DictReader(file))
