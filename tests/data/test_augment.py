@@ -124,3 +124,12 @@ def test_pca_shifts_have_the_covariance_of_the_article():
 def test_settings_out_of_range_are_refused(setting, value):
     with pytest.raises(ValueError, match=rf"augment.{setting}={value} must be in \[0, "):
         Augment(**{setting: value})
+
+
+@pytest.mark.parametrize("size", [8, 11])
+def test_an_image_that_is_only_mirrored_is_cropped_in_the_centre(size):
+    images = torch.randint(256, (3, 3, size, size), dtype=torch.uint8)
+    mirrored = Augment(flip=1.0)(images, 5)
+    start = (size - 5) // 2
+    expected = images[:, :, start : start + 5, start : start + 5].flip(3)
+    assert torch.equal((255 * mirrored).round().byte(), expected)

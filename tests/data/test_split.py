@@ -150,16 +150,19 @@ def test_fractions_are_nested_and_stratified():
     assert set(other) != set(kept[0.5])
 
 
-@pytest.mark.parametrize("changed", ["key", "target", "nothing"])
-def test_the_fingerprint_is_that_of_contents_and_targets(changed):
-    def fingerprint(keys, targets):
+@pytest.mark.parametrize("changed", ["key", "target", "white", "nothing"])
+def test_the_fingerprint_is_that_of_pixels_and_targets(changed):
+    """The pixels of 16-bit files follow from their contents and from what is white."""
+
+    def fingerprint(keys, targets, white=DEFAULT_WHITE):
         files = SimpleNamespace(classes=["a", "b"], targets=targets)
-        facts = {"broken": np.zeros(3, bool), "white": DEFAULT_WHITE, "keys": lambda: keys}
+        facts = {"broken": np.zeros(3, bool), "white": white, "keys": lambda: keys}
         index = SimpleNamespace(files=files, **facts)
         names = np.array(["train", "val", "test"])
         return select(index, names, classes=[0, 1], fraction=1, seed=0)[3]
 
     keys = {"key": ["k", "l", "n"]}.get(changed, ["k", "l", "m"])
     targets = {"target": [0, 1, 1]}.get(changed, [0, 1, 0])
-    same = fingerprint(keys, targets) == fingerprint(["k", "l", "m"], [0, 1, 0])
+    white = DEFAULT_WHITE._replace(integers=4095) if changed == "white" else DEFAULT_WHITE
+    same = fingerprint(keys, targets, white) == fingerprint(["k", "l", "m"], [0, 1, 0])
     assert same == (changed == "nothing")

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
 from alexlab.studies.answers import all_decided, answer_claims, looks_of, table_of
 from alexlab.studies.claims import read_claims
+from alexlab.studies.comparisons import mean_rise
 from alexlab.studies.results import axis_values, load
-from alexlab.studies.validity import read_gate
+from alexlab.studies.validity import Gate, read_gate
 from alexlab.studies.wording import failures
 
 ROOT = Path(__file__).parents[2]
@@ -522,3 +524,10 @@ def test_study_files_quote_the_articles_and_claim_no_more():
             claimed.add(name)
             assert one.article in {article["name"] for article in study["articles"]}
     assert claimed == {name for _, _, claims in known.values() for name in claims}
+
+
+@pytest.mark.parametrize(("metric", "gain"), [("val/acc", -0.2), ("val/mae", 0.2)])
+def test_a_run_whose_error_falls_still_gains(metric, gain):
+    runs = pd.DataFrame({f"rise({metric})": [-0.3, -0.1]})
+    gate = Gate(f"last({metric})", chance=0.5, margin=0.1)
+    assert mean_rise(runs, gate) == pytest.approx(gain)

@@ -92,3 +92,15 @@ def test_the_best_weights_of_the_previous_file_are_written_again(tmp_path, is_co
     checkpoints.load_state_dict({"epoch": 1, "score": 1 / 9, "metrics": {}})
     checkpoints.save(types.SimpleNamespace(is_global_zero=True), last=False)
     assert load(tmp_path / BEST)["epoch"] == 1
+
+
+def test_best_weights_of_the_same_epoch_but_another_score_are_not_taken(tmp_path):
+    """An epoch that was trained twice, on two devices; last.ckpt is of the first training."""
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    (tmp_path / BEST).parent.mkdir()
+    for score in (0.25, 0.5):
+        net = {"weight": torch.full((1,), score)}
+        save({"epoch": 1, "score": score, "metrics": {}, "net": net}, tmp_path / BEST)
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints.load_state_dict({"epoch": 1, "score": 0.25, "metrics": {}})
+    assert checkpoints.best["net"]["weight"].item() == 0.25

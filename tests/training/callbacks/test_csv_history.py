@@ -66,6 +66,15 @@ def test_images_per_second_count_the_images_of_all_ranks(tmp_path, clock):
     assert history.rates == [24 / 3, 10 / 2]
 
 
+def test_an_extra_column_holds_for_its_own_epoch_only(tmp_path):
+    history = History(tmp_path / "history.csv")
+    history.extra["diag/x"] = 0.5
+    for epoch in (0, 1):
+        history.on_train_epoch_end(trainer(current_epoch=epoch), CPU)
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines == ["epoch,lr,train/loss,seconds,diag/x", "1,0.0,1.0,0.0,0.5", "2,0.0,1.0,0.0,"]
+
+
 def test_throughput_is_the_harmonic_mean_without_the_warm_up():
     history = History(None)
     history.rates = [1.0]
