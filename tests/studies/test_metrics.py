@@ -38,7 +38,7 @@ RUN = Run(
         "train/loss": [2.0, 1.0, 0.5, 0.5, 0.75, 0.25],
         "val/acc": [0.1, 0.3, 0.5, 0.4, 0.6, 0.5],
         "val/loss": [9.0, 4.0, 1.0, 2.0, 1.0, 2.0, 1.0],
-        "val/f1": [0.0] * 11 + [0.1, 0.5],
+        "val/top5": [0.0] * 11 + [0.1, 0.5],
     },
 )
 
@@ -60,7 +60,7 @@ RUN = Run(
         ("epoch_std(val/loss, 3)", math.sqrt(16 / 3 / 6)),
         ("epoch_std(val/loss, 4)", math.nan),  # four epochs are too few
         # 20% of 13 epochs are 2.6, so three: a slope of 0.25 per epoch, three times
-        ("rise(val/f1)", 0.75),
+        ("rise(val/top5)", 0.75),
         ("rise(train/loss)", -1.0),  # -0.5 per epoch over the last two: 20%, but at least two
         ("fit/acc", 0.9),
         ("last(fit/acc)", 0.95),

@@ -98,3 +98,12 @@ def test_stages_are_the_looks_of_the_study_file():
     looks = {**STUDY, "looks": {"published": [3, 6]}}
     assert setting.stages_at("published", looks, "acts", here)["counts"] == [3, 6]
     assert setting.stages_at("tuned", {"axes": {"seed": "1,2"}}, "free", here) is None
+
+
+def test_a_rate_that_was_chosen_wins_over_that_of_the_recipe(tmp_path):
+    study = {"recipes": {"relu": {"optim.lr": 0.1, "act": "relu"}}}
+    (tmp_path / "s-tune").mkdir()
+    (tmp_path / "s-tune/tuned.yaml").write_text("recipes: {relu: {optim.lr: 0.02}}\n")
+    chosen = {"relu": {"optim.lr": 0.02, "act": "relu"}}
+    assert setting.recipes_at("tuned", study, "s", tmp_path) == chosen
+    assert setting.recipes_at("published", study, "s", tmp_path) == study["recipes"]

@@ -228,13 +228,19 @@ def test_a_run_on_other_data_is_not_taken(tmp_path, there, here, is_taken):
     (other / "0-a").mkdir(parents=True)
     (other / "sweep.yaml").write_text(json.dumps({"version": VERSION, "fingerprint": there}))
     (other / "0-a/config.yaml").write_text("lr: 0.1\n")
-    (other / "0-a/metrics.json").write_text('{"status": "finished"}')
+    (other / "0-a/metrics.json").write_text('{"status": "finished", "objective": 1}')
     identity = hashlib.sha256(b'{"lr": 0.1}').hexdigest()[:16]
     (other / "trials.csv").write_text(f"state,folder,identity\nfinished,0-a,{identity}\n")
     (tmp_path / "multirun/one").mkdir()
-    sweep = {"fingerprint": here}
+    sweep = {"fingerprint": here, "directions": ["minimize"]}
     one = _reuse.SharedResults(
-        tmp_path / "multirun/one", sweep, [], lambda values: {}, None, needs_weights=False
+        tmp_path / "multirun/one",
+        sweep,
+        [],
+        lambda values: {},
+        None,
+        fits=lambda trial, metrics: True,
+        needs_weights=False,
     )
     trial = SimpleNamespace(folder="0-a", identity=identity, values={})
     assert one.take(trial) == ("before/0-a" if is_taken else None)

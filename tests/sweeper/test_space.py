@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hydra_plugins.hydra_study_sweeper._composer import Composer, differences
+from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
 from hydra_plugins.hydra_study_sweeper._samplers import search_space
 from hydra_plugins.hydra_study_sweeper._space import folder_name, read_space
 from hydra_plugins.hydra_study_sweeper.overrides import quote
@@ -164,3 +164,9 @@ def test_differences_name_the_key():
 
 def test_a_repeated_value_is_one(composer):
     assert composer("lr=2,1,2")[0].choices == {"lr": ["2", "1"]}
+
+
+@pytest.mark.parametrize("key", ["a.b", "+a.b", "a/b", "a/b@c"])
+def test_a_key_is_dropped_as_an_axis_names_it(key):
+    """As an option or as a group in a folder, added or with a package."""
+    assert drop_keys({"a": {"b": 1, "d": 2}, "b": 3}, [key]) == {"a": {"d": 2}, "b": 3}

@@ -16,7 +16,7 @@ from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
 from hydra_plugins.hydra_study_sweeper._resume import check_compatible
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
-from hydra_plugins.hydra_study_sweeper._trials import TrialStore, read_csv
+from hydra_plugins.hydra_study_sweeper._trials import TrialQueue, TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 from hydra_plugins.hydra_study_sweeper.sweep_folder import VERSION, read_trials
@@ -262,3 +262,14 @@ def test_a_search_over_another_interval_is_refused_and_a_grid_may_grow(tmp_path)
         check_compatible(tmp_path, new, sweep(["0.01", "1"], False), StudySweeperConf())
     grown = sweep(["0.01", "1", "2"], False)
     check_compatible(tmp_path, grown, sweep(["0.01", "1"], False), StudySweeperConf())
+
+
+def test_a_failed_trial_that_is_asked_for_again_has_all_its_retries(store):
+    one = store()
+    queue = TrialQueue(one, None, 0)
+    for rerun_failed, failures in ((False, 1), (False, 2), (True, 0), (False, 1)):
+        one.claim(one.trials[0])
+        one.finish(one.trials[0], TrialState.FAIL, {"status": "failed", "error": "ValueError: x"})
+        queue.requeue_unfinished(2, rerun_failed=rerun_failed)
+        assert one.trials[0].waiting
+        assert one.trials[0].num_failures == failures

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from alexlab.data.preprocess import Preprocess
@@ -41,7 +42,7 @@ def test_probabilities_are_averaged_over_the_crops(monkeypatch):
     loader = SimpleNamespace(batches=lambda: [np.array([7])])
     data = SimpleNamespace(
         test_dataloader=lambda: loader,
-        preprocess=lambda images, training: images,
+        preprocess=lambda images, training: pytest.fail("augmented") if training else images,
         cache=SimpleNamespace(paths=lambda rows: [f"{row}.png" for row in rows]),
         targets=torch.ones(8, dtype=torch.long),
     )
@@ -55,6 +56,6 @@ def test_probabilities_are_averaged_over_the_crops(monkeypatch):
 
     monkeypatch.setattr(multi_crop_test, "predict_all", predict_all)
     callback = MultiCropTest.__new__(MultiCropTest)
-    callback.data = data
+    callback.data, callback.predictions = data, {}
     trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
-    assert callback._scores(None, trainer, learner)["acc"] == 1
+    assert callback._scores(SimpleNamespace(number=3), trainer, learner)["acc"] == 1
