@@ -149,3 +149,4 @@ def test_duplicates_are_those_of_train_images(tmp_path, monkeypatch):
     with (tmp_path / "test_predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["duplicate_in_train"] for row in rows] == ["1", "0"]
+    assert [row["group"] for row in rows] == ["0", "1"]
