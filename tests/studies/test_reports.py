@@ -620,3 +620,9 @@ def test_settings_that_differ_stand_before_all_settings(make_sweep):
     assert "| optim.lr | 0.1, 0.01 |" in text
     assert text.index("| optim.lr | 0.1, 0.01 |") < text.index("### All settings")
     assert ">All settings</summary>" in (folder / "report.html").read_text()
+
+
+def test_without_a_claim_of_an_article_the_readme_has_no_empty_table(tmp_path):
+    found = {tmp_path / "a/tuned": {"claims": [{"source_says": "asks", "answer": "more"}]}}
+    for most in (None, 14):
+        assert publish.claim_table(found, tmp_path, most) == publish.NO_CLAIM

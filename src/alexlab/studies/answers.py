@@ -216,7 +216,8 @@ def _untested(
     if reasons:
         reason, seeds = reasons[-1], reached[-1]
     else:
-        reason = f"{len(ended)} of the {looks[0]} seeds of the first look have ended"
+        first = sum(seed in ended for seed in planned[: looks[0]])
+        reason = f"{first} of the {looks[0]} seeds of the first look have ended"
         seeds = ended
     values = comparison.differences(seeds)
     effect = float(values.mean()) if len(values) else math.nan

@@ -20,6 +20,7 @@ from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
 from alexlab.studies.results import Sweep
 from alexlab.studies.wording import describe_interval, metric_name, seeds
 
+NO_CLAIM = "No claim that an article makes has been tested yet; the reports answer what they ask."
 START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
 MAX_ROWS = 14  # of the table in README.md
@@ -72,6 +73,8 @@ def claim_table(found: Found, root: Path, most: int | None = None) -> str:
     if most is not None:
         first = {(folder.parent, one["claim"]): folder for folder, one in reversed(claims)}
         claims = [row for row in claims if first[row[0].parent, row[1]["claim"]] == row[0]][:most]
+    if not claims:
+        return NO_CLAIM
     rows = [_claim_row(folder, one, root) for folder, one in claims]
     head = ["the article says", "we find", "answer", "setting"]
     return markdown(head, rows)
