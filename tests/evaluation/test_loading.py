@@ -91,13 +91,15 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
     )
     from alexlab import factory
     from alexlab.runs import config as run_config
-    from alexlab.runs.checkpoint import load, save
+    from alexlab.runs.checkpoint import checksum, load, save
     from alexlab.training import build
 
     cfg.model.freeze = "all"
     net = build.learner(cfg, factory.data_module(cfg)).net
     checkpoint = load(copy / BEST)
     save({**checkpoint, "net": net.state_dict()}, copy / BEST)
+    metrics = json.loads((copy / METRICS).read_text())
+    (copy / METRICS).write_text(json.dumps({**metrics, "best_sha256": checksum(copy / BEST)}))
     cfg.model.weights = "/nowhere/published.pth"
     run_config.write(cfg, copy)
     rebuilt = loading.load_run(copy, torch.device("cpu")).net
