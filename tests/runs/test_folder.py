@@ -54,13 +54,23 @@ def test_asking_does_not_take_the_lock(tmp_path):
     assert lock(tmp_path) is not None
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    def disk_is_full(descriptor):
+        raise OSError(28, "No space left on device")
+
     path = tmp_path / "metrics.json"
     write_atomically(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "new \udcff")
+    monkeypatch.setattr(os, "fsync", disk_is_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_that_is_no_utf_8_is_written_with_escapes(tmp_path):
+    """A name of a file may be any bytes: Python shows the byte FF as the surrogate DCFF."""
+    write_atomically(tmp_path / "error.txt", "no image \udcff.png")
+    assert (tmp_path / "error.txt").read_bytes() == rb"no image \udcff.png"
 
 
 @pytest.mark.parametrize(

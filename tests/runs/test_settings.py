@@ -27,7 +27,7 @@ def files():
     """(group or "", content) of each file in conf/ that has settings of a run."""
     for path in [CONF / "train.yaml", *CONF.glob("*/*.yaml")]:
         group = path.parent.name if path.parent != CONF else ""
-        if group not in ("study", "scale"):
+        if group not in ("study", "scale", "logger", "callbacks"):  # the last two: their makers'
             yield group, yaml.safe_load(path.read_text("utf-8")) or {}
 
 
