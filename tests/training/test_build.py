@@ -163,6 +163,7 @@ def test_one_graph_trains_and_one_evaluates(config, tmp_path, monkeypatch):
     counter, original = CompileCounter(), nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda net, mode: original(net, backend=counter))
     data = ["data=shapes", "data.num_images=210", "data.load_size=32", "data.batch_size=22"]
+    data += [f"data.root={tmp_path}/shapes"]
     cfg = config("compile=true", *data, "augment=none")
     training = train(cfg, tmp_path / "run")
     torch._dynamo.reset()
