@@ -43,7 +43,7 @@ class ExitOnInterrupt:
 
     def __enter__(self) -> None:  # noqa: D105
         self.before: Any = signal.getsignal(signal.SIGINT)
-        if self.before is signal.default_int_handler:
+        if callable(self.before):  # neither ignored nor left to the system
             signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
     def __exit__(self, *_: Any) -> None:  # noqa: D105

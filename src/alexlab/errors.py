@@ -3,11 +3,14 @@
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -180,6 +183,8 @@ def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) ->
         except Exception as error:
             if (stop := _interruption(error)) is not None:
                 raise stop from None
+            if _pressed:  # a library has lost it: half an import, say, may recurse without end
+                raise KeyboardInterrupt from None
             if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
                 raise
             lines = format_error(error, explain).split("\n")
@@ -194,12 +199,39 @@ def _interruption(error: BaseException | None) -> BaseException | None:
     return error
 
 
+_pressed: list[int] = []  # the Ctrl-C of this block
+
+
+@contextmanager
+def _remember_ctrl_c() -> Iterator[None]:
+    """Note that Ctrl-C was pressed, as far as Python's own handler would raise it."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        _pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_ours:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        if is_ours:
+            _pressed.clear()
+            if signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def quiet_ends() -> Iterator[None]:
     """Exit without a traceback: with 130 after Ctrl-C, with 141 when nobody reads the output."""
     try:
         try:
-            yield
+            with _remember_ctrl_c():
+                yield
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_an_interruption_that_a_library_turns_into_an_error_stays_one(stop, capf
                 raise stop
             except BaseException:
                 raise AttributeError("an import was interrupted")  # noqa: B904
+
+    assert in_child(interrupted) == 130
+    assert capfd.readouterr().err == ""
+
+
+def test_an_interruption_that_a_library_has_lost_stays_one(capfd):
+    """Seen: Ctrl-C within an import, then "maximum recursion depth exceeded"."""
+
+    def interrupted():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with user_errors():
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            raise RecursionError("maximum recursion depth exceeded")
 
     assert in_child(interrupted) == 130
     assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -68,3 +69,18 @@ def test_another_thread_installs_nothing():
     thread.join()
     assert errors == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_stop_that_a_library_turns_into_an_error_stays_one():
+    """Seen: Ctrl-C while numpy was imported, then an AttributeError of a module half imported."""
+
+    def import_that_is_stopped(signals):
+        with suppress(Stopped):
+            signals.stop(signal.SIGINT)
+        raise AttributeError("module has no attribute")
+
+    with pytest.raises(Stopped) as stopped, StopSignals() as signals:
+        import_that_is_stopped(signals)
+    assert stopped.value.code == 130
+    with pytest.raises(ValueError, match="of its own"), StopSignals():
+        raise ValueError("an error of its own")

@@ -37,11 +37,13 @@ class StopSignals:
             self.install()
         return self
 
-    def __exit__(self, *_: Any) -> None:  # noqa: D105
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:  # noqa: D105
         self._depth -= 1
         if self._depth == 0 and _in_main_thread():
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
+        if kind is not None and issubclass(kind, Exception) and self.at_once and self.received:
+            raise Stopped(self.received) from None  # an import, say, made another error of it
 
     def install(self) -> None:
         """Install the handlers, again where a library has installed its own meanwhile."""
