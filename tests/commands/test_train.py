@@ -173,12 +173,15 @@ def test_a_run_on_two_ranks_is_repeated_on_two(start, tmp_path):
 def test_a_second_process_is_refused_in_a_folder_under_way(start, tmp_path):
     with start("hydra.run.dir=run", "trainer.max_epochs=500") as first:
         until(first, r"epoch +1/")
-        with start("hydra.run.dir=run") as second:
+        with start("hydra.run.dir=run", "trainer.max_epochs=500") as second:
             told = second.stdout.read()
+        with start("hydra.run.dir=run", "trainer.max_epochs=4") as third:
+            told_third = third.stdout.read()
         first.kill()
-    assert second.returncode == 1
+    assert (second.returncode, third.returncode) == (1, 1)
     assert "another process is training in run" in told
     assert "hydra.run.dir=run" not in told
+    assert "run holds another run (trainer.max_epochs 500 -> 4)" in told_third
 
 
 def test_what_metrics_json_says_is_json_a_stranger_can_read(unbroken):
