@@ -245,11 +245,21 @@ def is_plain_name(name: object) -> bool:
 
 def is_locked(folder: Path) -> bool:
     """Return whether a run is under way in `folder`; always False on Windows."""
+    return is_held(folder / LOCK, shared=True)
+
+
+def is_held(path: Path, *, shared: bool) -> bool:
+    """Return whether a process holds the `flock` of the file `path`; always False on Windows.
+
+    Args:
+        path: The file; without it nothing is held.
+        shared: Ask as one more reader, whom only an exclusive lock keeps out; else any lock does.
+    """
     try:
-        with (folder / LOCK).open() as file:
-            if fcntl is None:
-                return False
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open("rb") as file:
+            if fcntl is not None:
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

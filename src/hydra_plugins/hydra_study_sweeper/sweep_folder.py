@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hydra_plugins.hydra_study_sweeper.run_folder import (
+    is_held,
     is_plain_name,
     read_bounded,
     read_plain_yaml,
@@ -94,15 +95,7 @@ def hold(folder: Path) -> BinaryIO:
 
 def is_in_use(folder: Path) -> bool:
     """Return whether a sweeper on this machine runs the sweep; always False on Windows."""
-    try:
-        with (folder / IN_USE).open("rb") as file:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_held(folder / IN_USE, shared=False)
 
 
 def without_password(url: str) -> str:
