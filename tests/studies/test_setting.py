@@ -6,17 +6,9 @@ import pytest
 import yaml
 
 from alexlab.studies import setting
+from tests.studies import tuned_study
 
-STUDY = {
-    "question": "?",
-    "axes": {"seed": "range(40)", "recipe": "relu, tanh"},
-    "recipes": {"relu": {"act": "relu"}, "tanh": {"act": "tanh", "trainer.max_epochs": 150}},
-    "published": {"seed": "range(5)"},
-    "tuned": {"trainer.max_epochs": 60},
-    "tuned_recipes": {"tanh": {"act": "tanh"}},
-    "tune": {"optim.lr": "0.01, 0.03, 0.1"},
-    "claims": [{"name": "one"}],
-}
+STUDY = {**tuned_study.STUDY, "claims": [{"name": "one"}]}
 
 
 @pytest.fixture

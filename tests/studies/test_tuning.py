@@ -7,15 +7,10 @@ from alexlab.studies import tuning
 from alexlab.studies.results import load
 from alexlab.studies.setting import shipped_file
 from alexlab.studies.write_report import write_report
+from tests.studies import tuned_study
 
 STUDY = {
-    "question": "?",
-    "axes": {"seed": "range(40)", "recipe": "relu, tanh"},
-    "recipes": {"relu": {"act": "relu"}, "tanh": {"act": "tanh", "trainer.max_epochs": 150}},
-    "published": {"seed": "range(5)"},
-    "tuned": {"trainer.max_epochs": 60},
-    "tuned_recipes": {"tanh": {"act": "tanh"}},
-    "tune": {"optim.lr": "0.01, 0.03, 0.1"},
+    **tuned_study.STUDY,
     "trained": {"metric": "last(val/acc)", "chance": 0.2, "margin": 0.1},
 }
 
