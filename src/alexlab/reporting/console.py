@@ -9,4 +9,6 @@ def wide_console() -> Console:
     Names of folders and texts in files may look like rich's markup.
     """
     console = Console(markup=False, emoji=False)
-    return console if console.is_terminal else Console(width=200, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 200
+    return console
