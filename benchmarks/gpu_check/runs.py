@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
+from alexlab.training.callbacks.moving_average import average_of
 from benchmarks.gpu_check import names
 from benchmarks.gpu_check.context import Context, Result
 from benchmarks.gpu_check.training import (
@@ -98,8 +99,11 @@ class AverageDevice(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at them."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-                self.device = next(callback._average_model.parameters()).device.type
+            if (
+                isinstance(callback, WeightAveraging)
+                and (average := average_of(callback)) is not None
+            ):
+                self.device = next(average.parameters()).device.type
 
 
 def averaging(context: Context) -> Iterator[Result]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
+from lightning.fabric.plugins.precision import amp
 from lightning.fabric.utilities.types import Optimizable
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
@@ -37,7 +37,7 @@ class UnscaledMixedPrecision(MixedPrecision):
 
         def compute_gradients() -> Any:
             loss = closure()
-            if self.scaler is not None and _optimizer_handles_unscaling(optimizer):
+            if self.scaler is not None and is_fused(optimizer):
                 self.scaler.unscale_(optimizer)  # type: ignore[arg-type]
             return loss
 
@@ -51,6 +51,11 @@ class UnscaledMixedPrecision(MixedPrecision):
     ) -> None:
         """Clip the gradients, which are unscaled here."""
         Precision.clip_gradients(self, optimizer, clip_val, gradient_clip_algorithm)
+
+
+def is_fused(optimizer: Optimizable) -> bool:
+    """Return whether `optimizer` unscales gradients itself, so that Lightning does not."""
+    return amp._optimizer_handles_unscaling(optimizer)
 
 
 def clip_with_fused_optimizers(trainer: L.Trainer) -> None:

@@ -49,6 +49,11 @@ class MeanLoss(Metric):
         return self.total / self.images
 
 
+def mark_dynamic_batch(inputs: Tensor) -> None:
+    """Tell torch.compile that the batch size changes: the last batch would be compiled anew."""
+    torch._dynamo.maybe_mark_dynamic(inputs, 0)
+
+
 class Learner(L.LightningModule):
     """Train `net` on `task`; log {split}/loss and {split}/{metric} once per epoch.
 
@@ -94,8 +99,8 @@ class Learner(L.LightningModule):
         """Return the mean loss of a batch [] and its outputs [N, num_outputs]."""
         images, targets = batch  # [N, C, R, R], [N] int64 or [N] float32 or [N, classes] (mixup)
         inputs = images.to(self.dtype)
-        if self.compiled:  # the last batch is smaller: it would be compiled anew
-            torch._dynamo.maybe_mark_dynamic(inputs, 0)
+        if self.compiled:
+            mark_dynamic_batch(inputs)
         outputs = self.net(inputs).float()  # [N, num_outputs]; the loss in float32
         loss = self.task.loss(outputs, targets)
         mean_loss, metrics = self.metrics(split)

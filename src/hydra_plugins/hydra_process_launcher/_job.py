@@ -34,6 +34,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.hydra_process_launcher._devices import cpus
+from hydra_plugins.hydra_process_launcher.hydra_internals import keeps_traceback, value_of
 
 LOG = "train.log"
 SWEEP_FOLDER = ("hydra.sweep.dir", "hydra.sweep.subdir")
@@ -114,7 +115,12 @@ def run_job(job: Job, results: Connection) -> None:
     try:
         results.send_bytes(_pickled(_result(job)))
     finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves them out
+        run_exit_functions()
+
+
+def run_exit_functions() -> None:
+    """Run what was registered with `atexit`, which multiprocessing leaves out."""
+    atexit._run_exitfuncs()
 
 
 def _result(job: Job) -> JobReturn:
@@ -126,13 +132,13 @@ def _result(job: Job) -> JobReturn:
     except Exception as problem:
         result = JobReturn(overrides=job.overrides, status=JobStatus.FAILED)
         result.return_value = problem
-    error = result._return_value
+    error = value_of(result)
     if result.status is JobStatus.FAILED and isinstance(error, BaseException):
         trace = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # the disk may be full
             if not _ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
                 print(trace, end="", file=sys.stderr)
-        if not hasattr(result, "_remote_traceback"):  # Hydra 1.3 drops it
+        if not keeps_traceback(result):
             error.add_note(f"\nIn the process of the job:\n{trace}")
     return result
 
@@ -212,7 +218,7 @@ def _pickled(result: JobReturn) -> bytes:
         pickled: bytes = cloudpickle.dumps(result)
         cloudpickle.loads(pickled)
     except Exception as problem:
-        value = result._return_value
+        value = value_of(result)
         print(f"not sent to the launcher: {type(value).__name__}: {problem}", file=sys.stderr)
         result.return_value = None
         if result.status is JobStatus.FAILED:

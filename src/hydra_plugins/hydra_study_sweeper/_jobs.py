@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
+from hydra_plugins.hydra_process_launcher.hydra_internals import is_basic_launcher
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._trials import Trial
 
 
 def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
     """Make `launcher` ready to be called from several threads; return how many jobs it can run."""
-    if isinstance(launcher, BasicLauncher):
+    if is_basic_launcher(launcher):
         return 1
     if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
         import ray
@@ -79,7 +79,7 @@ class JobPool(dict[int, Job]):
         """Launch a trial."""
         job = Job(trial, deadline=time.monotonic() + self.timeout_s)
         self[trial.number] = job
-        if isinstance(self.launcher, BasicLauncher):  # it runs in this thread
+        if is_basic_launcher(self.launcher):  # it runs in this thread
             self._launch(job, overrides)
         else:
             arguments = (job, overrides)

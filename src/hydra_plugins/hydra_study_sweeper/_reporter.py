@@ -42,14 +42,17 @@ class TrialReporter:
         from hydra_plugins.hydra_study_sweeper._samplers import make_pruner
         from hydra_plugins.hydra_study_sweeper._storage import open_storage
 
+        storage = open_storage(self.storage)
         study = optuna.load_study(
             study_name=self.study,
-            storage=open_storage(self.storage),
+            storage=storage,
             sampler=optuna.samplers.RandomSampler(),  # samples nothing here, and starts at once
             pruner=make_pruner(self.pruner),
         )
-        id_of = study._storage.get_trial_id_from_study_id_trial_number
-        return optuna.Trial(study, id_of(study._study_id, self.number))
+        study_id = storage.get_study_id_from_name(self.study)
+        return optuna.Trial(
+            study, storage.get_trial_id_from_study_id_trial_number(study_id, self.number)
+        )
 
     def report(self, objective: float, step: int) -> None:
         """Report `objective` after epoch `step`, counted from 0."""

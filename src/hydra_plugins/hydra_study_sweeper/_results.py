@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 
+from hydra_plugins.hydra_process_launcher.hydra_internals import value_of
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
 from hydra_plugins.hydra_study_sweeper._space import short_hash
@@ -46,7 +47,7 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
         return _check_objective(result, objectives)
     if isinstance(launched, BaseException):  # the launcher failed, not the run
         return {"status": "interrupted", "error": _in_one_line(launched)}
-    returned = getattr(launched, "_return_value", None)
+    returned = value_of(launched) if isinstance(launched, JobReturn) else None
     if isinstance(returned, BaseException) and not hasattr(returned, "exit_code"):
         return {"status": "failed", "error": _in_one_line(returned)}
     if (code := getattr(returned, "exit_code", 0)) != 0:  # None: nobody saw the process exit

@@ -100,6 +100,15 @@ def make_pruner(name: str) -> optuna.pruners.BasePruner:
     return pruner
 
 
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Ask the sampler for a value of one parameter, with Optuna's public methods."""
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    method = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return method(name, distribution.low, distribution.high, log=distribution.log)  # type: ignore[arg-type]
+
+
 def to_override(value: Any) -> str:
     """Write a sampled value as Hydra does."""
     return repr(value) if isinstance(value, float) else str(value)

@@ -1,12 +1,14 @@
 """Open the storage of a sweep: a journal file, a database, Redis, or a gRPC proxy of one."""
 
+import contextlib
 import json
 import os
 import re
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
@@ -15,9 +17,6 @@ from optuna.storages.journal import (
     JournalFileOpenLock,
     JournalRedisBackend,
 )
-from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.storages.journal._file import get_lock_file as get_lock_file
-from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
 from hydra_plugins.hydra_study_sweeper.sweep_folder import without_password
@@ -31,7 +30,24 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class FlockLock(BaseJournalFileLock):
+class JournalLock(Protocol):
+    """What Optuna's journal asks of a lock."""
+
+    def acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+@contextlib.contextmanager
+def held(lock: JournalLock) -> Iterator[None]:
+    """Hold `lock` while the block runs."""
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class FlockLock:
     """An exclusive lock that the system drops when the process that holds it exits or is killed."""
 
     def __init__(self, path: str) -> None:
@@ -57,14 +73,14 @@ class Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock = file_lock(path)
-        super().__init__(str(path), lock_obj=self.lock)
-        with get_lock_file(self.lock):
+        super().__init__(str(path), lock_obj=self.lock)  # type: ignore[arg-type]
+        with held(self.lock):
             self._remove_incomplete_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append whole lines, after what a killed writer has left of one was removed."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with get_lock_file(self.lock):
+        with held(self.lock):
             self._remove_incomplete_line()
             with open(self.path, "ab") as file:
                 file.write(lines.encode())
@@ -95,12 +111,12 @@ def needs_sync(log: dict[str, Any]) -> bool:
 
     A lost claim costs nothing, since the run's folder has the truth; a lost result or trial does.
     """
-    if log["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES:
+    if "trial_id" in log and "state" in log:
         return TrialState(log["state"]).is_finished()
-    return bool(log["op_code"] == JournalOperation.SET_STUDY_USER_ATTR)
+    return "study_id" in log and "user_attr" in log
 
 
-def file_lock(path: Path) -> BaseJournalFileLock:
+def file_lock(path: Path) -> JournalLock:
     """Return a lock for the file at `path`: `flock`, or Optuna's own on a network file system."""
     mounts = re.findall(r"^\S+ (\S+) (\S+)", _read("/proc/mounts"), flags=re.MULTILINE)
     at = max((m for m in mounts if path.is_relative_to(m[0])), key=lambda m: len(m[0]), default="")

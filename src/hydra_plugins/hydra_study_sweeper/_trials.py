@@ -24,9 +24,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hydra_plugins.hydra_study_sweeper._samplers import from_override
+from hydra_plugins.hydra_study_sweeper._samplers import from_override, suggest
 from hydra_plugins.hydra_study_sweeper._space import TrialParams, folder_name
-from hydra_plugins.hydra_study_sweeper._storage import FlockLock, get_lock_file, open_storage
+from hydra_plugins.hydra_study_sweeper._storage import FlockLock, held, open_storage
 from hydra_plugins.hydra_study_sweeper.run_folder import (
     as_floats,
     is_plain_name,
@@ -201,8 +201,8 @@ class TrialStore:
         self.trials: dict[int, Trial] = {}
         self.by_identity: dict[str, int] = {}  # the lowest number with that identity
         self.worker = Worker(self.optuna_study)
-        self._own: set[int] = set()  # ids of the Optuna trials that this worker runs
-        self._study_id = self.optuna_study._study_id
+        self._own: set[int] = set()  # numbers of the Optuna trials that this worker runs
+        self._study_id = self.storage.get_study_id_from_name(name)
         self._seen: list[FrozenTrial] = []
         self._folders: dict[str, int] = {}  # of run folders, the trial's number
         self._changed: dict[int, Trial] = {}
@@ -286,7 +286,7 @@ class TrialStore:
 
     def locked(self) -> AbstractContextManager[None]:
         """Return a lock of the sweep's trials on this machine, which is not to be taken twice."""
-        return get_lock_file(FlockLock(str(self.folder / ".fill.lock")))
+        return held(FlockLock(str(self.folder / ".fill.lock")))
 
     def import_trial(
         self,
@@ -355,16 +355,21 @@ class TrialStore:
             template.params, template.distributions = {}, {}
             self.storage.create_new_trial(self._study_id, template)
 
+    def _id_of(self, optuna_trial: FrozenTrial | optuna.Trial) -> int:
+        """Return the id of an attempt in the storage."""
+        number = optuna_trial.number
+        return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
     def claim(self, trial: Trial) -> bool:
         """Claim a waiting trial; True for one worker only."""
-        trial_id = trial.optuna_trial._trial_id
+        trial_id = self._id_of(trial.optuna_trial)
         try:
             self.storage.set_trial_user_attr(trial_id, f"{WORKER}{self.worker.name}", True)
             claimed = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             claimed = False
         if claimed:
-            self._own.add(trial_id)
+            self._own.add(trial.optuna_trial.number)
         self.sync()
         return claimed
 
@@ -380,22 +385,22 @@ class TrialStore:
             state=TrialState.RUNNING, user_attrs={f"{WORKER}{self.worker.name}": True}
         )
         trial_id = self.storage.create_new_trial(self._study_id, claimed)
-        self._own.add(trial_id)
         self.optuna_study.sampler = sampler
         optuna_trial = optuna.Trial(self.optuna_study, trial_id)
+        self._own.add(optuna_trial.number)
         for name, distribution in space.items():
-            optuna_trial._suggest(name, distribution)
+            suggest(optuna_trial, name, distribution)
         return optuna_trial
 
     def attach_params(self, optuna_trial: Any, params: TrialParams) -> Trial:
         """Store the parameters of a trial that `ask` made."""
-        self.storage.set_trial_user_attr(optuna_trial._trial_id, "params", asdict(params))
+        self.storage.set_trial_user_attr(self._id_of(optuna_trial), "params", asdict(params))
         self.sync()
         return self.trials[optuna_trial.number]
 
     def finish(self, trial: Trial, state: TrialState, result: Mapping[str, Any]) -> None:
         """Store how a trial ended. If two workers do, the first one counts."""
-        trial_id = trial.optuna_trial._trial_id
+        trial_id = self._id_of(trial.optuna_trial)
         values = as_floats(result.get("objective")) if state is TrialState.COMPLETE else None
         if values is None and state is TrialState.COMPLETE:  # Optuna wants one: the worst
             signs = [
@@ -410,21 +415,22 @@ class TrialStore:
                 self.storage.set_trial_state_values(trial_id, state, values)
         except (UpdateFinishedTrialError, ValueError):
             pass
-        self._own.discard(trial_id)
+        self._own.discard(trial.optuna_trial.number)
         self.sync()
 
     def set_num_failures(self, trial: Trial, number: int) -> None:
         """Store how often a trial has failed that is tried again at once."""
-        self.storage.set_trial_user_attr(trial.optuna_trial._trial_id, "num_failures", number)
+        trial_id = self._id_of(trial.optuna_trial)
+        self.storage.set_trial_user_attr(trial_id, "num_failures", number)
         self.sync()
 
     def requeue(self, trial: Trial, status: str, error: str | None) -> None:
         """Give back a trial that was stopped or interrupted; the next command continues it."""
-        trial_id = trial.optuna_trial._trial_id
+        trial_id = self._id_of(trial.optuna_trial)
         self.storage.set_trial_user_attr(trial_id, "status", status)
         self.storage.set_trial_user_attr(trial_id, "error", error)
         self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
-        self._own.discard(trial_id)
+        self._own.discard(trial.optuna_trial.number)
         self.sync()
 
     def stale_trials(self) -> list[Trial]:
@@ -433,13 +439,13 @@ class TrialStore:
             trial
             for trial in self.trials.values()
             if trial.optuna_trial.state is TrialState.RUNNING
-            and trial.optuna_trial._trial_id not in self._own
+            and trial.optuna_trial.number not in self._own
             and not any(self.worker.is_alive(worker) for worker in _workers(trial.optuna_trial))
         ]
 
     def reclaim(self, trial: Trial) -> bool:
         """Make a stale trial pending again; True for the one caller that did it."""
-        trial_id = trial.optuna_trial._trial_id
+        trial_id = self._id_of(trial.optuna_trial)
         try:
             self.storage.set_trial_user_attr(trial_id, "result", {"status": "interrupted"})
             self.storage.set_trial_state_values(trial_id, TrialState.FAIL)

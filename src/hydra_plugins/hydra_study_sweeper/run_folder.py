@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
 
 try:
     import fcntl
@@ -109,10 +108,18 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def scalar_resolvers() -> dict[str, Any]:
+    """Return by which first letters and patterns OmegaConf takes a YAML scalar for a number."""
+    from omegaconf._utils import get_yaml_loader
+
+    resolvers: dict[str, Any] = get_yaml_loader().yaml_implicit_resolvers
+    return resolvers
+
+
 class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
     """Read scalars as OmegaConf does (1e-4 is a float), at libyaml's speed."""
 
-    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+    yaml_implicit_resolvers = scalar_resolvers()
 
 
 def read_plain_yaml(path: Path, *, interpolations: bool = False) -> dict[str, Any]:

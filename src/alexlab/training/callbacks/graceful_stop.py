@@ -25,12 +25,8 @@ class GracefulStop(Checkpoint):
         self.checkpoints, self.signals = checkpoints, signals
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a signal wait until the training can save, and ranks exchange signals here only.
-
-        Lightning would exchange them too, with two waits for the device before each batch.
-        """
-        loop: Any = trainer.fit_loop.epoch_loop
-        loop._broadcast_sigterm_tensor = lambda: None
+        """Let a signal wait until the training can save, and ranks exchange signals here only."""
+        skip_lightnings_exchange(trainer)
         self.signals.set_at_once(False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -68,3 +64,9 @@ class GracefulStop(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop between two epochs."""
         self._stop_if_requested(trainer)
+
+
+def skip_lightnings_exchange(trainer: L.Trainer) -> None:
+    """Keep Lightning from exchanging signals, with two waits for the device before each batch."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = lambda: None

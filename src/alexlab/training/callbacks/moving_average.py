@@ -67,6 +67,11 @@ class DeviceAverage(AveragedModel):
 def validated_net(trainer: L.Trainer, learner: Any) -> Any:
     """Return the net that is validated: during a training the averaged one, if there is one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            return callback._average_model.module.net
+        if isinstance(callback, WeightAveraging) and (average := average_of(callback)) is not None:
+            return average.module.net
     return learner.net
+
+
+def average_of(callback: WeightAveraging) -> AveragedModel | None:
+    """Return the averaged model that Lightning's callback keeps; None outside a training."""
+    return callback._average_model
