@@ -16,6 +16,7 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 SRC = Path(__file__).parents[1] / "src"
 DOCUMENTED = {"os._exit", "_asdict", "_fields", "_target_"}  # in spite of their names
 
+OURS = ("alexlab", "hydra_plugins")
 CALLBACKS = "alexlab.training.callbacks"
 LAUNCHER = "hydra_plugins.hydra_process_launcher"
 TORCH, LIGHTNING, HYDRA = "torch", "lightning", "hydra-core"
@@ -43,9 +44,12 @@ USED = {
     (f"{CALLBACKS}.moving_average", "update_parameters", "_foreach_add_"): (TORCH, lambda: torch),
     (f"{CALLBACKS}.nan_guard", "_largest", "_foreach_norm"): (TORCH, lambda: torch),
     (f"{LAUNCHER}._job", "run_exit_functions", "_run_exitfuncs"): ("", lambda: atexit),
-    (f"{LAUNCHER}.hydra_internals", "", "_internal"): (HYDRA, lambda: import_module("hydra")),
+    (f"{LAUNCHER}.hydra_internals", "is_basic_launcher", "_internal"): (
+        HYDRA,
+        lambda: import_module("hydra"),
+    ),
     (f"{LAUNCHER}.hydra_internals", "value_of", "_return_value"): (HYDRA, JobReturn),
-    ("hydra_plugins.hydra_study_sweeper.run_folder", "", "_utils"): (
+    ("hydra_plugins.hydra_study_sweeper.run_folder", "scalar_resolvers", "_utils"): (
         "omegaconf",
         lambda: import_module("omegaconf"),
     ),
@@ -61,13 +65,12 @@ def names_in(node):
     if isinstance(node, ast.Attribute) and ast.unparse(node) not in DOCUMENTED:
         own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
         return [] if own else [node.attr]
+    paths = []
     if isinstance(node, ast.Import):
-        return [part for alias in node.names for part in alias.name.split(".")]
-    if isinstance(node, ast.ImportFrom) and not str(node.module).startswith(
-        ("alexlab", "hydra_pl")
-    ):
-        return [*str(node.module).split("."), *(alias.name for alias in node.names)]
-    return []
+        paths = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        paths = [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for path in paths if not path.startswith(OURS) for name in path.split(".")]
 
 
 def uses(path):
@@ -87,9 +90,7 @@ def uses(path):
 
 
 def test_private_names_are_used_in_the_functions_that_are_listed_here():
-    found = set().union(*map(uses, SRC.rglob("*.py")))
-    launcher = {use for use in found if use[2].startswith("_preload") or use[2] == "_job"}
-    assert found - launcher == USED.keys()
+    assert set().union(*map(uses, SRC.rglob("*.py"))) == USED.keys()
 
 
 @pytest.mark.parametrize("use", USED, ids=lambda use: use[2])
