@@ -45,6 +45,29 @@ def test_one_worker_claims_a_trial(store):
     assert not one.claim(one.trials[0])
 
 
+def test_results_are_on_the_disk_at_once_and_claims_are_not(store, monkeypatch):
+    one, synced = store(), []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    one.claim(one.trials[0])
+    assert not synced
+    one.finish(one.trials[0], TrialState.COMPLETE, {"status": "finished", "objective": 0.5})
+    assert len(synced) == 1
+    one.optuna_study.set_user_attr("sweep", {})
+    assert len(synced) == 2
+
+
+def test_suggestions_have_the_distributions_of_the_space(store):
+    space = {
+        "act": optuna.distributions.CategoricalDistribution(["relu", "tanh"]),
+        "optim.lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True),
+        "p": optuna.distributions.FloatDistribution(0.0, 0.5),
+        "epochs": optuna.distributions.IntDistribution(1, 64, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 5),
+    }
+    trial = store().ask(optuna.samplers.RandomSampler(seed=0), space)
+    assert trial.distributions == space
+
+
 def test_trials_with_equal_params_are_added_once(store):
     one, two = store(), store()
     one.add(PARAMS, {"seed": ["0", "1", "2"]})
