@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from alexlab.runs.checkpoint import load, save
 from alexlab.runs.folder import BEST, LAST, Stopped, read_history, read_metrics
+from alexlab.training import build
 from alexlab.training.run import TrainingRun
 from tests.tiny import BATCHES, EPOCHS, rows, same, train, weights
 
@@ -214,6 +215,21 @@ def test_a_run_stopped_in_its_first_epoch_has_no_best_one(config, tmp_path, caps
     with pytest.raises(Stopped):
         train(config(), tmp_path / "run", stop_after=1)
     assert "best epoch - of 0" in capsys.readouterr().out
+
+
+def test_callbacks_are_listed_in_the_order_of_their_calls(config, tmp_path, monkeypatch):
+    """Lightning calls a Checkpoint after all others, wherever it stands in the list."""
+    listed = []
+    made = build.trainer
+    monkeypatch.setattr(
+        build,
+        "trainer",
+        lambda cfg, **options: listed.extend(options["callbacks"]) or made(cfg, **options),
+    )
+    settings = ["ema_decay=0.9", "patience=2", "diagnostics=on", "fit_metrics=true"]
+    training = TrainingRun(config(*settings), tmp_path, {}, trial=True)
+    assert len(listed) > 14
+    assert [one for one in training.trainer.callbacks if one in listed] == listed
 
 
 def test_tensorboard_does_not_show_where_the_sweep_is_kept(config, tmp_path):

@@ -133,6 +133,18 @@ def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
     return Learner(net, task, optim=optim, sched=instantiate(cfg.sched, _convert_="all") or None)
 
 
+def check_epochs(cfg: DictConfig, learner: Learner, data: ImageFolderData) -> None:
+    """Check that the learner can train on the data, before anything is written.
+
+    Raises:
+        ValueError: The optimiser or schedule cannot work, the task has no such objective, or an
+            epoch would have no batch.
+    """
+    learner.configure_optimizers()
+    check_objective(cfg, learner.task)
+    check_limits(cfg, data)
+
+
 def check_objective(cfg: DictConfig, task: Task) -> None:
     """Check that each epoch will have the objective, by the metrics of two made-up images.
 
@@ -247,9 +259,13 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
         callbacks.append(MaxSteps())
     if cfg.trainer.auto_batch:
         callbacks.append(AutoBatch())
-    if (reporter := TrialReporter.from_hydra()) is not None:
-        callbacks.append(Pruning(cfg.objective, reporter))
     return callbacks
+
+
+def pruning(cfg: DictConfig) -> list[Callback]:
+    """Return the callback that ends a trial early, if its sweep has a pruner."""
+    reporter = TrialReporter.from_hydra()
+    return [] if reporter is None else [Pruning(cfg.objective, reporter)]
 
 
 def loggers(cfg: DictConfig, folder: Path) -> list[Logger]:

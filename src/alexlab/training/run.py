@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from alexlab import factory
@@ -57,69 +57,69 @@ class TrainingRun:
         trial: bool,
         signals: StopSignals | None = None,
     ) -> None:
-        self.signals = signals or StopSignals()
         filter_warnings()
         set_malloc_thresholds()
         torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
         cfg = build.with_resolved_devices(cfg)
         build.check_deterministic(cfg)
-        self.cfg, self.folder, self.record = cfg, folder, record
+        self.cfg, self.folder, self.record, self.is_trial = cfg, folder, record, trial
+        self.signals = signals or StopSignals()
         self.data = factory.data_module(cfg)
         self.learner = build.learner(cfg, self.data)
-        self.learner.configure_optimizers()  # raises its errors before anything is written
-        build.check_objective(cfg, self.learner.task)
-        build.check_limits(cfg, self.data)
+        build.check_epochs(cfg, self.learner, self.data)
         self.summary = summarize(
             self.learner.net, in_channels=self.data.in_channels, resolution=self.data.resolution
         )
         build.optimize_for_device(cfg, self.learner)
+        self.trainer = build.trainer(cfg, callbacks=self._callbacks(), default_root_dir=folder)
+        self.resume_from = self._resume_from()
+
+    def _callbacks(self) -> list[Callback]:
+        """Build the callbacks, in the order in which Lightning calls them."""
+        cfg, folder = self.cfg, self.folder
+        config = run_config.to_plain(cfg)
+        hparams, overridden = run_config.hparams(config), run_config.overridden_keys()
         self.history = History(folder / HISTORY)
+        self.board = TensorBoard(
+            folder, OmegaConf.to_yaml(config), hparams, self.history, overridden
+        )
+        self.board.enabled = "tensorboard" in (cfg.get("logger") or {})
+        self.loggers = Loggers(build.loggers(cfg, folder), hparams, self.history)
+        self.health = TrainingHealthWarnings(self.history)
+        self.optional = build.optional_callbacks(cfg, self.board)
         self.checkpoints = Checkpoints(
             folder,
             objective=cfg.objective,
             maximize=build.maximizes(cfg),
             every_s=cfg.save_every_s,
-            keep_last=not trial,
+            keep_last=not self.is_trial,
             metadata=self.data.metadata(),
+            conditions={
+                "precision": cfg.trainer.precision,
+                "effective_batch_size": cfg.effective_batch_size,
+                "settings": run_config.settings_of_run(cfg),
+            },
         )
-        self.trainer = self._trainer()
-        self.checkpoints.conditions = {
-            "precision": cfg.trainer.precision,
-            "effective_batch_size": cfg.effective_batch_size,
-            "device": self.trainer.strategy.root_device.type,
-            "settings": run_config.settings_of_run(cfg),
-        }
-        self.resume_from = self._resume_from()
-
-    def _trainer(self) -> L.Trainer:
-        cfg, history = self.cfg, self.history
-        config = run_config.to_plain(cfg)
-        hparams, overridden = run_config.hparams(config), run_config.overridden_keys()
-        self.board = TensorBoard(
-            self.folder, OmegaConf.to_yaml(config), hparams, history, overridden
-        )
-        self.board.enabled = "tensorboard" in (cfg.get("logger") or {})
-        self.loggers = Loggers(build.loggers(cfg, self.folder), hparams, history)
-        self.health = TrainingHealthWarnings(history)
-        self.optional = build.optional_callbacks(cfg, self.board)
         crops = MultiCropTest(cfg.test_crops, self.data)
-        callbacks = [
+        before_logging = [
             PRCurves(self.board, self.data.classes),
-            history,
-            NaNGuard(),
-            EpochProgress(history, metric=cfg.objective.split("/")[-1]),
-            self.health,
-            self.board,
-            self.checkpoints,
             *self.optional,
-            GracefulStop(self.checkpoints, self.signals),
             StepSeeding(cfg.seed),
             crops,
             *([FitMetrics(self.data, crops.predictions)] if cfg.fit_metrics else []),
-            self.loggers,
-            *build.extra_callbacks(cfg),
         ]
-        return build.trainer(cfg, callbacks=callbacks, default_root_dir=self.folder)
+        after_logging = [
+            self.history,  # the others read its rows
+            NaNGuard(),
+            EpochProgress(self.history, metric=cfg.objective.split("/")[-1]),
+            self.health,
+            self.board,
+            self.checkpoints,  # the next two end a training, when its epoch is saved
+            *build.pruning(cfg),
+            GracefulStop(self.checkpoints, self.signals),
+            self.loggers,
+        ]
+        return [*before_logging, *after_logging, *build.extra_callbacks(cfg)]
 
     def run(self) -> float:
         """Train, test the weights of the best epoch, and return the objective at that epoch.
@@ -199,6 +199,7 @@ class TrainingRun:
             ValueError: The results would be neither those of the saved settings nor of these.
         """
         now = self.checkpoints.conditions
+        device = self.trainer.strategy.root_device.type
         settings = {"precision": "trainer.precision", "effective_batch_size": "data.batch_size"}
         for name, setting in settings.items():
             if saved.get(name, now[name]) != now[name]:
@@ -214,9 +215,9 @@ class TrainingRun:
                 f"{path} is of another run ({named}): bring its own back, or delete"
                 f" {path.parent} to start from scratch"
             )
-        if saved.get("device", now["device"]) != now["device"] and self.trainer.is_global_zero:
+        if saved.get("device", device) != device and self.trainer.is_global_zero:
             print(
-                f"warning: resuming on {now['device']} what was trained on {saved['device']}:"
+                f"warning: resuming on {device} what was trained on {saved['device']}:"
                 " the results are no longer exactly repeatable"
             )
 

@@ -23,7 +23,13 @@ def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_else
         save_checkpoint=saved.append,
     )
     learner = types.SimpleNamespace(net=torch.nn.Linear(1, 1))
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
+    settings = {
+        "objective": "val/acc",
+        "maximize": True,
+        "keep_last": True,
+        "metadata": {},
+        "conditions": {},
+    }
     clock = Checkpoints(tmp_path, **settings, every_s=1e9 if due_elsewhere else 0)
     clock.on_train_epoch_end(trainer, learner)
     assert len(saved) == due_elsewhere
@@ -31,7 +37,13 @@ def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_else
 
 def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
     """A copy to the CPU in each better epoch would wait for the device."""
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    settings = {
+        "objective": "val/acc",
+        "maximize": True,
+        "keep_last": False,
+        "metadata": {},
+        "conditions": {},
+    }
     checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
     trainer = types.SimpleNamespace(
         **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
@@ -47,7 +59,13 @@ def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
 
 
 def test_the_best_weights_are_a_copy(tmp_path):
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    settings = {
+        "objective": "val/acc",
+        "maximize": True,
+        "keep_last": False,
+        "metadata": {},
+        "conditions": {},
+    }
     checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
     trainer = types.SimpleNamespace(
         **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
@@ -81,7 +99,13 @@ def test_the_last_save_comes_before_the_trainer_leaves_its_device(config, tmp_pa
 @pytest.mark.parametrize("is_corrupted", [False, True])
 def test_the_best_weights_of_the_previous_file_are_written_again(tmp_path, is_corrupted):
     """best.ckpt is newer than last.ckpt, or corrupted; the one before it has the best epoch."""
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    settings = {
+        "objective": "val/acc",
+        "maximize": True,
+        "keep_last": False,
+        "metadata": {},
+        "conditions": {},
+    }
     (tmp_path / BEST).parent.mkdir()
     net = torch.nn.Linear(2, 2).state_dict()
     for epoch in (1, 2):
@@ -96,7 +120,13 @@ def test_the_best_weights_of_the_previous_file_are_written_again(tmp_path, is_co
 
 def test_best_weights_of_the_same_epoch_but_another_score_are_not_taken(tmp_path):
     """An epoch that was trained twice, on two devices; last.ckpt is of the first training."""
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    settings = {
+        "objective": "val/acc",
+        "maximize": True,
+        "keep_last": False,
+        "metadata": {},
+        "conditions": {},
+    }
     (tmp_path / BEST).parent.mkdir()
     for score in (0.25, 0.5):
         net = {"weight": torch.full((1,), score)}

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from alexlab.runs.checkpoint import iter_valid_checkpoints, save
 from alexlab.runs.folder import BEST, LAST
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.moving_average import validated_net
 from hydra_plugins.hydra_study_sweeper.run_folder import previous
 
 
-class Checkpoints(Checkpoint):
+class Checkpoints(AfterEpoch):
     """Keep the weights of the best epoch, and save them and the training state.
 
     Args:
@@ -30,8 +30,6 @@ class Checkpoints(Checkpoint):
         every_s: Minimum number of seconds between two saves.
         keep_last: Whether last.ckpt is kept once the run has finished, to train it further.
         metadata: Plain values stored in best.ckpt beside the weights.
-
-    Attributes:
         conditions: Plain values stored in last.ckpt: what a resume must not change.
     """
 
@@ -44,11 +42,12 @@ class Checkpoints(Checkpoint):
         every_s: float,
         keep_last: bool,
         metadata: Mapping[str, Any],
+        conditions: Mapping[str, Any],
     ) -> None:
         self.folder, self.objective, self.maximize = folder, objective, maximize
-        self.every_s, self.keep_last, self.metadata = every_s, keep_last, metadata
+        self.every_s, self.keep_last = every_s, keep_last
+        self.metadata, self.conditions = metadata, conditions
         self.best: dict[str, Any] = {}  # epoch, score, metrics, net: {name: Tensor}
-        self.conditions: dict[str, Any] = {}
         self._finished = False
         self._saved_at = time.monotonic()
         self._best_is_on_disk = False
@@ -125,8 +124,9 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the conditions of the training."""
-        checkpoint["conditions"] = self.conditions
+        """Add the conditions of the training, and its device."""
+        device = trainer.strategy.root_device.type
+        checkpoint["conditions"] = {**self.conditions, "device": device}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best epoch without its weights, which are in best.ckpt."""

@@ -9,16 +9,15 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 
 from alexlab.runs.folder import write_atomically
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 
 
-class History(Checkpoint):
+class History(AfterEpoch):
     """Keep one row per epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
 
-    Callbacks that are not a `Checkpoint` may add columns for the epoch to `extra`. The base class
-    is `Checkpoint` only because Lightning calls those after the learner has logged train/*.
+    Callbacks that are not `AfterEpoch` may add columns for the epoch to `extra`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -4,16 +4,16 @@ import signal
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 
 from alexlab.runs.folder import Stopped
 from alexlab.runs.stop_signals import StopSignals
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.checkpoints import Checkpoints
 
 STEPS = 16  # between two exchanges of several ranks, each of which waits for their devices
 
 
-class GracefulStop(Checkpoint):
+class GracefulStop(AfterEpoch):
     """Save and raise `Stopped` after a signal; save when `save_every_s` have passed in an epoch.
 
     One process saves within one batch, several ranks within `STEPS` steps. After the last batch of

@@ -8,9 +8,9 @@ alexlab.models.resolution.)
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.csv_history import History
 
 PATIENCE = 5  # epochs; a shorter stall is a slow start
@@ -18,7 +18,7 @@ CONSTANT = 0.01  # largest difference between the outputs for two images: logits
 STALLED = 0.01  # largest relative change of the training loss
 
 
-class TrainingHealthWarnings(Checkpoint):
+class TrainingHealthWarnings(AfterEpoch):
     """Print each warning once, when its condition has held for `PATIENCE` epochs."""
 
     def __init__(self, history: History) -> None:

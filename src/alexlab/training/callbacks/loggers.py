@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers.logger import Logger
 
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.csv_history import History
 
 
-class Loggers(Checkpoint):
+class Loggers(AfterEpoch):
     """Send the settings, each epoch's row and the final metrics to loggers; the step is the epoch.
 
     The Trainer itself gets no logger, so that a run is the same with any of them.

@@ -5,13 +5,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
+
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 
 EVERY = 16  # steps between two reads of a GPU's losses, each of which waits for the GPU
 
 
-class NaNGuard(Checkpoint):
+class NaNGuard(AfterEpoch):
     """Fail the run when its training loss is NaN or infinite, before that step's update.
 
     On a GPU the losses of `EVERY` steps are read together, and before each save. The message gives

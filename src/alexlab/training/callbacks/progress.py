@@ -5,16 +5,16 @@ import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torchmetrics import Metric
 
 from alexlab.reporting.formatting import format_metric
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.csv_history import History
 
 
-class EpochProgress(Checkpoint):
+class EpochProgress(AfterEpoch):
     """Print one line per epoch; on a terminal also a progress bar with loss and images/s.
 
     Args:

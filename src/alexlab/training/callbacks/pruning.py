@@ -1,16 +1,14 @@
 """Report the objective of a trial after each epoch, and stop the trial when it is pruned."""
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
 
 from alexlab.runs.folder import Pruned
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
 
-class Pruning(Checkpoint):
+class Pruning(AfterEpoch):
     """Report `objective` after each epoch, and raise `Pruned` when the trial should stop.
-
-    It is a Checkpoint so that Lightning calls it after the callbacks that record the epoch.
 
     Args:
         objective: Name of the metric.

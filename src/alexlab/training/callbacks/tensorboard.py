@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
@@ -15,10 +14,11 @@ from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
 from alexlab.evaluation import feature_maps
+from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.csv_history import History
 
 
-class TensorBoard(Checkpoint):
+class TensorBoard(AfterEpoch):
     """Write events.out.* into the run folder; the horizontal axis is the epoch, from 1.
 
     The HParams entry is written into the file of the scalars, so that the entry shows their
