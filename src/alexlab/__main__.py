@@ -22,6 +22,8 @@ VERBS = {
     "board": "open TensorBoard on all runs",
     "completion": "print a script for completion in bash",
 }
+# they import torch, which takes seconds
+SLOW = {"train", "evaluate", "predict", "export", "explain", "look", "lr-find", "rerun", "data"}
 COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option, whose script knows no verbs
 
 
@@ -32,10 +34,19 @@ def main() -> None:
         SystemExit: With the verb's exit code; 2 if there is no such verb.
     """
     with ExitOnInterrupt():
+        say_starting(sys.argv[1:])
         from alexlab.errors import quiet_ends
 
     with quiet_ends():
         dispatch()
+
+
+def say_starting(words: list[str]) -> None:
+    """Say on a terminal that a command is starting that takes seconds, before anything slow."""
+    help_only = {"-h", "--help", *COMPLETION, "--cfg", "--info"} & {*words}
+    first_rank = "LOCAL_RANK" not in os.environ
+    if words and words[0] in SLOW and not help_only and first_rank and sys.stderr.isatty():
+        print("starting ...", file=sys.stderr, flush=True)
 
 
 class ExitOnInterrupt:

@@ -43,6 +43,8 @@ def test_top5_error_counts_what_is_not_among_the_first_five():
     ]
     assert found["top5_error"]["value"] == 0.5
     assert found["top1_error"]["value"] == 0.75
+    few = scores.classification(*sure([0, 1], [0, 1], 5), list("abcde"), alone(2))["metrics"]
+    assert "top5_error" not in few  # of five classes it would be 0
 
 
 def test_calibration_error_by_hand():

@@ -58,6 +58,11 @@ def test_by_how_much_it_differs(run, tmp_path, capsys):
     assert "history, from epoch 2 on: lr 9" in told
 
 
+def test_a_metric_that_another_version_wrote_is_no_difference(run, tmp_path):
+    change(run, metrics={**read_metrics(run)["metrics"], "test/top5_error": 0.0})
+    assert rerun.rerun(run, tmp_path / "new")
+
+
 def test_where_the_weights_were_not_kept_their_checksum_tells(run, tmp_path):
     (run / BEST).unlink()
     assert rerun.rerun(run, tmp_path / "same")

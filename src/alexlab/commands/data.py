@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import printable, user_errors
+from alexlab.reporting.console import path_link
 
 NAMES = ("cifar10", "flower", "pokemon")  # the keys of alexlab.data.download.SOURCES
 COMMANDS = {
@@ -69,7 +70,7 @@ def main() -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from alexlab.data.download import fetch  # torchvision takes seconds
 
-    print(fetch(options.name, options.source, options.data_dir))
+    print(path_link(fetch(options.name, options.source, options.data_dir)))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -86,7 +87,7 @@ def _check(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     write_atomically(report.with_suffix(".json"), json.dumps(found, indent=1))
     write_atomically(report, text)
-    print(text, report, sep="\n")
+    print(text, path_link(report), sep="\n")
 
 
 def _preview(options: argparse.Namespace) -> None:
@@ -106,7 +107,7 @@ def _preview(options: argparse.Namespace) -> None:
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(options.out, format="PNG")
     print(f"rows: {printable(', '.join(names))}")
     print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
-    print(options.out)
+    print(path_link(options.out))
 
 
 if __name__ == "__main__":

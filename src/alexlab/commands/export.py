@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
 from alexlab.errors import user_errors
+from alexlab.reporting.console import path_link
 from alexlab.runs.locate import resolve_run_dir
 
 FORMATS = ("onnx", "torch_export")  # those of alexlab.evaluation.export
@@ -33,7 +34,7 @@ def main() -> None:
         path, difference, which = export.export(
             run, options.format, output=options.output, settings=options.data
         )
-        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+        print(f"{path_link(path)} ({path.stat().st_size / 1e6:.1f} MB)")
         print(f"largest difference on {export.IMAGES} {which}: {difference:.2g}")
 
 

@@ -7,6 +7,7 @@ image that speak for the predicted class; it needs the extra `gradcam`).
 
 from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
 from alexlab.errors import missing_extra, user_errors
+from alexlab.reporting.console import path_link
 from alexlab.runs.locate import resolve_run_dir
 
 
@@ -31,7 +32,7 @@ def main() -> None:
         from alexlab.evaluation.look import look
 
         pictures = look(load_run(run), options.test, options.data)
-    print(*pictures, sep="\n")
+    print(*map(path_link, pictures), sep="\n")
     if not any(picture.name == "gradcam.png" for picture in pictures):
         print(missing_extra("gradcam", "gradcam.png"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import user_errors
+from alexlab.reporting.console import path_link
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
 
         curve = find(cfg, options.low, options.high, options.steps)
         curve.draw(options.out)
-        print(options.out)
+        print(path_link(options.out))
         if curve.suggestion is None:
             raise ValueError(
                 f"no suggestion: in {options.steps} steps the loss fell at no rate. Nets that start"

@@ -128,7 +128,7 @@ def reliability(found: Mapping[str, Any]) -> Figure:
     upper.bar([0], [0], color=PALE, label=f"of fewer than {FEW} images")
     upper.plot(confidence, confidence, "_", color=RED, markersize=12, label="mean confidence")
     upper.plot([0, 1], [0, 1], "--", color=GREY, linewidth=1)
-    upper.set(ylabel="accuracy", ylim=(0, 1), title=f"Reliability (ECE {found['ece']:.3f})")
+    upper.set(ylabel="accuracy", ylim=(0, 1), title="Reliability")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     lower.bar(middles, found["images"], 0.9 / bins, color=GREY)
     lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))

@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 
 from alexlab.evaluation import plots
 from alexlab.evaluation.plots import COLUMNS, Predictions
+from alexlab.reporting.console import path_link
 from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import code, escape, only_own_images
@@ -52,7 +53,7 @@ def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
     write_atomically(folder / "evaluation.html", page)
     numbers = text.split("\n\n## ")[: 3 if "crops" in figures else 2]
     Console().print(Markdown("\n\n".join(part.split("\n\n![")[0] for part in numbers)))
-    print(folder / "evaluation.html")
+    print(path_link(folder / "evaluation.html"))
     return folder
 
 
@@ -147,8 +148,8 @@ def _of_classes(found: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]
         table(["class", "images", *keys], rows),
         *_plots(plots, "confusion"),
         "## Calibration",
-        f"Expected calibration error {found['calibration']['ece']:.3f}: how far confidence is from"
-        " accuracy, on average over 15 bins.",
+        f"Expected calibration error {format_metric('ece', found['calibration']['ece'])}: how far"
+        " confidence is from accuracy, on average over 15 bins.",
         *_plots(plots, "reliability"),
         "## Most confident mistakes",
         "Under each: what it shows, what was predicted, how confidently.",

@@ -80,7 +80,7 @@ def compare(
             first, first_s = own, seconds
         row = {"crops": crops.number, headline: resampled.mean(own), "seconds": seconds}
         row |= {"ratio": seconds / first_s, "gain": resampled.mean(own - first) if rows else None}
-        if headline == "acc":
+        if headline == "acc" and predictions.shape[1] > 5:
             row["top5_error"] = resampled.mean(_top5_misses(predictions, targets))
         rows.append(row if rows else {**row, "predictions": predictions})
     return rows
@@ -94,7 +94,7 @@ def per_image(predictions: Tensor, targets: Tensor) -> tuple[str, Array]:
 
 
 def _top5_misses(probs: Tensor, targets: Tensor) -> Array:
-    in_top5 = probs.topk(min(5, probs.shape[1])).indices.eq(targets[:, None]).any(1)
+    in_top5 = probs.topk(5).indices.eq(targets[:, None]).any(1)
     return (~in_top5).double().numpy()
 
 
@@ -112,7 +112,7 @@ def classification(
         "metrics": {
             "acc": resampled.mean(hits),
             "top1_error": resampled.mean(1 - hits),
-            "top5_error": resampled.mean(_top5_misses(probs, targets)),
+            **({"top5_error": resampled.mean(_top5_misses(probs, targets))} if n > 5 else {}),
             "f1": resampled.ci(_macro_f1, preds.numpy(), targets.numpy()),
         },
         "per_class": [

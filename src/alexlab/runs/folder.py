@@ -48,7 +48,7 @@ def lock(folder: Path) -> IO[str] | None:
     return file
 
 
-COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x1b]*\x1b\\")  # colours; links
 
 
 class Tee:
@@ -66,7 +66,7 @@ class Tee:
     def write(self, text: str) -> int:
         """Write to both; text that redraws a line goes to the terminal only."""
         if "\r" not in text and not self.log.closed:
-            self.log.write(COLOUR.sub("", text))
+            self.log.write(ESCAPES.sub("", text))
             self.log.flush()
         try:
             self.stream.write(text)

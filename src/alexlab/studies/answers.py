@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
 from alexlab.studies.claims import Claim, read_claims
 from alexlab.studies.comparisons import (
@@ -25,7 +26,7 @@ from alexlab.studies.comparisons import (
     undone_by,
     why_not_valid,
 )
-from alexlab.studies.metrics import metric_value
+from alexlab.studies.metrics import metric_value, parse_metric
 from alexlab.studies.per_image import PerImage, compare_images, right_only_of
 from alexlab.studies.results import SEED, Sweep, axis_values
 from alexlab.studies.runs_table import RunsTable, make_runs_table
@@ -333,9 +334,10 @@ def _notes(
         if gate and setting == "published" and runs["trained"].any():
             rise = mean_rise(runs, gate)
             if rise >= converged_margin(claim, gate):
+                shown = format_metric(parse_metric(gate.metric).name, rise, signed=True)
                 notes.append(
-                    f"{name} was still improving by {rise:.3g} over the last 20% of the epochs:"
-                    " the article's own length stops short"
+                    f"{name} was still improving, by {shown} over the last 20% of the epochs: the"
+                    " article's own length stops short"
                 )
     return notes
 

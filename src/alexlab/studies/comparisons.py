@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alexlab.reporting.formatting import is_fraction, less_is_better
+from alexlab.reporting.formatting import format_metric, is_fraction, less_is_better
 from alexlab.studies.claims import Claim
 from alexlab.studies.metrics import chance_value, parse_metric
 from alexlab.studies.results import ALL_RUNS, SEED, canonical, same
@@ -329,4 +329,5 @@ def _still_rising(
     if gain < margin:
         return ""
     how = "doubling its steps gained" if shown else "over the last 20% of its epochs it gained"
-    return f"{name} had not converged: {how} {gain:.3g} in {parse_metric(gate.metric).name}"
+    metric = parse_metric(gate.metric).name
+    return f"{name} had not converged: {how} {format_metric(metric, gain, signed=True)} in {metric}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexlab.errors import format_error
+from alexlab.reporting.console import path_link
 from alexlab.runs.folder import write_atomically
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def after_sweep(folder: Path) -> None:
         from alexlab.studies.wording import answer_lines
 
         print("", *(line for one in answers for line in answer_lines(one)), sep="\n")
-    print(f"report: {os.path.relpath(folder / 'report.html')}")
+    print(f"report: {path_link(Path(os.path.relpath(folder / 'report.html')))}")
 
 
 def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> int:
@@ -146,7 +147,7 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
         for one in below or [folder]:
             try:
                 sweeps.append(write_report(one))
-                print(f"report: {one / 'report.html'}")
+                print(f"report: {path_link(one / 'report.html')}")
             except Exception as error:  # of one sweep; the others get their reports
                 if not below:
                     raise
@@ -155,12 +156,12 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
         if below:
             from alexlab.studies.index import write_index
 
-            print(f"index: {write_index(folder)}")
+            print(f"index: {path_link(write_index(folder))}")
     if publish_to is not None:
         from alexlab.studies import publish
 
         publish.publish(sweeps, publish_to, Path("README.md"), Path("conf/study"))
-        print(f"published: {publish_to / 'README.md'}")
+        print(f"published: {path_link(publish_to / 'README.md')}")
     return failed
 
 

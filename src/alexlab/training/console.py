@@ -1,5 +1,6 @@
-"""Print the header and the summary of a run."""
+"""Print the header and the summary of a run, within 80 columns."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from rich.table import Table
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.errors import printable
 from alexlab.models.summary import Summary
-from alexlab.reporting.formatting import format_metric
+from alexlab.reporting.console import path_link
+from alexlab.reporting.formatting import format_duration, format_metric
 
+COLUMNS = 80  # of a terminal as it is opened
 MAX_CLASSES = 12  # with more, only the totals are printed
 
 
@@ -19,15 +22,26 @@ def print_run_header(
     summary: Summary, data: ImageFolderData, settings: str, device: str, folder: Path
 ) -> None:
     """Print model, data with counts per class and split, settings, device and folder."""
-    console = _console()
-    console.print(f"model     {summary.headline()}")
-    console.print(f"data      {printable(data.name)}, {data.resolution} px")
-    console.print(_counts(data.counts))
+    print(_field("model", summary.headline()))
+    print(_field("data", f"{data.name}, {data.resolution} px"))
+    _console().print(_counts(data.counts))
     for note in data.notes:
-        console.print(f"          {printable(note)}")
-    console.print(f"settings  {settings}")
-    console.print(f"device    {device}")
-    console.print(f"folder    {printable(folder)}\n")
+        print(_field("", note))
+    print(_field("settings", settings))
+    print(_field("device", device))
+    print(f"folder    {path_link(folder)}\n", flush=True)
+
+
+def _field(name: str, text: str) -> str:
+    """Return a line of the header, which is folded between words after 80 columns."""
+    return textwrap.fill(
+        printable(text),
+        COLUMNS,
+        initial_indent=f"{name:<10}",
+        subsequent_indent=" " * 10,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
@@ -61,8 +75,8 @@ def print_run_summary(record: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
     epochs = f"best epoch {record['best_epoch'] or '-'} of {record['epochs']}"
     rate = f"   {speed:.0f} images/s" if speed else ""
-    console.print(f"{epochs}   {record['wall_s']:.1f} s{rate}")
-    console.print(str(folder))
+    console.print(f"{epochs}   {format_duration(record['wall_s'])}{rate}")
+    print(path_link(folder), flush=True)
 
 
 def _console() -> Console:

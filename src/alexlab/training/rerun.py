@@ -82,9 +82,10 @@ def differences(
 
 
 def _values(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    names = [n for n in {**then, **now} if n not in UNTIMED and str(then.get(n)) != str(now.get(n))]
+    both = [name for name in then if name in now and name not in UNTIMED]  # versions may differ
+    names = [name for name in both if str(then[name]) != str(now[name])]
     if names:
-        shown = [f"{name} {then.get(name)} -> {now.get(name)}" for name in names[:NAMED]]
+        shown = [f"{name} {then[name]} -> {now[name]}" for name in names[:NAMED]]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         yield f"{title}: {', '.join(shown)}{more}"
 

@@ -25,7 +25,7 @@ class ClassificationMetrics(Metric):
     `update` takes outputs [N, num_classes], or [N, 1] logits of the second of two classes, and
     targets [N] int64, or soft targets [N, num_classes] (mixup), of which the largest counts.
     Macro-F1 averages over the classes that occur, as a target or as a prediction. With five classes
-    or fewer, every class is among the first five, so that `top5_error` is 0.
+    or fewer, every class is among the first five: there is no `top5_error` then.
     """
 
     full_state_update = False
@@ -53,13 +53,13 @@ class ClassificationMetrics(Metric):
             self.top5_misses = self.top5_misses + (~in_top5).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return {"acc", "top1_error", "top5_error", "f1"} of the counted batches."""
+        """Return "acc", "top1_error", "f1", and "top5_error" of six classes or more."""
         targets, preds, hits = self.counts.view(3, self.num_classes)
         acc = hits.sum() / targets.sum()
         occurs = (targets + preds) > 0
         f1 = (2 * hits[occurs] / (targets + preds)[occurs]).mean()  # 2TP / (2TP + FP + FN)
-        top5_error = self.top5_misses / targets.sum()
-        return {"acc": acc, "top1_error": 1 - acc, "top5_error": top5_error, "f1": f1}
+        top5 = {"top5_error": self.top5_misses / targets.sum()} if self.num_classes > 5 else {}
+        return {"acc": acc, "top1_error": 1 - acc, **top5, "f1": f1}
 
 
 class RegressionMetrics(Metric):
@@ -176,7 +176,7 @@ class Classification:
         return torch.cat([1 - second, second], 1)
 
     def metrics(self) -> Metric:
-        """Return new metrics for one split: acc, top1_error, top5_error, f1."""
+        """Return new metrics for one split; see `ClassificationMetrics`."""
         return ClassificationMetrics(self.num_classes)
 
 

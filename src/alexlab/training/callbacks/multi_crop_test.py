@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.evaluation.inference import Crops, predict_all
+from alexlab.reporting.formatting import format_metric
 from alexlab.training.module import Learner
 
 
@@ -69,5 +70,6 @@ class MultiCropTest(L.Callback):
         for crops in self.crops if trainer.is_global_zero else []:
             suffix = f"_{crops.number}_crops"
             name = next(name for name in metrics if name + suffix in metrics)  # acc, or mae
-            change = f"{name} {metrics[name]:.3f} -> {metrics[name + suffix]:.3f}"
+            before, after = (format_metric(name, metrics[key]) for key in (name, name + suffix))
+            change = f"{name} {before} -> {after}"
             print(f"{crops}: {change}  ({metrics[f'test/seconds{suffix}']:.1f} s)")

@@ -27,7 +27,7 @@ class EpochProgress(AfterEpoch):
         console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
+            BarColumn(20),  # 80 columns have room for ^C too, which would break the line
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
             console=console,
@@ -59,8 +59,8 @@ class EpochProgress(AfterEpoch):
         self._updated_at = now
         metrics = _compute_locally(pl_module.metrics("train")[1])
         speed = (batch_idx + 1) * len(batch[1]) / (now - self._started)
-        shown = f"loss {float(outputs['loss']):.3f}  {_format(self.metric, metrics)}"
-        status = f"{shown}  {speed:.0f} images/s"
+        loss = _format("loss", {"loss": float(outputs["loss"])})
+        status = f"{loss}  {_format(self.metric, metrics)}  {speed:.0f} images/s"
         self.bar.update(self.bar_task, completed=batch_idx + 1, status=status)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -72,12 +72,21 @@ class EpochProgress(AfterEpoch):
         parts = [f"epoch {row['epoch']:>3.0f}/{trainer.max_epochs}", f"lr {row['lr']:<6g}"]
         for split in ("train", "val"):
             metrics = {k.split("/")[1]: v for k, v in row.items() if k.startswith(f"{split}/")}
-            parts.append(f"{split} loss {metrics['loss']:.3f} {_format(self.metric, metrics)}")
-        parts.append(f"{self.history.rates[-1]:.0f} images/s  {row['seconds']:.1f} s")
-        print("   ".join(parts), flush=True)
+            parts.append(f"{split} {_format('loss', metrics)} {_format(self.metric, metrics)}")
+        speed = f"{self.history.rates[-1]:.0f} images/s  {row['seconds']:.1f} s"
+        line = "   ".join([*parts, speed])
+        if self.bar.console.is_terminal and len(line) > self.bar.console.width:
+            line = "  ".join(parts)  # the bar and the summary have the speed
+        print(line, flush=True)
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Remove the bar: after an exception Lightning does not call `teardown`."""
+        self.bar.stop()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the bar, after an exception too."""
+        """Remove the bar."""
         self.bar.stop()
         sys.stderr.flush()
 
