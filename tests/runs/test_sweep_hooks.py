@@ -149,3 +149,13 @@ def test_sweep_without_its_data_starts_no_trial(tmp_path, monkeypatch):
         "(`alexlab data fetch --help` says how to get data)\n"
     )
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+def test_how_far_a_run_is(tmp_path):
+    assert sweep_hooks.progress(tmp_path) == ""  # nothing is written yet
+    config = "objective: val/acc\ntrainer: {max_epochs: 20}\n"
+    (tmp_path / "config.yaml").write_text(config)
+    assert sweep_hooks.progress(tmp_path) == ""
+    rows = "epoch,lr,val/acc\n1,0.1,0.2\n2,0.1,0.4123\n"
+    (tmp_path / "history.csv").write_text(rows)
+    assert sweep_hooks.progress(tmp_path) == "epoch 2/20, val/acc 41.2%"

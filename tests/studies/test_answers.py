@@ -339,7 +339,10 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
 
     (one,) = answers(make_sweep, [claim()], results, trained=GATE)
     assert one.answer == "not tested"
-    assert "tanh had not converged: over the last 20% of its epochs it gained +20.0 points" in one.reason
+    assert (
+        "tanh had not converged: over the last 20% of its epochs it gained +20.0 points"
+        in one.reason
+    )
     shown = {"converged": {"tanh": 0.005}, "name": "shown"}
     (one,) = answers(make_sweep, [claim()], results, trained=GATE, **shown)
     assert one.answer == "more"

@@ -52,6 +52,38 @@ def test_sigusr1_stops_a_sweep_politely(tmp_path):
     assert_done_once(tmp_path, 6)
 
 
+def test_ctrl_c_while_the_fork_server_imports(tmp_path):
+    """The terminal sends it to all processes in the foreground, and the import takes seconds."""
+    files = {"TOY_IMPORTING": str(tmp_path / "importing"), "TOY_GO": str(tmp_path / "go")}
+    preload = "hydra.launcher.preload=[tests.sweeper.slow_import]"
+    process = start(tmp_path, *GRID, preload, **files)
+    wait_until((tmp_path / "importing").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    wait_until(lambda: "stopping: running trials save" in printed(tmp_path))
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 130
+    text = printed(tmp_path)
+    assert "Traceback" not in text, text
+    assert "KeyboardInterrupt" not in text
+    assert "failed" not in states(tmp_path), text
+    code, text = sweep(tmp_path, *GRID)
+    assert code == 0, text
+    assert_done_once(tmp_path, 6)
+
+
+def test_a_stopped_sweep_says_how_to_go_on_and_writes_no_report(tmp_path):
+    ended = "hydra.sweeper.on_end=tests.sweeper.toy_app.report"
+    process = start(tmp_path, *GRID, ended)
+    wait_until(lambda: list(tmp_path.glob("multirun/s/*/steps.txt")))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    text = printed(tmp_path)
+    assert text.splitlines()[-1] == "stopped; to go on: the same command again"
+    code, text = sweep(tmp_path, *GRID, ended)
+    assert code == 0
+    assert text.splitlines()[-1] == "the report of s"
+
+
 def test_killed_run_stops_a_sweep_that_stops_on_errors(tmp_path):
     """The kernel kills so when memory is full."""
     command = ["seed=0,1,2", "fault=kill", "fault_seed=0", "sweep.name=s"]

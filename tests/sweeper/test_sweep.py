@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 
+import optuna
 import pytest
 
+from hydra_plugins.hydra_study_sweeper._storage import open_storage
 from tests.sweeper.sweeping import PATH, metrics, printed, rows, start, states, sweep
 
 
@@ -30,6 +32,19 @@ def test_poor_trials_are_pruned(tmp_path):
     assert code == 0, text
     assert states(tmp_path) == {"finished": 5, "pruned": 5}
     assert all("journal" not in path.read_text() for path in tmp_path.rglob("config.yaml"))
+
+
+def test_an_axis_that_only_repeats_trials_is_no_parameter_for_optuna(tmp_path):
+    """Else a dashboard would rank the seed among the parameters, by chance differences."""
+    code, text = sweep(
+        tmp_path, "lr=0.1,0.2", "seed=0,1,2", "sweep.name=s", "hydra.sweeper.repeats=[seed]"
+    )
+    assert code == 0, text
+    storage = open_storage(str(tmp_path / "multirun/s/study.journal"))
+    study = optuna.load_study(study_name="s", storage=storage)
+    assert sorted(trial.params["lr"] for trial in study.trials) == [0.1] * 3 + [0.2] * 3
+    assert optuna.importance.get_param_importances(study).keys() == {"lr"}
+    assert sorted(row["seed"] for row in rows(tmp_path)) == ["0", "0", "1", "1", "2", "2"]
 
 
 def test_sweep_of_an_older_version_is_refused(tmp_path):

@@ -1,17 +1,21 @@
 """Test the trials in a storage: claims, stale trials, results, the journal, pruning."""
 
+import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from rich.console import Console
 
-from hydra_plugins.hydra_study_sweeper import _trials
+from hydra_plugins.hydra_study_sweeper import _display, _trials
 from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
+from hydra_plugins.hydra_study_sweeper._jobs import Job
 from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
 from hydra_plugins.hydra_study_sweeper._resume import check_compatible
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
@@ -174,6 +178,60 @@ def test_an_error_with_square_brackets_is_printed_as_it_is(store, tmp_path, caps
     reporter.update(one.pop_changes())
     reporter.print_summary()
     assert "ValueError: [/x] of [red]" in capsys.readouterr().out
+
+
+@pytest.fixture
+def reporter_on(monkeypatch, tmp_path):
+    """reporter_on(width, ...) -> a reporter on a terminal of that width, and what it writes."""
+
+    def make(width, **options):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=True, color_system="standard", width=width)
+        monkeypatch.setattr(_display, "_Console", lambda **_: console)
+        return ProgressReporter(tmp_path, ["seed"], ["maximize"], **options), written
+
+    return make
+
+
+def test_running_trials_are_shown_with_their_epoch_and_a_link(store, tmp_path, reporter_on):
+    one = store()
+    reporter, written = reporter_on(80, progress=lambda folder: f"epoch 3/20 of {folder.name}")
+    one.claim(one.trials[1])
+    reporter.update(one.pop_changes())
+    reporter.start()
+    reporter.refresh(1, [Job(one.trials[1], deadline=math.inf)])
+    reporter.stop()
+    row = next(line for line in written.getvalue().split("\n") if "epoch 3/20" in line)
+    link = re.search(r"\x1b]8;[^;]*;([^\x1b]*)\x1b\\([^\x1b]*)\x1b]8;;", row)
+    assert link.groups() == (f"file://{tmp_path}/1-seed-1", "1-seed-1")
+    assert "epoch 3/20 of 1-seed-1" in row
+
+
+def test_objectives_have_their_name_and_the_apps_own_form(store, reporter_on):
+    one = store()
+    percent = lambda name, value: f"{100 * value:.1f}%"  # noqa: E731
+    reporter, written = reporter_on(80, names=["val/acc"], format_value=percent)
+    one.claim(one.trials[0])
+    end = {"status": "finished", "objective": 0.3499999940395355, "wall_s": 2.0}
+    one.finish(one.trials[0], TrialState.COMPLETE, end)
+    reporter.update(one.pop_changes())
+    reporter.print_summary()
+    text = written.getvalue()
+    assert "val/acc" in text
+    assert "35.0%" in text
+    assert "0.34" not in text
+    assert "objective" not in text.split("\n")[0]
+
+
+def test_optunas_dashboard_is_told_what_the_sweep_asks(store):
+    one = store()
+    about = {"question": "Which seed?", "axes": {"seed": "0, 1"}}
+    one.describe(["val/acc"], "python -m toy -m seed=0,1", about)
+    known = store().optuna_study
+    assert known.metric_names == ["val/acc"]
+    assert known.user_attrs["question"] == "Which seed?"
+    assert known.user_attrs["command"] == "python -m toy -m seed=0,1"
+    assert "axes" not in known.user_attrs
 
 
 @pytest.mark.parametrize(("direction", "kept"), [("minimize", 0), ("maximize", 1)])

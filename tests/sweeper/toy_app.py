@@ -37,6 +37,11 @@ def known_result(identity: str, sweep: dict) -> dict | None:
     return known.get(identity)
 
 
+def report(folder: Path) -> None:
+    """Stand for what an app does when a sweep has ended."""
+    print(f"the report of {folder.name}")
+
+
 def resolve(config: dict) -> dict:
     """Set what depends on the machine."""
     return {"derived": "here"}

@@ -2,13 +2,17 @@
 
 import hashlib
 import os
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from alexlab.errors import missing_data
 from alexlab.performance.devices import effective_batch_size, resolve_precision
+from alexlab.reporting.formatting import format_metric
+from alexlab.runs.folder import CONFIG, read_history
 from alexlab.runs.settings import check_settings
+from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 
@@ -47,6 +51,25 @@ def check_data(config: dict[str, Any]) -> None:
     )
     if not root.is_dir() and not root.is_relative_to(cache):
         raise FileNotFoundError(missing_data(data["name"], data["root"]))
+
+
+@lru_cache(maxsize=1024)
+def _settings(path: Path) -> tuple[str, int]:
+    """Return the objective and the number of epochs of a run, by its config.yaml."""
+    config = read_plain_yaml(path)
+    return str(config["objective"]), int(config["trainer"]["max_epochs"])
+
+
+def progress(folder: Path) -> str:
+    """Describe how far the run in `folder` is: "epoch 3/20, val/acc 35.0%"; empty at its start."""
+    try:
+        objective, epochs = _settings(folder / CONFIG)
+        row = read_history(folder)[-1]
+        return f"epoch {row['epoch']}/{epochs}, {objective} " + format_metric(
+            objective, float(row[objective])
+        )
+    except (OSError, ValueError, KeyError, IndexError, TypeError):  # it is being written
+        return ""
 
 
 def fingerprint(config: dict[str, Any]) -> dict[str, str]:

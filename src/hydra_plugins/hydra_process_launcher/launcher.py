@@ -157,9 +157,9 @@ class ProcessLauncher(Launcher):
         make_sockets_possible()
         self._method: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
-            self._method.set_forkserver_preload(
-                [*self.preload, "hydra_plugins.hydra_process_launcher._preload"]
-            )
+            here = __name__.rpartition(".")[0]
+            modules = [f"{here}._uninterrupted", *self.preload, f"{here}._preload"]
+            self._method.set_forkserver_preload(modules)
         return jobs
 
     def _with_keys(self, message: str) -> str:

@@ -4,12 +4,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +29,11 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def format_number(name: str, value: float) -> str:
+    """Write the objective `name` with five digits, where the app has no rule of its own."""
+    return f"{value:.5g}"
+
+
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing more when nobody reads any longer, as after `| head`: the sweep goes on."""
@@ -43,14 +49,27 @@ class ProgressReporter:
         folder: The sweep's folder.
         keys: The axes.
         directions: `minimize` or `maximize`, one per objective.
+        names: The objectives' names; default: `objective`.
+        format_value: Writes the value of the objective with a name.
+        progress: Describes how far the run in a folder is; None if the app cannot say.
         writes: Whether to write trials.csv.
     """
 
     def __init__(
-        self, folder: Path, keys: Sequence[str], directions: Sequence[str], *, writes: bool = True
+        self,
+        folder: Path,
+        keys: Sequence[str],
+        directions: Sequence[str],
+        *,
+        names: Sequence[str] = (),
+        format_value: Callable[[str, float], str] = format_number,
+        progress: Callable[[Path], str] | None = None,
+        writes: bool = True,
     ) -> None:
-        self.writes = writes
+        self.writes, self.progress = writes, progress
         self.folder, self.directions = folder, directions
+        self.names = [*names, *["objective"] * len(directions)][: len(directions)]
+        self.format_value = format_value
         self.n_jobs = 1  # trials at a time
         console = _Console()
         self.console = console if console.is_terminal else _Console(width=200)  # files fold no line
@@ -126,15 +145,18 @@ class ProgressReporter:
         self._live.stop()
 
     def log(self, text: str) -> None:
-        """Print a line above the live table."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the live table; the sweep's folder at its start becomes a link."""
+        line, name = Text(text), os.path.relpath(self.folder)
+        if text.startswith(f"{name}:"):
+            line.stylize(_link(self.folder), 0, len(name))
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def log_end(self, trial: Trial) -> None:
         """Print how a trial ended, if there is no live table."""
         if not self.console.is_terminal:
             counts = self.counts()
             done = sum(counts.get(status, 0) for status in ENDED)
-            result = format_result(trial)
+            result = self._format_result(trial)
             self.log(f"[{done}/{len(self.trials)}] {trial.status} {trial.folder} {result}")
 
     def refresh(self, to_run: int, jobs: Iterable[Job]) -> None:
@@ -150,12 +172,17 @@ class ProgressReporter:
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts().items()))
         head = Text(f"{self.folder.name}: {counts}, time left {left}", overflow="ellipsis")
         table = Table(box=None, pad_edge=False)
-        for column in ("trial", "for"):
-            table.add_column(column)
+        table.add_column("trial", no_wrap=True)
+        for column in ("for", "progress") if self.progress else ("for",):
+            table.add_column(column, no_wrap=True)
         for job in list(jobs)[:MAX_ROWS]:
-            table.add_row(Text(job.trial.folder), format_duration(time.monotonic() - job.started))
+            folder = self.folder / job.trial.folder
+            cells = [format_duration(time.monotonic() - job.started)]
+            if self.progress is not None:
+                cells.append(self.progress(folder))
+            table.add_row(Text(job.trial.folder, _link(folder)), *map(Text, cells))
         if best is not None:
-            head.append(f"\nbest so far: {best.result['objective']:.5g} of {best.folder}")
+            head.append(f"\nbest so far: {self._objectives(best)} of {best.folder}")
         return Group(head, table)
 
     def print_summary(self) -> None:
@@ -170,32 +197,37 @@ class ProgressReporter:
         failed = [trial for trial in trials if trial.status == "failed"]
         shown = trials if len(trials) <= MAX_ROWS else trials[:10] + failed[: MAX_ROWS - 10]
         table = Table(box=None, pad_edge=False)
-        for column in ("trial", "status", "objective", "time", "error"):
+        for column in ("trial", "status", ", ".join(self.names), "time", "error"):
             table.add_column(column, overflow="fold")
         for trial in shown:
             wall = trial.result.get("wall_s")
             error = Text(str(trial.result.get("error") or ""))
             time_ = format_duration(wall) if wall else ""
-            table.add_row(Text(trial.folder), trial.status, _objectives(trial), time_, error)
+            name = Text(trial.folder, _link(self.folder / trial.folder))
+            table.add_row(name, trial.status, Text(self._objectives(trial)), time_, error)
         self.console.print(table)
         if len(shown) < len(trials):
             self.log(f"... and {len(trials) - len(shown)} more in {self.csv.path}")
+
+    def _format_result(self, trial: Trial) -> str:
+        """Return the error of an ended trial, or its objective and time."""
+        result = trial.result
+        if trial.status not in ("finished", "pruned"):
+            return str(result.get("error") or "")
+        wall = format_duration(result.get("wall_s") or 0.0)
+        return f"{', '.join(self.names)} {self._objectives(trial)} in {wall}"
+
+    def _objectives(self, trial: Trial) -> str:
+        """Return a trial's objectives as text."""
+        values = as_floats(trial.result.get("objective")) or []
+        return " ".join(map(self.format_value, self.names, values))
+
+
+def _link(path: Path) -> Style:
+    """Return the style of a text that opens `path` when clicked, in terminals with links."""
+    return Style(link=path.absolute().as_uri())
 
 
 def _has_objective(trial: Trial) -> bool:
     """Return whether a trial has finished with an objective: an app need not return one."""
     return trial.status == "finished" and as_floats(trial.result.get("objective")) is not None
-
-
-def format_result(trial: Trial) -> str:
-    """Return the error of an ended trial, or its objective and time."""
-    result = trial.result
-    if trial.status not in ("finished", "pruned"):
-        return str(result.get("error") or "")
-    return f"{_objectives(trial)} in {format_duration(result.get('wall_s') or 0.0)}"
-
-
-def _objectives(trial: Trial) -> str:
-    """Return a trial's objectives with five digits."""
-    values = as_floats(trial.result.get("objective")) or []
-    return " ".join(f"{value:.5g}" for value in values)

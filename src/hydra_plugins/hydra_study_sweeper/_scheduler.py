@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
-from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
+from hydra_plugins.hydra_study_sweeper._display import ProgressReporter, format_number
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
@@ -37,7 +37,12 @@ from hydra_plugins.hydra_study_sweeper._resume import (
 from hydra_plugins.hydra_study_sweeper._reuse import SharedResults
 from hydra_plugins.hydra_study_sweeper._space import TrialParams, folder_name
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialQueue, TrialStore
-from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, directions, load
+from hydra_plugins.hydra_study_sweeper.config import (
+    StudySweeperConf,
+    directions,
+    load,
+    metric_names,
+)
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP, hold
 
@@ -101,11 +106,21 @@ class Scheduler:
         if stored is not None or attrs:
             check_compatible(self.folder, fingerprint, stored or attrs.get("sweep") or {}, settings)
         keys = self.space.keys
-        self.reporter = ProgressReporter(self.folder, keys, objectives, writes=not is_dry)
+        names = metric_names(settings.metric_names, len(objectives))
+        self.reporter = ProgressReporter(
+            self.folder,
+            keys,
+            objectives,
+            names=names,
+            format_value=load(settings.format_value) or format_number,
+            progress=load(settings.progress),
+            writes=not is_dry,
+        )
         params = [one for stage in self.stages for one in stage]
         if not is_dry:
             with self.store.locked():  # another sweeper may be at the same point
                 self._write_fingerprint(fingerprint)
+                self.store.describe(names, fingerprint["command"], fingerprint["about"])
                 self._restore(params)
         known = self.store.by_identity
         begun = itertools.takewhile(
@@ -114,7 +129,7 @@ class Scheduler:
         self._stage = max(0, len(list(begun)) - 1)
         for stage in self.stages[: self._stage + 1]:
             if not is_dry:
-                self.store.add(stage, self.space.choices)
+                self.store.add(stage, self._parameters())
         identities = None
         if self.search is None:
             identities = {one.identity for one in params} | self._to_rerun()
@@ -136,6 +151,11 @@ class Scheduler:
             )
         self._update()
         self.checkpoints.add_ended(self.store.trials.values())
+
+    def _parameters(self) -> dict[str, Sequence[str]]:
+        """Return the axes of a grid that Optuna is told of: not those that only repeat a trial."""
+        choices = self.space.choices.items()
+        return {key: v for key, v in choices if key.lstrip("+") not in self.settings.repeats}
 
     def _write_fingerprint(self, fingerprint: dict[str, Any]) -> None:
         """Write sweep.yaml with every value that an axis of the sweep ever had."""
@@ -270,7 +290,7 @@ class Scheduler:
         if done:
             return False
         self._stage += 1
-        self.store.add(self.stages[self._stage], self.space.choices)
+        self.store.add(self.stages[self._stage], self._parameters())
         self._update()
         self.queue.sort()
         self._prepare_launcher()
@@ -549,6 +569,7 @@ class Scheduler:
             problem = _samplers.write_plots(self.store.optuna_study, plots, several)
             self.reporter.log(problem or f"plots: {plots}")
         if self._num_signals:
+            self.reporter.log("stopped; to go on: the same command again")
             return 130
         if interrupted := len(self.queue.interrupted):
             self.reporter.log(f"{interrupted} interrupted: the same command continues them")

@@ -208,6 +208,16 @@ class TrialStore:
         self._changed: dict[int, Trial] = {}
         self.sync()
 
+    def describe(self, names: Sequence[str], command: str, about: Any) -> None:
+        """Store for Optuna's dashboard what the objectives are called and what the sweep asks."""
+        if names and self.optuna_study.metric_names != list(names):
+            self.optuna_study.set_metric_names(list(names))
+        texts = {k: v for k, v in (about or {}).items() if isinstance(v, str)}
+        attrs = self.optuna_study.user_attrs
+        for key, value in {"command": command, **texts}.items():
+            if attrs.get(key) != value:
+                self.optuna_study.set_user_attr(key, value)
+
     def sync(self) -> None:
         """Read from the storage what has changed."""
         optuna_trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
@@ -267,7 +277,7 @@ class TrialStore:
 
         Args:
             params: Of all trials of the grid.
-            axes: The values of each axis.
+            axes: The values of each axis that is a parameter for Optuna.
         """
         distributions = {key: axis_distribution(values) for key, values in axes.items()}
         with self.locked():
@@ -275,7 +285,7 @@ class TrialStore:
             for one in params:
                 if one.identity not in self.by_identity:
                     attrs = {"params": asdict(one), "grid": True}
-                    values = {k: _typed(v, distributions[k]) for k, v in one.values.items()}
+                    values = {k: _typed(one.values[k], d) for k, d in distributions.items()}
                     self._create(attrs, values, distributions)
             self.sync()
         for one in params:  # an axis that is new has a value in the trials that were before it

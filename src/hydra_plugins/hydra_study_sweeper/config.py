@@ -36,6 +36,8 @@ class StudySweeperConf:
     dry_run: bool = False
     storage: Optional[str] = None  # default: a journal in the sweep's folder  # noqa: UP045
     direction: Any = "minimize"  # or a list, one per objective
+    metric_names: Any = None  # of the objectives, for people: a name, or a list
+    repeats: List[str] = field(default_factory=list)  # axes that only repeat a trial  # noqa: UP006
     params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
     axes: Any = None  # axes of a study file
     recipes: Any = None  # {name: overrides}, for its axis `recipe`
@@ -47,6 +49,8 @@ class StudySweeperConf:
     resolve: Optional[str] = None  # function(config) -> settings that a device decides  # noqa: UP045
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
+    format_value: Optional[str] = None  # function(metric name, value) -> text  # noqa: UP045
+    progress: Optional[str] = None  # function(folder of a run) -> how far it is  # noqa: UP045
     estimate: Optional[str] = None  # function(config) -> bytes of a run (running, ended)  # noqa: UP045
     before: Optional[str] = None  # function(config) that raises if no trial can run  # noqa: UP045
     on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
@@ -134,6 +138,12 @@ def _check(settings: StudySweeperConf, key: Callable[[str], str]) -> None:
 def directions(direction: Any) -> list[str]:
     """Return one direction per objective."""
     return [direction] if isinstance(direction, str) else list(direction)
+
+
+def metric_names(names: Any, count: int) -> list[str]:
+    """Return the names of `count` objectives; none if they are not known."""
+    found = [names] if isinstance(names, str) else [str(name) for name in names or ()]
+    return found if len(found) == count else []
 
 
 def load(path: str | None) -> Any:

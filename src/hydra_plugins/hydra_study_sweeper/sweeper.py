@@ -42,6 +42,8 @@ from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, tak
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, parse_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
 
+STOPPED = 130  # the exit code after a signal
+
 ConfigStore.instance().store(
     group="hydra/sweeper", name="base_study", node=StudySweeperConf, provider="study_sweeper"
 )
@@ -135,7 +137,7 @@ class StudySweeper(Sweeper):
         if not scheduler.is_named and not settings.dry_run:
             OmegaConf.save(self.master_config, folder / "multirun.yaml")
         code = scheduler.run()
-        if settings.on_end and not settings.dry_run:
+        if settings.on_end and not settings.dry_run and code != STOPPED:
             load(settings.on_end)(folder)
         if code:
             raise SystemExit(code)
