@@ -1,4 +1,4 @@
-"""Hooks that the sweeper calls: what depends on the machine, and the need of disk space."""
+"""Hooks that the sweeper calls: what depends on the machine, the data, and how far a run is."""
 
 import hashlib
 import os
@@ -13,8 +13,6 @@ from alexlab.reporting.formatting import format_metric
 from alexlab.runs.folder import CONFIG, read_history
 from alexlab.runs.settings import check_settings
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
-
-LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 
 
 def resolve(config: dict[str, Any]) -> dict[str, Any]:
@@ -81,37 +79,15 @@ def fingerprint(config: dict[str, Any]) -> dict[str, str]:
     marks = {"torch": version("torch").split(".")[0]}
     marks["trainer.precision"] = str(config["trainer"]["precision"])
     root = Path(str(config["data"]["root"]))
-    files = sorted(_files(root)) if root.is_dir() else []
+    files = sorted(_sizes_of_files(root)) if root.is_dir() else []
     if files:  # generated data may not have been generated yet
         digest = hashlib.sha256("\n".join(files).encode(errors="surrogateescape"))
         marks[f"data {config['data']['name']}"] = digest.hexdigest()[:16]
     return marks
 
 
-def _files(root: Path) -> list[str]:
+def _sizes_of_files(root: Path) -> list[str]:
     """Return the name and size of every visible file below `root`."""
     found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
     visible = [path for path in found if not os.path.basename(path).startswith(".")]
     return [f"{os.path.relpath(path, root)} {os.path.getsize(path)}" for path in visible]
-
-
-def estimate(config: dict[str, Any]) -> tuple[int, int]:
-    """Estimate the bytes that a run takes on disk while it is running, and after its end.
-
-    A checkpoint has the weights, and as much again per moment that the optimiser keeps. While one
-    is written, the two before it are still there; so are those of the best weights.
-    """
-    import torch
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    settings = OmegaConf.create(config)
-    with torch.device("meta"):
-        net = instantiate(
-            settings.model, num_outputs=10, resolution=config["data"]["resolution"], _convert_="all"
-        )
-    weights = sum(p.numel() * p.element_size() for p in net.parameters())
-    name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
-    moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
-    running = 3 * weights * (1 + moments) + 3 * weights
-    return running, LOGS + (weights if config["sweep"]["keep_best"] is None else 0)

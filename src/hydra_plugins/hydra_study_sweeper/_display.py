@@ -29,6 +29,14 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def format_needs(seconds: float | None, disk: float | None, how: str = "") -> str:
+    """Write what a sweep will take; `how` says what the time is based on."""
+    unknown = "unknown until one has run"
+    time_ = f"about {format_duration(seconds)}{how}" if seconds is not None else unknown
+    space = f"about {disk / 1e9:.2g} GB" if disk is not None else unknown
+    return f"time: {time_}, disk: {space}"
+
+
 def format_number(name: str, value: float) -> str:
     """Write the objective `name` with five digits, where the app has no rule of its own."""
     return f"{value:.5g}"
@@ -71,6 +79,7 @@ class ProgressReporter:
         self.names = [*names, *["objective"] * len(directions)][: len(directions)]
         self.format_value = format_value
         self.n_jobs = 1  # trials at a time
+        self.estimated_s: float | None = None  # of a trial, until one has finished
         console = _Console()
         self.console = console if console.is_terminal else _Console(width=200)  # files fold no line
         self.csv = TrialsCsv(folder, keys, len(directions))
@@ -102,15 +111,18 @@ class ProgressReporter:
         """
         states = Counter(self.counts()) + Counter(pending=new)
         counts = " ".join(f"{n} {status}" for status, n in sorted(states.items()))
-        times = self._wall_times()
-        seconds = median(times) * to_run / self.n_jobs if times else None
-        unknown = "unknown until one has run"
-        time_ = f"about {format_duration(seconds)}" if seconds is not None else unknown
-        space = f"about {disk / 1e9:.2g} GB" if disk is not None else unknown
         trials = (
             f"{len(self.trials) + new} trials ({counts}), {to_run} to run, {self.n_jobs} at a time"
         )
-        return f"{os.path.relpath(self.folder)}: {trials}\ntime: {time_}, disk: {space}"
+        how = "" if self._wall_times() or not to_run else " (a rough estimate)"
+        needs = format_needs(self._seconds_left(to_run), disk, how)
+        return f"{os.path.relpath(self.folder)}: {trials}\n{needs}"
+
+    def _seconds_left(self, to_run: int) -> float | None:
+        """Return the seconds for `to_run` trials: as the finished ones took, or as estimated."""
+        times = self._wall_times()
+        each = median(times) if times else self.estimated_s
+        return None if each is None else each * to_run / self.n_jobs
 
     def counts(self) -> dict[str, int]:
         """Return how many trials have each status."""
@@ -167,8 +179,8 @@ class ProgressReporter:
 
     def _render(self, to_run: int, jobs: Iterable[Job]) -> Group:
         """Return the live table: the counts, the time left, the running trials."""
-        times, best = self._wall_times(), self.best()
-        left = format_duration(median(times) * to_run / self.n_jobs) if times else "unknown"
+        seconds, best = self._seconds_left(to_run), self.best()
+        left = format_duration(seconds) if seconds is not None else "unknown"
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self.counts().items()))
         head = Text(f"{self.folder.name}: {counts}, time left {left}", overflow="ellipsis")
         table = Table(box=None, pad_edge=False)

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
+from hydra_plugins.hydra_study_sweeper._cost import estimate_cost
 from hydra_plugins.hydra_study_sweeper._display import ProgressReporter, format_number
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
 from hydra_plugins.hydra_study_sweeper._results import (
@@ -226,11 +227,10 @@ class Scheduler:
         self.queue.sort()
         self._reclaim_stale_trials()
         if to_run := self.queue.num_pending():
+            self._check_before()
             self._prepare_launcher()
         disk = self._disk_needed(to_run)
         self._log_plan(to_run, disk)
-        if to_run:
-            self._check_before()
         if disk is not None and disk > (free := shutil.disk_usage(self.folder).free):
             raise ValueError(
                 f"the sweep needs about {disk / 1e9:.3g} GB, and {free / 1e9:.3g} are free"
@@ -297,18 +297,22 @@ class Scheduler:
         return True
 
     def _disk_needed(self, to_run: int) -> int | None:
-        """Estimate the bytes for `to_run` trials: as the last ones took, or as the app says."""
+        """Estimate the bytes for `to_run` trials: as the last ones took, or as the app says.
+
+        In the second case the app's estimate of the time is noted too.
+        """
         if not to_run:
             return 0
         finished = [t for t in self.store.trials.values() if t.status == "finished"][-20:]
         if finished:
             sizes = sum(run_folder.size(self.folder / trial.folder) for trial in finished)
             return sizes * to_run // len(finished)
-        estimate = load(self.settings.estimate)
-        if estimate is None:
+        params = [one for stage in self.stages[: self._stage + 1] for one in stage]
+        cost = estimate_cost(self.settings, self.composer, params)
+        if cost is None:
             return None
-        running, ended = estimate(self.composer.compose(next(self.space.grid())))
-        return int(running * self.reporter.n_jobs + ended * to_run)
+        self.reporter.estimated_s = cost.seconds
+        return int(cost.running * self.reporter.n_jobs + cost.ended * to_run)
 
     def _run_until_done(self) -> None:
         """Keep `n_jobs` jobs running until there is nothing left to start."""

@@ -122,9 +122,7 @@ class StudySweeper(Sweeper):
         stages = [] if space.intervals else self._stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
-            count = str(sum(map(len, stages)) or settings.n_trials)
-            count = f"{len(stages[0])} to {count}" if len(stages) > 1 else count
-            print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
+            self._print_plan(folder, composer, stages)
             return []
 
         # Optuna is slow to import, and the lines above do not need it
@@ -142,6 +140,30 @@ class StudySweeper(Sweeper):
         if code:
             raise SystemExit(code)
         return [[scheduler.returns[number] for number in sorted(scheduler.returns)]]
+
+    def _print_plan(
+        self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
+    ) -> None:
+        """Print what a new sweep would take, and start nothing."""
+        from hydra_plugins.hydra_study_sweeper._cost import estimate_cost
+        from hydra_plugins.hydra_study_sweeper._display import format_needs
+
+        settings = self.settings
+        counts = [sum(map(len, stages)) or settings.n_trials]
+        if len(stages) > 1:
+            counts = [len(stages[0]), *counts]
+        count = " to ".join(map(str, counts))
+        print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
+        cost = estimate_cost(settings, composer, [one for stage in stages for one in stage])
+        if cost is not None:
+            jobs, most = settings.n_jobs or 1, counts[-1]
+            seconds = cost.seconds and cost.seconds * most / jobs
+            disk = cost.running * jobs + cost.ended * most
+            print(
+                format_needs(
+                    seconds, disk, f" for {most} trials, {jobs} at a time (a rough estimate)"
+                )
+            )
 
     def _make_composer(self, space: _space.Space) -> _composer.Composer:
         """Return the composer of the trials of `space`."""
