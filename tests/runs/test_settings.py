@@ -167,6 +167,101 @@ def test_a_wrong_value_is_named_with_its_key(compose, overrides, expected):
     assert "\n" not in told
 
 
+# values at both ends of a range: (allowed, refused), after the documentation of torch, Lightning,
+# NumPy (seeds) and RandAugment
+EDGES = {
+    "seed": ([0, 2**32 - 1], [-1, 2**32, 0.0, True]),
+    "effective_batch_size": ([1], [0]),
+    "ema_decay": ([None, 0.0, 0.999], [1, 1.0, -0.1]),
+    "test_crops": ([[1], [1, 10, 144]], [[2], [True], 10, "10"]),
+    "patience": ([None, 1], [0, 1.5]),
+    "save_every_s": ([0, 0.5], [-0.1, None]),
+    "trainer.max_epochs": ([1], [0, None, 1.0]),
+    "trainer.devices": ([1, -1, "auto", [0], [2, 3], "0,2"], [0, -2, True, [], [-1], "a", "0;1"]),
+    "trainer.precision": (["auto", "16-mixed", 16, 32, 64], [8, True, None]),
+    "trainer.gradient_clip_val": ([None, 0, 0.5], [-0.1, "1"]),
+    "trainer.accumulate_grad_batches": ([1], [0, 1.5]),
+    "trainer.num_nodes": ([1], [0]),
+    "trainer.fast_dev_run": ([True, False, 1], [0, -1]),
+    "trainer.min_epochs": ([None, 1], [0]),
+    "trainer.max_steps": ([-1, 1], [0, -2, None]),
+    "trainer.min_steps": ([None, 1], [0]),
+    "trainer.max_time": ([None, "00:00:00:01"], ["00:00:00:00", "00:00:01", "1:2:3:-4"]),
+    "trainer.limit_train_batches": ([None, 1, 1.0, 0.01], [0, 0.0, 1.01, -1, True]),
+    "trainer.limit_val_batches": ([None, 1, 1.0, 0.01], [0, 0.0, 1.01]),
+    "trainer.limit_test_batches": ([None, 1, 1.0, 0.01], [0, 0.0, 1.01]),
+    "trainer.overfit_batches": ([0, 1], [-1, 0.5]),
+    "trainer.num_sanity_val_steps": ([0], [-1]),
+    "trainer.reload_dataloaders_every_n_epochs": ([0], [-1]),
+    "trainer.gradient_clip_algorithm": ([None, "norm", "value"], ["l2"]),
+    "data.resolution": ([1], [0, 32.0]),
+    "data.load_size": ([None, 1], [0]),
+    "data.batch_size": ([1], [0]),
+    "data.split_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "data.val_fraction": ([0.01, 0.99], [0, 1]),
+    "data.test_fraction": ([0.01, 0.99], [0, 1]),
+    "data.fraction": ([0.01, 1], [0, 1.01]),
+    "data.classes": ([None, ["a"], [1, 2], "a"], [[], [["a"]], {"a": 1}]),
+    "data.seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "data.num_images": ([1], [0]),
+    "data.draw_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "task.label_smoothing": ([0, 0.99], [1, -0.1]),
+    "task.mixup": ([0, 2.5], [-0.1]),
+    "task.cutmix": ([0, 2.5], [-0.1]),
+    "task.low": ([-3, 0, 2.5], [True, "1"]),
+    "task.high": ([-3, 0, 2.5], [True, "1"]),
+    "optim.lr": ([1e-9, 10], [0, -0.1, float("inf"), float("nan")]),
+    "optim.momentum": ([0, 0.9], [-0.1]),
+    "optim.weight_decay": ([0, 0.1], [-0.1]),
+    "optim.dampening": ([0, -1, 0.5], ["none"]),
+    "optim.alpha": ([0, 0.99], [1, -0.1]),
+    "optim.eps": ([0, 1e-8], [-1e-8]),
+    "optim.betas": ([[0, 0.999]], [[0.9], [0.9, 1], [-0.1, 0.9], [0.9, 0.9, 0.9], 0.9]),
+    "sched.T_max": ([1], [0]),
+    "sched.eta_min": ([0, 0.1], [-0.1]),
+    "sched.drop_epoch": ([1], [0]),
+    "sched.drop_lr": ([1e-9], [0]),
+    "sched.gamma": ([0.1, 2], [0]),
+    "sched.milestones": ([[1], [1, 5]], [[0], 5, [1.5]]),
+    "sched.lrs": ([[0.1]], [[0], 0.1]),
+    "sched.factor": ([0.01, 0.99], [0, 1]),
+    "sched.patience": ([0], [-1]),
+    "sched.step_size": ([1], [0]),
+    "sched.warmup_epochs": ([1], [0]),
+    "sched.max_epochs": ([1], [0]),
+    "augment.rotate": ([0, 180], [-1, 181]),
+    "augment.stretch": ([0, 0.9], [-0.1, 0.91]),
+    "augment.pca": ([0, 0.1, 3], [-0.1]),
+    "augment.randaugment": ([0, 14], [-1, 15, 2.0]),
+    "augment.magnitude": ([0, 30, 9.5], [-1, 31]),
+    **{
+        f"augment.{name}": ([0, 0.5, 1], [-0.1, 1.1])
+        for name in ("flip", "shift", "shear", "brightness", "contrast", "saturation")
+    },
+    "model.groups": ([1, 2], [0]),
+    "model.width": ([0.1, 2], [0, -1]),
+    "model.dropout": ([0, 0.99, [0, 0.5]], [1, -0.1, [0.5], [0, 1], [0, 0, 0]]),
+    "model.feature_dropout": ([None, 0, 0.5], [1]),
+    "model.head": ([[1], [16, 16], "linear", "mlp"], [[0], 16, "deep"]),
+    "model.stride": ([1], [0]),
+    "model.k": ([0], [-1]),
+    "model.backbone_lr_scale": ([0, 0.1, 2], [-0.1]),
+}
+
+
+@pytest.mark.parametrize("key", EDGES)
+def test_a_range_ends_where_it_is_documented(key):
+    allowed, refused = EDGES[key]
+    assert [SETTINGS[key].allows(value) for value in allowed] == [True] * len(allowed)
+    assert [SETTINGS[key].allows(value) for value in refused] == [False] * len(refused)
+
+
+def test_no_range_of_numbers_is_left_out():
+    numbers = {key for key, rule in SETTINGS.items() if "number" in rule.text}
+    folders = {key for key in numbers if "folder" in SETTINGS[key].text}
+    assert numbers - folders <= set(EDGES)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import Metric
 
 from alexlab import factory
 from alexlab.runs.checkpoint import load
@@ -174,6 +175,41 @@ def test_a_step_does_not_wait_for_the_gpu(task):
         assert waits.found == []
         batch[0].sum() + torch.as_tensor(6, device=GPU)
         assert len(waits.found) == 1  # the count can fail
+
+
+class FourNumbers(Metric):
+    """Four numbers on a device, as the metrics of a task have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("sum", torch.zeros(4), dist_reduce_fx="sum")
+
+    def update(self, outputs, targets):
+        self.sum = self.sum + outputs.sum()
+
+    def compute(self):
+        return dict(zip("abcd", self.sum.unbind(), strict=True))
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_metrics_of_an_epoch_are_fetched_from_the_device_once(split):
+    """History, checkpoints, progress and loggers each read all of them."""
+
+    class Task(Classification):
+        def metrics(self):
+            return FourNumbers()
+
+    learner, logged = Learner(Flat(), Task(2), optim=partial(SGD, lr=0.1)), {}
+    learner.log_dict = lambda values, sync_dist: logged.update(values)
+    with Waits() as waits, torch.no_grad():
+        learner.to(GPU)
+        batch = torch.rand(6, 3, 2, 2, device=GPU), torch.zeros(6, dtype=torch.long, device=GPU)
+        learner._step(batch, split)
+        waits.found.clear()
+        learner._log_epoch(split)
+    assert waits.found == ["aten._to_copy.default"]
+    assert [*logged] == [f"{split}/{name}" for name in ("loss", *"abcd")]
+    assert {value.device.type for value in logged.values()} == {"cpu"}
 
 
 def test_two_ranks_keep_their_means_in_mid_epoch_only(monkeypatch):

@@ -8,8 +8,10 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from alexlab.runs.checkpoint import load, save
 from alexlab.runs.folder import BEST
+from alexlab.training.callbacks import checkpoints as module
 from alexlab.training.callbacks.checkpoints import Checkpoints
 from tests.tiny import train
+from tests.waits import GPU, Waits
 
 
 @pytest.mark.parametrize("due_elsewhere", [False, True])
@@ -56,6 +58,32 @@ def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
     checkpoints.best["net"] = net.state_dict()
     checkpoints.save(trainer, last=False)
     assert torch.equal(load(tmp_path / BEST)["net"]["weight"], net.weight)
+
+
+def test_better_epochs_do_not_wait_and_only_the_written_weights_are_copied(tmp_path, monkeypatch):
+    """Three better epochs on a GPU, one write of two tensors, one more save of the same weights."""
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
+    checkpoints, written = Checkpoints(tmp_path, **settings, every_s=1e9), []
+    monkeypatch.setattr(module, "save", lambda content, path: written.append(content))
+    scores = [{"val/acc": torch.tensor(score)} for score in (0.25, 0.5, 0.75)]
+    with Waits() as waits:
+        learner = types.SimpleNamespace(net=torch.nn.Linear(2, 2).to(GPU))
+        waits.found.clear()
+        for epoch, metrics in enumerate(scores):
+            trainer = types.SimpleNamespace(
+                **{"callback_metrics": metrics, "current_epoch": epoch, "callbacks": []},
+                **{"world_size": 1, "is_global_zero": True},
+            )
+            checkpoints.on_train_epoch_end(trainer, learner)
+        assert waits.found == []
+        assert {tensor.device for tensor in checkpoints.best["net"].values()} == {GPU}
+        checkpoints.save(trainer, last=False)
+        assert waits.found == ["aten._to_copy.default"] * 2
+        checkpoints.save(trainer, last=False)
+        assert len(waits.found) == 2
+    (content,) = written
+    assert (content["epoch"], content["score"]) == (3, 0.75)
+    assert {tensor.device.type for tensor in content["net"].values()} == {"cpu"}
 
 
 def test_the_best_weights_are_a_copy(tmp_path):
