@@ -3,7 +3,7 @@ import torch
 from hydra.utils import instantiate
 
 from alexlab.data import transforms
-from alexlab.data.augment import Augment
+from alexlab.data.augment import Augment, RandAugment
 from alexlab.data.transforms import PCA_VALUES, PCA_VECTORS, centre_crop
 from alexlab.runs.config import CONF
 
@@ -133,3 +133,86 @@ def test_an_image_that_is_only_mirrored_is_cropped_in_the_centre(size):
     start = (size - 5) // 2
     expected = images[:, :, start : start + 5, start : start + 5].flip(3)
     assert torch.equal((255 * mirrored).round().byte(), expected)
+
+
+def drawn_kinds(number, images):
+    """The operations and signs that RandAugment draws for so many images."""
+    found = {}
+
+    def operate(self, batch, kinds, signs):
+        found.update(kinds=torch.from_numpy(kinds), signs=signs)
+        return batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RandAugment, "operate", operate)
+        Augment(randaugment=number)(torch.zeros(images, 3, 2, 2, dtype=torch.uint8), 2)
+    return found["kinds"], found["signs"]
+
+
+def test_randaugment_draws_each_of_its_14_operations_alike_for_each_image():
+    """Cubuk et al. 2020, section 3: each of K = 14 with probability 1/K."""
+    torch.manual_seed(0)
+    kinds, signs = drawn_kinds(2, 14_000)
+    assert kinds.shape == signs.shape == (2, 14_000)
+    for layer in kinds:
+        counts = torch.bincount(layer)
+        assert len(counts) == 14
+        assert (counts - 1000).abs().max() < 150  # 5 standard deviations
+    assert abs((kinds[0] == kinds[1]).float().mean() - 1 / 14) < 0.012
+    assert set(signs.flatten().tolist()) == {-1.0, 1.0}
+    assert signs.mean(1).abs().max() < 0.05
+    assert abs((signs[0] * signs[1]).mean()) < 0.05
+
+
+def test_the_magnitude_is_out_of_30():
+    assert Augment(randaugment=1, magnitude=15).rand_augment.level == 0.5
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_each_colour_changes_by_its_own_setting(name):
+    torch.manual_seed(0)
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, name, lambda images, factor: drawn.append(factor) or images)
+        Augment(**{name: 0.4})(torch.zeros(2000, 3, 1, 1, dtype=torch.uint8), 1)
+    (factor,) = drawn
+    assert factor.shape == (2000,)
+    assert 0.6 <= factor.min() < 0.61
+    assert 1.39 < factor.max() <= 1.4
+    assert abs(factor.mean() - 1) < 0.03
+
+
+def test_images_are_turned_by_up_to_so_many_degrees_either_way():
+    torch.manual_seed(0)
+    drawn = {}
+
+    def warp(images, **parameters):
+        drawn.update(parameters)
+        return images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "warp", warp)
+        Augment(rotate=30)(torch.zeros(2000, 3, 8, 8, dtype=torch.uint8), 8)
+    angle = drawn["angle"] * 180 / torch.pi
+    assert -30 <= angle.min() < -29
+    assert 29 < angle.max() <= 30
+    assert (drawn["stretch"] == 1).all()
+    assert not drawn["shift"].any()
+    assert not drawn["shear"].any()
+
+
+def test_crop_and_mirror_are_drawn_apart():
+    """Corners of crops are as often those of mirrored images, and both axes are their own."""
+    torch.manual_seed(0)
+    drawn = {}
+
+    def crop_flip(images, resolution, corner, mirror):
+        drawn.update(corner=corner.float(), mirror=mirror.float())
+        return images
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "crop_flip", crop_flip)
+        Augment(crop=True, flip=0.5)(torch.zeros(2000, 3, 20, 20, dtype=torch.uint8), 10)
+    rows = torch.cat([drawn["corner"], drawn["mirror"][None]])
+    assert torch.bincount(drawn["corner"][0].long()).shape == (11,)
+    assert (torch.corrcoef(rows) - torch.eye(3)).abs().max() < 0.1

@@ -325,3 +325,24 @@ def test_a_checkpoint_of_other_data_is_refused(make, image_folder, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "copy" / "red" / "0.png")
     with pytest.raises(ValueError, match=r"its fingerprint was .*restore the images of data=tiny"):
         make(tmp_path / "copy").load_state_dict(data.state_dict())
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_two_ranks_share_the_images(make, split):
+    data, shown = make(), []
+    for rank in range(2):
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(strategy=strategy, global_rank=rank, world_size=2)
+        loader = getattr(data, f"{split}_dataloader")()
+        shown.append(set(np.concatenate(loader.batches()).tolist()))
+    assert not shown[0] & shown[1]
+    assert shown[0] | shown[1] == set(data.indices[split].tolist())
+
+
+def test_val_and_test_come_in_batches_of_64_or_more(make):
+    for batch_size, expected in ((4, 64), (12, 64)):
+        data = make(batch_size=batch_size)
+        assert data.train_dataloader().batch_size == batch_size
+        assert data.val_dataloader().batch_size == expected
+    data.batch_size = 100
+    assert data.test_dataloader().batch_size == 100

@@ -1,4 +1,5 @@
 import hashlib
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexlab.data.decode import DEFAULT_WHITE
-from alexlab.data.split import select, split, take_fraction
+from alexlab.data.split import load_or_create_split, select, split, take_fraction
 
 SETTINGS = {"seed": 0, "test_fraction": 0.2, "val_fraction": 0.1}
 
@@ -166,3 +167,82 @@ def test_the_fingerprint_is_that_of_pixels_and_targets(changed):
     white = DEFAULT_WHITE._replace(integers=4095) if changed == "white" else DEFAULT_WHITE
     same = fingerprint(keys, targets, white) == fingerprint(["k", "l", "m"], [0, 1, 0])
     assert same == (changed == "nothing")
+
+
+def test_an_official_val_alone_leaves_its_fraction_without_effect():
+    keys = [f"{i:040x} {i}" for i in range(20)]
+    official = ["val"] * 5 + [""] * 15
+    fractions = {"seed": 0, "test_fraction": 0.2, "val_fraction": 0.4}
+    splits = split(keys, np.zeros(20, int), np.arange(20), official, **fractions)
+    assert np.flatnonzero(splits == "val").tolist() == [0, 1, 2, 3, 4]
+    assert (splits == "test").sum() == 4  # a fifth of all 20
+    assert (splits == "train").sum() == 11
+
+
+@pytest.fixture
+def index():
+    """Nine images: four dogs, three cats, two birds; the last dog is broken."""
+    classes = ["bird", "cat", "dog"]
+    targets = [2, 2, 1, 1, 0, 2, 1, 0, 2]
+    paths = [f"{classes[t]}/{i}.png" for i, t in enumerate(targets)]
+    files = SimpleNamespace(classes=classes, targets=targets, official=[""] * 9, paths=paths)
+    return SimpleNamespace(
+        **{"files": files, "broken": np.arange(9) == 8, "white": DEFAULT_WHITE},
+        **{
+            "duplicates": np.arange(9),
+            "keys": lambda: [f"{i:040x} {p}" for i, p in enumerate(paths)],
+        },
+    )
+
+
+NAMES = np.array(["train", "train", "train", "val", "val", "test", "test", "test", "train"])
+
+
+def test_images_of_the_chosen_classes_are_selected(index):
+    found, counts, targets, _ = select(index, NAMES, classes=[1, 2], fraction=1, seed=0)
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        **{"train": [0, 1, 2], "val": [3], "test": [5, 6]}
+    }
+    assert counts == {
+        "train": {"cat": 1, "dog": 2},
+        "val": {"cat": 1, "dog": 0},
+        "test": {"cat": 1, "dog": 1},
+    }
+    assert [targets[i] for i in (0, 1, 2, 3, 5, 6)] == [1, 1, 0, 0, 1, 0]  # cat 0, dog 1
+    assert targets.dtype == np.int64
+
+
+def test_scores_are_targets_as_they_are(index):
+    index.files.classes, index.files.targets = [], [1.5, 2.5, 3, 4, 5, 6, 7, 8, 9]
+    found, counts, targets, _ = select(index, NAMES, classes=[], fraction=1, seed=0)
+    assert counts == {"train": {"images": 3}, "val": {"images": 2}, "test": {"images": 3}}
+    assert targets.dtype == np.float32
+    assert targets[found["train"]].tolist() == [1.5, 2.5, 3]
+
+
+def test_a_stored_split_is_read_again_unless_it_is_damaged(index, tmp_path, capsys):
+    made = load_or_create_split(tmp_path, index, True, 0, (0.25, 0.25))
+    assert made[8] == "left out"
+    (path,) = tmp_path.iterdir()
+    assert path.name == "split-grouped-0-0.25-0.25.json"
+    stored = json.loads(path.read_text())
+    assert stored == dict(zip(index.files.paths, made.tolist(), strict=True))
+    changed = {**stored, "bird/4.png": "test" if stored["bird/4.png"] != "test" else "val"}
+    path.write_text(json.dumps(changed))
+    assert load_or_create_split(tmp_path, index, True, 0, (0.25, 0.25))[4] == changed["bird/4.png"]
+    without = {k: v for k, v in stored.items() if k != "bird/4.png"}
+    for damage in ({**stored, "more.png": "test"}, {**stored, "bird/4.png": "tset"}, without, []):
+        path.write_text(json.dumps(damage))
+        again = load_or_create_split(tmp_path, index, True, 0, (0.25, 0.25))
+        assert again.tolist() == made.tolist()
+        assert "is damaged" in capsys.readouterr().out
+    assert json.loads(path.read_text()) == stored
+
+
+def test_a_random_split_has_no_groups(index, tmp_path):
+    index.duplicates = np.array([0, 0, 2, 2, 4, 0, 2, 4, 8])  # each class is one group
+    grouped = load_or_create_split(tmp_path, index, True, 0, (0.4, 0.3))
+    assert all(len(set(grouped[rows])) == 1 for rows in ([0, 1, 5], [2, 3, 6], [4, 7]))
+    plain = load_or_create_split(tmp_path, index, False, 0, (0.4, 0.3))
+    assert len(set(plain[[0, 1, 5]])) == len(set(plain[[2, 3, 6]])) == 3
+    assert len(list(tmp_path.iterdir())) == 2

@@ -534,3 +534,129 @@ def test_a_run_whose_error_falls_still_gains(metric, gain):
     runs = pd.DataFrame({f"rise({metric})": [-0.3, -0.1]})
     gate = Gate(f"last({metric})", chance=0.5, margin=0.1)
     assert mean_rise(runs, gate) == pytest.approx(gain)
+
+
+def test_a_study_may_have_a_level_of_its_own(make_sweep):
+    (one,) = answers(make_sweep, [claim()], shifted(NOISE), level=0.2)
+    half = 1.533206 * np.std(NOISE, ddof=1) / math.sqrt(5)  # t(0.9, 4)
+    assert (one.level, one.high - one.effect) == pytest.approx((0.2, half), abs=1e-6)
+
+
+def test_planned_seeds_are_those_of_one_comparison_among_several(make_sweep):
+    """As above with half the level: (3.083 * 8.054)^2 = 617, and some more for t."""
+    others = claim(treatment={"act": "sigmoid"})
+    acts = ["relu", "tanh", "sigmoid"]
+
+    def results(values):
+        seed = int(values["seed"])
+        ahead = {"relu": NOISE[seed], "tanh": 0.0, "sigmoid": -0.01 * seed}[values["act"]]
+        return {"test/acc": 0.5 + 0.03 * seed + ahead}
+
+    one, _ = answers(make_sweep, [claim(), others], results, acts=acts)
+    assert one.planned_seeds == pytest.approx(619, abs=3)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("more", 1), ("less", -1)])
+def test_more_than_all_others_has_the_number_of_the_nearest_one(make_sweep, direction, sign):
+    ahead = {"relu": 0.0, "tanh": 0.3, "sigmoid": 0.2, "elu": 0.4}
+
+    def results(values):
+        seed, spread = int(values["seed"]), {"relu": 0, "tanh": 1, "sigmoid": 2, "elu": 3}
+        noise = 0.001 * spread[values["act"]] * seed
+        return {"test/acc": 0.5 - sign * (ahead[values["act"]] + noise)}
+
+    kind = claim("extreme", direction=direction)
+    (one,) = answers(make_sweep, [kind], results, acts=[*ahead])
+    assert (one.answer, one.judgement) == (direction, "supported")
+    assert one.effect == pytest.approx(sign * (0.2 + 0.004))
+
+
+def test_a_comparison_that_is_not_tested_outweighs_one_that_cannot_tell(make_sweep):
+    def results(values):
+        seed = int(values["seed"])
+        end = 0.2 if values["act"] == "tanh" else 0.8
+        score = 0.5 + (NOISE[seed] if values["act"] == "sigmoid" else 0.0)
+        return {"test/acc": score, "history": {"val/acc": curve(end)}}
+
+    acts = ["relu", "tanh", "sigmoid"]
+    (one,) = answers(make_sweep, [claim("extreme")], results, acts=acts, trained=GATE)
+    assert one.answer == "not tested"
+    assert "tanh was still at chance" in one.reason
+
+
+def test_a_look_that_may_not_answer_does_not_fall_back_on_an_earlier_one(make_sweep):
+    """Five seeds cannot tell; of ten, tanh did not train in three."""
+
+    def results(values):
+        seed, stuck = int(values["seed"]), values["act"] == "tanh" and values["seed"] in "789"
+        score = 0.5 + (NOISE[seed % 5] if values["act"] == "relu" else 0.0)
+        return {"test/acc": score, "history": {"val/acc": curve(0.2 if stuck else 0.8)}}
+
+    looks = {"looks": {"tuned": [5, 10]}, "trained": GATE}
+    (one,) = answers(make_sweep, [claim()], results, seeds=range(10), **looks)
+    assert (one.answer, one.look) == ("not tested", 2)
+    assert "in 3 of 10 runs" in one.reason
+
+
+def test_an_answer_of_less_is_undone_by_failures_of_the_control(make_sweep):
+    def results(values):
+        return {**shifted(MINUS)(values), "history": {"val/acc": curve(0.8)}}
+
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE)
+    assert one.answer == "less"  # tanh is at 0.56 on average, 0.36 above chance
+    assert one.undone_by == (pytest.approx(-one.high / 0.36), "tanh")
+
+
+def test_a_claim_about_an_error_asks_for_runs_below_that_of_guessing(make_sweep):
+    """Guessing the median has an error of 1.5: tanh ends at 1.45, which is no better."""
+    gate = {"metric": "last(val/mae)", "chance": 1.5, "margin": 0.1}
+    kind = claim(metric="test/mae", direction="less")
+
+    def results(end_of_tanh):
+        def run(values):
+            seed, relu = int(values["seed"]), values["act"] == "relu"
+            score = 1.0 + 0.01 * seed - (0.2 + 0.01 * seed**2 if relu else 0.0)
+            end = 0.9 if relu else end_of_tanh
+            return {"test/mae": score, "history": {"val/mae": [1.5] * 8 + [end] * 2}}
+
+        return run
+
+    (one,) = answers(make_sweep, [kind], results(1.45), trained=gate)
+    assert one.answer == "not tested"
+    assert "tanh was still at chance" in one.reason
+    assert "last(val/mae) at most 1.40" in one.reason
+    (one,) = answers(make_sweep, [kind], results(1.4), trained=gate, name="below")
+    assert (one.answer, one.judgement, one.effect) == ("less", "supported", pytest.approx(-0.26))
+
+
+def test_a_seed_is_alike_in_both_only_if_all_its_runs_trained(make_sweep):
+    """With two pools per seed, relu of seed 1 trained in one of them only."""
+
+    def results(values):
+        stuck = (values["act"], values["pool"], values["seed"]) == ("relu", "true", "1")
+        score = 0.5 + 0.1 * (values["act"] == "relu") + 0.001 * int(values["seed"]) ** 2
+        score += 0.002 * (values["act"] == "relu") * int(values["seed"])
+        return {"test/acc": score, "history": {"val/acc": curve(0.2 if stuck else 0.8)}}
+
+    study = {"claims": [claim()], "looks": {"tuned": [5]}, "trained": GATE}
+    axes = {"act": ["relu", "tanh"], "pool": ["true", "false"], "seed": range(5)}
+    sweep = load(make_sweep(axes, results, study))
+    (one,) = answer_claims(table_of(sweep), study, "tuned")
+    assert (one.n, one.n_trained) == (5, 4)
+    assert one.not_trained == [(1, 10), (0, 10)]
+
+
+def test_listed_conditions_count_as_trained_only_from_four_runs_in_five(make_sweep):
+    listed = claim(untrained=[{"act": "tanh"}])
+    ends = {"tanh": [0.8, 0.8, 0.8, 0.2, 0.2]}
+    (one,) = answers(make_sweep, [listed], gated(ends), trained=GATE)
+    assert (one.judgement, one.reason) == ("supported", "")
+
+
+def test_a_claim_without_a_number_in_one_run_of_five_is_still_tested(make_sweep):
+    def results(values):
+        found = shifted(FAR)(values)
+        return "RuntimeError: no" if (values["act"], values["seed"]) == ("tanh", "4") else found
+
+    (one,) = answers(make_sweep, [claim()], results)
+    assert (one.answer, one.n) == ("more", 4)

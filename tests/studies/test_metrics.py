@@ -1,10 +1,13 @@
 """The numbers that claims compare, worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from alexlab.studies.claims import Claim
+from alexlab.studies.comparisons import converged_margin
 from alexlab.studies.metrics import (
     Metric,
     chance_value,
@@ -14,7 +17,7 @@ from alexlab.studies.metrics import (
     parse_metric,
 )
 from alexlab.studies.results import Run
-from alexlab.studies.validity import Gate
+from alexlab.studies.validity import Gate, value_for_claims
 
 RUN = Run(
     number=0,
@@ -118,7 +121,9 @@ def test_epoch_std_estimates_the_noise_whatever_the_slope_is():
         ("last(train/loss)", math.log(5)),
         ("fit/loss", math.log(5)),
         ("generalization_gap(acc)", 0.0),
+        ("right_only(test/acc_10_crops, test/acc)", 0.0),
         ("epochs_to(val/acc, 0.4)", 25),
+        ("rise(val/acc)", math.nan),
         ("epoch_std(val/loss, 3)", math.nan),
         ("wall_s", math.nan),
     ],
@@ -126,6 +131,50 @@ def test_epoch_std_estimates_the_noise_whatever_the_slope_is():
 def test_guessing_among_five_classes(expression, value):
     gate = Gate("last(val/acc)", chance=0.2, margin=0.1)
     assert chance_value(expression, gate.values, 24) == pytest.approx(value, nan_ok=True)
+
+
+def test_values_of_a_run_that_guesses_follow_its_own_epochs():
+    """It was to train for 50 epochs and ended after 6; it took 12.5 s whatever it learnt."""
+    gate = Gate("last(val/acc)", chance=0.5, margin=0.1)
+    run = replace(RUN, record={**RUN.record, "epochs": 6}, config={"trainer.max_epochs": 50})
+    assert value_for_claims(run, "epochs_to(val/acc, 0.4)", gate) == 7
+    assert value_for_claims(run, "test/acc", gate) == 0.5
+    assert value_for_claims(run, "wall_s", gate) == 12.5
+    assert math.isnan(value_for_claims(run, "epoch_std(val/loss, 3)", gate))
+    crashed = replace(run, state="failed", error="RuntimeError: disk full")
+    assert math.isnan(value_for_claims(crashed, "test/acc", gate))
+    diverged = replace(run, state="failed", error="FloatingPointError: nan")
+    assert value_for_claims(diverged, "test/acc", gate) == 0.5
+    assert math.isnan(value_for_claims(diverged, "wall_s", gate))
+
+
+@pytest.mark.parametrize(
+    ("metric", "chance", "margin", "trained"),
+    [
+        ("last(val/loss)", 1.2, 0.2, True),  # it ends at 1.0, the limit
+        ("last(val/loss)", 1.2, 0.3, False),
+        ("last(val/acc)", 0.4, 0.1, True),  # it ends at 0.5, the limit
+        ("last(val/acc)", 0.4, 0.11, False),
+    ],
+)
+def test_a_run_trained_if_it_reached_the_limit_from_the_right_side(metric, chance, margin, trained):
+    assert Gate(metric, chance, margin).trained(RUN) == trained
+
+
+@pytest.mark.parametrize(
+    ("metric", "gate", "ratio", "margin"),
+    [
+        ("test/acc", "last(val/acc)", False, 0.05),  # that of the claim
+        ("test/mae", "last(val/mae)", False, 0.05),
+        ("test/acc", "last(val/mae)", False, 0.3),  # that of the gate, in its unit
+        ("wall_s", "last(val/acc)", False, 0.02),
+        ("epoch_std(val/acc, 3)", "last(val/acc)", True, 0.02),
+    ],
+)
+def test_a_gain_counts_as_converged_by_a_margin_of_its_own_unit(metric, gate, ratio, margin):
+    claim = Claim("?", "greater", 1.05 if ratio else 0.05, metric=metric, control={"act": "tanh"})
+    assert claim.is_ratio == ratio
+    assert converged_margin(claim, Gate(gate, chance=0.5, margin=0.3)) == pytest.approx(margin)
 
 
 def test_guessing_the_median_score():

@@ -5,6 +5,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from alexlab.studies import per_image
@@ -141,3 +142,26 @@ def test_the_bootstrap_is_the_same_each_time(tmp_path):
     found = [per_image.bootstrap_images([run], ["test/acc_10_crops", "test/acc"]) for _ in range(2)]
     assert found[0] == found[1]
     assert np.isfinite(found[0].low)
+
+
+def test_images_are_counted_as_whole_numbers(monkeypatch):
+    """0.29 of 100 images are 29, although 0.29 * 100 is a little less in floating point."""
+    counted = []
+    monkeypatch.setattr(per_image, "mcnemar_p", lambda *counts: counted.append(counts) or 1.0)
+    names = per_image.right_only_of(["test/acc_10_crops", "test/acc"])
+    frame = pd.DataFrame({names[0]: [0.29], names[1]: [0.07], "test_images": [100.0]})
+    found = per_image.compare_images(frame, [], ["test/acc_10_crops", "test/acc"])
+    assert counted == [(29, 7)]
+    assert (found.significant, found.runs, found.bootstrap) == (0, 1, None)
+
+
+def test_parts_of_the_images_have_no_pairs(tmp_path):
+    """Of six images two have a duplicate in train; one of them is right, and three of the rest."""
+    run = columns(tmp_path, one="101110" * 20, ten="1" * 120, known="110000" * 20)
+    duplicates = per_image.outcomes(run, "test/acc_duplicates")
+    assert (duplicates.counted.sum(), (duplicates.right & duplicates.counted).sum()) == (40, 20)
+    unique = per_image.outcomes(run, "test/acc_unique")
+    assert (unique.counted.sum(), (unique.right & unique.counted).sum()) == (80, 60)
+    found = per_image.bootstrap_images([run], ["test/acc_unique", "test/acc_duplicates"])
+    assert found.difference == pytest.approx(3 / 4 - 1 / 2)
+    assert per_image.right_only_of(["test/acc_unique", "test/acc_duplicates"]) == []

@@ -82,6 +82,8 @@ def test_spread():
     assert st.has_spread(np.array([0.1, 0.1 + 1e-6]))
     assert not st.has_spread(np.full(5, 0.1))
     assert not st.has_spread(np.array([0.1]))
+    assert not st.has_spread(np.array([0.3, 0.1 + 0.2]))  # they differ by rounding only
+    assert not st.has_spread(np.array([1e6, 1e6 + 1e-5]))
 
 
 def test_planned_seeds():

@@ -7,9 +7,10 @@ import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from alexlab.runs.checkpoint import load, save
-from alexlab.runs.folder import BEST
+from alexlab.runs.folder import BEST, LAST
 from alexlab.training.callbacks import checkpoints as module
 from alexlab.training.callbacks.checkpoints import Checkpoints
+from hydra_plugins.hydra_study_sweeper.run_folder import previous
 from tests.tiny import train
 from tests.waits import GPU, Waits
 
@@ -162,3 +163,59 @@ def test_best_weights_of_the_same_epoch_but_another_score_are_not_taken(tmp_path
     checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
     checkpoints.load_state_dict({"epoch": 1, "score": 0.25, "metrics": {}})
     assert checkpoints.best["net"]["weight"].item() == 0.25
+
+
+def trainer_that_writes(path, content):
+    """A stand-in for a Trainer whose checkpoint is `content`."""
+    return types.SimpleNamespace(
+        is_global_zero=True, save_checkpoint=lambda last: save(content, path), world_size=1
+    )
+
+
+def test_a_save_starts_the_clock_again(tmp_path, monkeypatch):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=30)
+    due = []
+    for clock.now in (29, 30, 31, 59, 60):
+        due.append(checkpoints.is_due())
+        if due[-1]:
+            checkpoints.save(types.SimpleNamespace(**{"is_global_zero": True}, save_checkpoint=len))
+    assert due == [False, True, False, False, True]
+
+
+def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_path, capsys):
+    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
+    last = tmp_path / LAST
+    last.parent.mkdir()
+    for epoch in (1, 2):
+        save({"epoch": epoch}, last)
+    last.write_bytes(last.read_bytes()[:-100])
+    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    path, content = checkpoints.find_last()
+    assert (path, content["epoch"]) == (previous(last), 1)
+    assert "resuming from the previous checkpoint" in capsys.readouterr().out
+    checkpoints.save(trainer_that_writes(last, {"epoch": 3}))
+    assert [load(one)["epoch"] for one in (last, previous(last))] == [3, 1]
+    checkpoints.save(trainer_that_writes(last, {"epoch": 4}))
+    assert [load(one)["epoch"] for one in (last, previous(last))] == [4, 3]
+
+
+def test_the_best_file_has_what_the_use_of_the_net_needs(tmp_path):
+    classes = {"classes": ["a", "b"], "fingerprint": "f00d"}
+    settings = {"objective": "val/loss", "maximize": False, "keep_last": False}
+    checkpoints = Checkpoints(tmp_path, **settings, metadata=classes, every_s=1e9)
+    net = torch.nn.Linear(2, 2)
+    for epoch, loss in enumerate((0.75, 0.25, 0.5)):
+        metrics = {"val/loss": torch.tensor(loss), "val/acc": torch.tensor(1 - loss)}
+        trainer = types.SimpleNamespace(
+            **{"callback_metrics": metrics, "current_epoch": epoch, "callbacks": []},
+            **{"world_size": 1, "is_global_zero": True},
+        )
+        checkpoints.on_train_epoch_end(trainer, types.SimpleNamespace(net=net))
+    checkpoints.save(trainer, last=False)
+    content = load(tmp_path / BEST)
+    assert content["classes"] == ["a", "b"]
+    assert (content["epoch"], content["score"]) == (2, 0.25)
+    assert content["metrics"] == {"val/loss": 0.25, "val/acc": 0.75}

@@ -69,6 +69,16 @@ def test_a_kernel_is_dead_where_it_fires_at_no_position():
     assert statistics(net, torch.arange(9.0).view(1, 1, 3, 3))["0/dead"] == 0.0
 
 
+def test_no_more_batches_than_the_asked_images_are_measured():
+    """Two images are asked for: the first batch has them, the second is not looked at."""
+    net = linear([[1.0]], nn.ReLU())
+    watched = ActivationStats(net, 2)
+    for batch in ([[1.0], [2.0]], [[9.0], [9.0]]):
+        net(torch.tensor(batch))
+    assert watched.values()["0/act_mean"] == 1.5
+    assert not any(module._forward_hooks for module in net.modules())
+
+
 @pytest.mark.parametrize(
     ("act", "edge"),
     [

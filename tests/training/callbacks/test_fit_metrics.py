@@ -150,3 +150,44 @@ def test_duplicates_are_those_of_train_images(tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [row["duplicate_in_train"] for row in rows] == ["1", "0"]
     assert [row["group"] for row in rows] == ["0", "1"]
+
+
+@pytest.mark.parametrize("stop_after", [None, 4, 5])
+def test_test_is_measured_after_the_last_three_epochs_and_train_after_the_last(
+    monkeypatch, stop_after
+):
+    """Of five epochs. A run that is stopped after one of them goes on from what it saved."""
+    measured = []
+
+    def measure(callback, trainer, learner, net, split):
+        measured.append((trainer.current_epoch + 1, split))
+        return {"loss": float(trainer.current_epoch + 1)}, torch.zeros(1)
+
+    monkeypatch.setattr(FitMetrics, "_measure", measure)
+    trainer = SimpleNamespace(max_epochs=5, current_epoch=0, callbacks=[], world_size=2)
+    learner, logged = SimpleNamespace(net=None), {}
+    learner.log_dict = lambda values, sync_dist: logged.update(values)
+    callback = FitMetrics(None)
+    for epoch in range(1, 6):
+        trainer.current_epoch = epoch - 1
+        callback.on_train_epoch_end(trainer, learner)
+        if epoch == stop_after:
+            resumed = FitMetrics(None)
+            resumed.load_state_dict(callback.state_dict())
+            callback = resumed
+    assert measured == [(3, "test"), (4, "test"), (5, "test"), (5, "train")]
+    trainer.current_epoch = 1  # the best weights, of another epoch
+    callback.on_test_epoch_end(trainer, learner)
+    assert logged == {"fit/loss": 2.0, "fit/loss_last": 5.0, "test/loss_last_3": 4.0}
+
+
+def test_two_epochs_have_no_mean_of_three(monkeypatch):
+    monkeypatch.setattr(FitMetrics, "_measure", lambda *args: ({"loss": 1.0}, None))
+    trainer = SimpleNamespace(max_epochs=2, current_epoch=0, callbacks=[], world_size=2)
+    learner, logged = SimpleNamespace(net=None), {}
+    learner.log_dict = lambda values, sync_dist: logged.update(values)
+    callback = FitMetrics(None)
+    for trainer.current_epoch in range(2):
+        callback.on_train_epoch_end(trainer, learner)
+    callback.on_test_epoch_end(trainer, learner)
+    assert logged == {"fit/loss": 1.0, "fit/loss_last": 1.0}

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from alexlab.training.callbacks.csv_history import History
-from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
+from alexlab.training.callbacks.tensorboard import ImageLogger, PRCurves, TensorBoard
 
 
 class Trainer:
@@ -101,3 +101,45 @@ def test_images_are_drawn_after_the_powers_of_two_and_the_last_epoch(
     events = read(tmp_path)
     for name in ("filters", "feature_maps"):
         assert [event.step for event in events.Images(name)] == drawn
+
+
+def test_the_curve_of_a_class_is_that_of_its_own_probabilities(tmp_path, read):
+    """Of four images two are cats: by a threshold of 0.5 one of them, and one dog, is called so."""
+    board = TensorBoard(tmp_path, "", {}, History(tmp_path / "history.csv"))
+    board.on_fit_start(Trainer, None)
+    curves = PRCurves(board, ["cat", "dog"])
+    cat = torch.tensor([[0.9], [0.2], [0.7], [0.1]])
+    learner = SimpleNamespace(task=SimpleNamespace(predict=lambda outputs: outputs))
+    probabilities, targets = torch.cat([cat, 1 - cat], 1), torch.tensor([0, 0, 1, 1])
+    for part in (slice(0, 3), slice(3, 4)):  # two batches
+        curves.on_test_batch_end(None, learner, probabilities[part], (None, targets[part]))
+    curves.on_test_end(None, None)
+    board.finish({})
+    for name, positive in (("cat", cat[:, 0]), ("dog", 1 - cat[:, 0])):
+        table = torch.tensor(read(tmp_path).Tensors(f"pr/{name}")[0].tensor_proto.float_val)
+        hits, false_alarms = table.view(6, -1)[:2]
+        own = targets == ["cat", "dog"].index(name)
+        thresholds = torch.linspace(0, 1, len(hits))
+        near = [int(len(hits) * t) for t in (0.3, 0.5, 0.8)]
+        for i in near:
+            called = positive >= thresholds[i]
+            assert (hits[i], false_alarms[i]) == ((called & own).sum(), (called & ~own).sum())
+
+
+def test_a_score_has_no_curves(tmp_path):
+    board = TensorBoard(tmp_path, "", {}, History(tmp_path / "history.csv"))
+    board.on_fit_start(Trainer, None)
+    for classes in ([], ["x"] * 31):
+        curves = PRCurves(board, classes)
+        curves.on_test_batch_end(None, None, torch.zeros(2, 1), (None, torch.zeros(2)))
+        curves.on_test_end(None, None)  # nothing was kept
+
+
+def test_the_first_batch_is_drawn_once(tmp_path, read):
+    board = TensorBoard(tmp_path, "", {}, History(tmp_path / "history.csv"))
+    board.on_fit_start(Trainer, None)
+    for step in range(3):
+        trainer = SimpleNamespace(global_step=step)
+        board.on_train_batch_start(trainer, None, (torch.rand(2, 5, 8, 8), None), step)
+    board.finish({})
+    assert [event.step for event in read(tmp_path).Images("train/batch")] == [1]
