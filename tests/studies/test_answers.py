@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from alexlab.studies.answers import all_decided, answer_claims, looks_of, table_of
 from alexlab.studies.claims import read_claims
-from alexlab.studies.comparisons import mean_rise
+from alexlab.studies.comparisons import Comparison, count_comparisons, mean_rise
 from alexlab.studies.results import axis_values, load
 from alexlab.studies.validity import Gate, read_gate
 from alexlab.studies.wording import failures
@@ -660,3 +660,26 @@ def test_a_claim_without_a_number_in_one_run_of_five_is_still_tested(make_sweep)
 
     (one,) = answers(make_sweep, [claim()], results)
     assert (one.answer, one.n) == ("more", 4)
+
+
+def test_a_seed_has_ended_when_both_groups_have_it_and_all_its_runs_have_ended():
+    relu = pd.DataFrame({"seed": ["0", "1", "2"], "state": ["finished", "failed", "running"]})
+    tanh = pd.DataFrame({"seed": ["0", "1", "1"], "state": ["finished"] * 3})
+    both = Comparison("", ("relu", "tanh"), pd.DataFrame(), (relu, tanh))
+    seeds = [["0"], ["0", "1"], ["0", "2"], ["3"]]
+    assert [both.has_ended(some) for some in seeds] == [True, True, False, False]
+    alone = Comparison("", ("tanh", ""), pd.DataFrame(), (tanh,))
+    assert [alone.has_ended(some) for some in (["0", "1"], ["0", "2"])] == [True, False]
+
+
+def test_comparisons_are_counted_by_conditions_metric_and_target(make_sweep):
+    """Two mirrored ones are one; another metric, another target and each other control is one."""
+    acts = ["relu", "tanh", "sigmoid", "elu"]
+    table = table_of(load(make_sweep({"act": acts, "seed": range(3)}, lambda v: {}, {})))
+    plain = [claim(), claim(treatment={"act": "tanh"}, control={"act": "relu"}, direction="less")]
+    other = [claim(metric="test/f1"), claim("equivalent", margin=0.01)]
+    targets = [claim("within", target=0.5), claim("within", target=0.6)]
+    for claims, count in ((plain, 1), (plain + other, 2), (targets, 2), ([], 1)):
+        assert count_comparisons(table, read_claims({"claims": claims})) == count
+    extreme = read_claims({"claims": [claim("extreme"), claim()]})
+    assert count_comparisons(table, extreme) == 3  # relu against tanh is among the three

@@ -15,6 +15,11 @@ from tests.tiny import train
 from tests.waits import GPU, Waits
 
 
+def make_checkpoints(folder, **settings):
+    defaults = {"objective": "val/acc", "maximize": True, "every_s": 1e9, "keep_last": True}
+    return Checkpoints(folder, **defaults | {"metadata": {}, "conditions": {}} | settings)
+
+
 @pytest.mark.parametrize("due_elsewhere", [False, True])
 def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_elsewhere):
     """One rank alone in a save would wait for the others for ever."""
@@ -26,28 +31,14 @@ def test_all_ranks_save_or_none_whatever_their_own_clocks_say(tmp_path, due_else
         save_checkpoint=saved.append,
     )
     learner = types.SimpleNamespace(net=torch.nn.Linear(1, 1))
-    settings = {
-        "objective": "val/acc",
-        "maximize": True,
-        "keep_last": True,
-        "metadata": {},
-        "conditions": {},
-    }
-    clock = Checkpoints(tmp_path, **settings, every_s=1e9 if due_elsewhere else 0)
+    clock = make_checkpoints(tmp_path, every_s=1e9 if due_elsewhere else 0)
     clock.on_train_epoch_end(trainer, learner)
     assert len(saved) == due_elsewhere
 
 
 def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
     """A copy to the CPU in each better epoch would wait for the device."""
-    settings = {
-        "objective": "val/acc",
-        "maximize": True,
-        "keep_last": False,
-        "metadata": {},
-        "conditions": {},
-    }
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints = make_checkpoints(tmp_path)
     trainer = types.SimpleNamespace(
         **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
         **{"callbacks": [], "world_size": 1, "is_global_zero": True},
@@ -63,8 +54,7 @@ def test_the_best_weights_stay_on_their_device_until_they_are_written(tmp_path):
 
 def test_better_epochs_do_not_wait_and_only_the_written_weights_are_copied(tmp_path, monkeypatch):
     """Three better epochs on a GPU, one write of two tensors, one more save of the same weights."""
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": False, "metadata": {}}
-    checkpoints, written = Checkpoints(tmp_path, **settings, every_s=1e9), []
+    checkpoints, written = make_checkpoints(tmp_path), []
     monkeypatch.setattr(module, "save", lambda content, path: written.append(content))
     scores = [{"val/acc": torch.tensor(score)} for score in (0.25, 0.5, 0.75)]
     with Waits() as waits:
@@ -88,14 +78,7 @@ def test_better_epochs_do_not_wait_and_only_the_written_weights_are_copied(tmp_p
 
 
 def test_the_best_weights_are_a_copy(tmp_path):
-    settings = {
-        "objective": "val/acc",
-        "maximize": True,
-        "keep_last": False,
-        "metadata": {},
-        "conditions": {},
-    }
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints = make_checkpoints(tmp_path)
     trainer = types.SimpleNamespace(
         **{"callback_metrics": {"val/acc": torch.tensor(0.5)}, "current_epoch": 0},
         **{"callbacks": [], "world_size": 1, "is_global_zero": True},
@@ -128,39 +111,26 @@ def test_the_last_save_comes_before_the_trainer_leaves_its_device(config, tmp_pa
 @pytest.mark.parametrize("is_corrupted", [False, True])
 def test_the_best_weights_of_the_previous_file_are_written_again(tmp_path, is_corrupted):
     """best.ckpt is newer than last.ckpt, or corrupted; the one before it has the best epoch."""
-    settings = {
-        "objective": "val/acc",
-        "maximize": True,
-        "keep_last": False,
-        "metadata": {},
-        "conditions": {},
-    }
     (tmp_path / BEST).parent.mkdir()
     net = torch.nn.Linear(2, 2).state_dict()
     for epoch in (1, 2):
         save({"epoch": epoch, "score": epoch / 9, "metrics": {}, "net": net}, tmp_path / BEST)
     if is_corrupted:
         (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:-500])
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints = make_checkpoints(tmp_path)
     checkpoints.load_state_dict({"epoch": 1, "score": 1 / 9, "metrics": {}})
     checkpoints.save(types.SimpleNamespace(is_global_zero=True), last=False)
     assert load(tmp_path / BEST)["epoch"] == 1
+    assert load(previous(tmp_path / BEST))["epoch"] == (1 if is_corrupted else 2)  # it is whole
 
 
 def test_best_weights_of_the_same_epoch_but_another_score_are_not_taken(tmp_path):
     """An epoch that was trained twice, on two devices; last.ckpt is of the first training."""
-    settings = {
-        "objective": "val/acc",
-        "maximize": True,
-        "keep_last": False,
-        "metadata": {},
-        "conditions": {},
-    }
     (tmp_path / BEST).parent.mkdir()
     for score in (0.25, 0.5):
         net = {"weight": torch.full((1,), score)}
         save({"epoch": 1, "score": score, "metrics": {}, "net": net}, tmp_path / BEST)
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints = make_checkpoints(tmp_path)
     checkpoints.load_state_dict({"epoch": 1, "score": 0.25, "metrics": {}})
     assert checkpoints.best["net"]["weight"].item() == 0.25
 
@@ -175,24 +145,22 @@ def trainer_that_writes(path, content):
 def test_a_save_starts_the_clock_again(tmp_path, monkeypatch):
     clock = types.SimpleNamespace(now=0.0)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=30)
+    checkpoints = make_checkpoints(tmp_path, every_s=30)
     due = []
     for clock.now in (29, 30, 31, 59, 60):
         due.append(checkpoints.is_due())
         if due[-1]:
-            checkpoints.save(types.SimpleNamespace(**{"is_global_zero": True}, save_checkpoint=len))
+            checkpoints.save(types.SimpleNamespace(is_global_zero=True, save_checkpoint=str))
     assert due == [False, True, False, False, True]
 
 
 def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_path, capsys):
-    settings = {"objective": "val/acc", "maximize": True, "keep_last": True, "metadata": {}}
     last = tmp_path / LAST
     last.parent.mkdir()
     for epoch in (1, 2):
         save({"epoch": epoch}, last)
     last.write_bytes(last.read_bytes()[:-100])
-    checkpoints = Checkpoints(tmp_path, **settings, every_s=1e9)
+    checkpoints = make_checkpoints(tmp_path)
     path, content = checkpoints.find_last()
     assert (path, content["epoch"]) == (previous(last), 1)
     assert "resuming from the previous checkpoint" in capsys.readouterr().out
@@ -204,8 +172,8 @@ def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_pat
 
 def test_the_best_file_has_what_the_use_of_the_net_needs(tmp_path):
     classes = {"classes": ["a", "b"], "fingerprint": "f00d"}
-    settings = {"objective": "val/loss", "maximize": False, "keep_last": False}
-    checkpoints = Checkpoints(tmp_path, **settings, metadata=classes, every_s=1e9)
+    lowest = {"objective": "val/loss", "maximize": False}
+    checkpoints = make_checkpoints(tmp_path, metadata=classes, **lowest)
     net = torch.nn.Linear(2, 2)
     for epoch, loss in enumerate((0.75, 0.25, 0.5)):
         metrics = {"val/loss": torch.tensor(loss), "val/acc": torch.tensor(1 - loss)}

@@ -75,6 +75,31 @@ def test_an_extra_column_holds_for_its_own_epoch_only(tmp_path):
     assert lines == ["epoch,lr,train/loss,seconds,diag/x", "1,0.0,1.0,0.0,0.5", "2,0.0,1.0,0.0,"]
 
 
+def test_an_epoch_that_is_resumed_in_its_middle_has_its_own_clock_and_rate(tmp_path, clock):
+    """Lightning calls on_train_start then, and not on_train_epoch_start; 9 s were spent before."""
+    history = History(tmp_path / "history.csv")
+    clock.now += 9
+    history.on_train_start(trainer(), CPU)
+    history.on_train_batch_end(trainer(), CPU, None, (None, torch.zeros(6)), 0)
+    clock.now += 2
+    history.on_validation_start(trainer(), CPU)
+    history.on_train_epoch_end(trainer(), CPU)
+    assert (history.rows[0]["seconds"], history.rows[0]["lr"], history.rates) == (2.0, 0.1, [3.0])
+
+
+def test_rows_and_seconds_go_on_after_a_resume(tmp_path, clock):
+    """20 s and one epoch before the stop, 5 s and one epoch after it."""
+    before = History(tmp_path / "history.csv")
+    clock.now += 20
+    before.on_train_epoch_end(trainer(), CPU)
+    history = History(tmp_path / "history.csv")
+    history.load_state_dict(before.state_dict())
+    clock.now += 5
+    history.on_train_epoch_end(trainer(current_epoch=1), CPU)
+    assert history.wall_s == 25.0
+    assert [row["epoch"] for row in read_history(tmp_path)] == ["1", "2"]
+
+
 def test_throughput_is_the_harmonic_mean_without_the_warm_up():
     history = History(None)
     history.rates = [1.0]
