@@ -1,5 +1,7 @@
 """Test the axes of a command line, the trials' configs, identities and folder names."""
 
+import itertools
+
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,8 +12,13 @@ from omegaconf import OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydra_plugins.hydra_study_sweeper._composer import Composer, differences, drop_keys
-from hydra_plugins.hydra_study_sweeper._samplers import search_space
-from hydra_plugins.hydra_study_sweeper._space import folder_name, read_space
+from hydra_plugins.hydra_study_sweeper._samplers import (
+    from_override,
+    make_sampler,
+    search_space,
+    to_override,
+)
+from hydra_plugins.hydra_study_sweeper._space import Space, folder_name, read_space
 from hydra_plugins.hydra_study_sweeper.overrides import quote
 from tests.sweeper.sweeping import ROOT
 
@@ -170,3 +177,43 @@ def test_a_repeated_value_is_one(composer):
 def test_a_key_is_dropped_as_an_axis_names_it(key):
     """As an option or as a group in a folder, added or with a package."""
     assert drop_keys({"a": {"b": 1, "d": 2}, "b": 3}, [key]) == {"a": {"d": 2}, "b": 3}
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "nsgaii"])
+def test_each_trial_of_each_search_has_a_seed_of_its_own(monkeypatch, name):
+    """A sampler with one seed would repeat its suggestions after a restart."""
+    used = []
+    kind = {"tpe": "TPESampler", "random": "RandomSampler", "nsgaii": "NSGAIISampler"}[name]
+    monkeypatch.setattr(f"optuna.samplers.{kind}", lambda seed: used.append(seed))
+    for seed, number in itertools.product(range(3), range(50)):
+        make_sampler(name, seed, number)
+    assert len(set(used)) == 150
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "distribution"),
+    [
+        (0.1, "0.1", FloatDistribution(0, 1)),
+        (1e-05, "1e-05", FloatDistribution(0, 1)),
+        (2.0, "2.0", FloatDistribution(0, 3)),
+        (8, "8", IntDistribution(1, 8)),
+        ("relu", "relu", CategoricalDistribution(["relu"])),
+        ("1", "1", CategoricalDistribution(["1"])),
+    ],
+)
+def test_a_suggestion_is_written_and_read_as_it_was(value, text, distribution):
+    assert to_override(value) == text
+    found = from_override(text, distribution)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_recipes_stand_last_and_fixed_settings_before_swept_ones():
+    """On the command line of a trial, what comes later wins."""
+    space = Space(
+        fixed=["a=1", "b=2"],
+        choices={"recipe": ["slow"], "c": ["3"]},
+        recipes={"slow": ["lr=0.01", "b=9"]},
+        order=["c", "a", "recipe", "b"],
+    )
+    found = space.overrides({"recipe": "slow", "c": "3", "new": "4"})
+    assert found == ["c=3", "a=1", "recipe=slow", "b=2", "new=4", "lr=0.01", "b=9"]

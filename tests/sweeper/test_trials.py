@@ -20,7 +20,7 @@ from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
 from hydra_plugins.hydra_study_sweeper._resume import check_compatible
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper._storage import open_storage
-from hydra_plugins.hydra_study_sweeper._trials import TrialQueue, TrialStore, read_csv
+from hydra_plugins.hydra_study_sweeper._trials import TrialQueue, TrialsCsv, TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 from hydra_plugins.hydra_study_sweeper.sweep_folder import VERSION, read_trials
@@ -354,3 +354,141 @@ def test_a_failed_trial_that_is_asked_for_again_has_all_its_retries(store):
         queue.requeue_unfinished(2, rerun_failed=rerun_failed)
         assert one.trials[0].waiting
         assert one.trials[0].num_failures == failures
+
+
+def test_a_worker_does_not_take_its_own_trial_for_a_stale_one(store):
+    one, two = store(), store()
+    one.worker.name = two.worker.name = "host|boot|1|1"  # two sweeps of one process
+    one.claim(one.trials[0])
+    two.sync()
+    assert one.stale_trials() == []
+    assert [trial.number for trial in two.stale_trials()] == [0]
+
+
+def test_a_process_is_known_by_its_start_and_a_zombie_has_exited(store):
+    """A number is given to another process some day."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started, worker = _trials.process_start_time(child.pid), store().worker
+    host, namespace, *_ = worker.name.split("|")
+    name = f"{host}|{namespace}|{child.pid}"
+    assert worker.is_alive(f"{name}|{started}")
+    assert not worker.is_alive(f"{name}|{int(started) - 1}")
+    assert not worker.is_alive(worker.name)  # itself: it knows what it runs
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended and nobody has asked
+    assert not worker.is_alive(f"{name}|{started}")
+    child.wait()
+    assert _trials.process_start_time(child.pid) == ""
+
+
+def test_heartbeats_are_stored_four_times_within_the_timeout(store, monkeypatch):
+    worker, clock = store().worker, [0.0]
+    stored = []
+    monkeypatch.setattr(_trials.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(worker.optuna_study, "set_user_attr", lambda key, value: stored.append(key))
+    for clock[0] in range(0, 61):
+        worker.heartbeat()
+    assert stored == [f"worker:{worker.name}"] * 4  # at 0, 16, 32 and 48 s
+
+
+def test_an_attempt_keeps_failures_params_and_intermediate_values(store):
+    """Optuna's pruners compare with the values of each trial."""
+    one = store()
+    one.claim(one.trials[1])
+    one.set_num_failures(one.trials[1], 2)
+    study = one.optuna_study
+    optuna.Trial(study, one._id_of(one.trials[1].optuna_trial)).report(0.25, 0)
+    one.finish(one.trials[1], TrialState.FAIL, {"status": "failed", "error": "x"})
+    one.add_attempt(one.trials[1], "interrupted")
+    trial = store().trials[1]
+    assert (trial.status, trial.num_failures, trial.folder) == ("interrupted", 2, "1-seed-1")
+    assert sorted(trial.attempts) == [0, 1]
+    assert trial.optuna_trial.intermediate_values == {0: 0.25}
+    assert trial.optuna_trial.params == {"seed": 1.0}
+    assert trial.values == {"seed": "1"}
+
+
+def test_a_trial_that_was_given_back_has_its_status_and_error(store):
+    one = store()
+    one.claim(one.trials[0])
+    one.requeue(one.trials[0], "interrupted", "SIGKILL")
+    trial = store().trials[0]
+    assert trial.waiting
+    assert trial.result == {"status": "interrupted", "error": "SIGKILL"}
+    assert one.claim(one.trials[0])
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "max_retries", "rerun_failed", "again"),
+    [
+        ("failed", "ValueError: x", 0, False, None),
+        ("failed", "ValueError: x", 1, False, {"num_failures": 1, "from_scratch": False}),
+        ("failed", "ValueError: x", 0, True, {"num_failures": 0, "from_scratch": True}),
+        ("failed", "FileNotFoundError: no images", 0, False, {"num_failures": 0}),
+        ("failed", "OSError: [Errno 28] No space left", 0, False, {"num_failures": 0}),
+        ("failed", "ConnectionError: host", 0, False, {"num_failures": 0}),
+        ("failed", "KeyError: 'OSError'", 0, False, None),
+        ("interrupted", None, 0, False, {}),
+    ],
+)
+def test_what_the_next_command_runs_again(store, status, error, max_retries, rerun_failed, again):
+    one = store()
+    queue = TrialQueue(one, {"identity-0"}, 0)
+    for number in (0, 1):  # trial 1 is of another command
+        one.claim(one.trials[number])
+        one.finish(one.trials[number], TrialState.FAIL, {"status": status, "error": error})
+    expected = again if again is None else {"status": status, **again}
+    assert queue.next_attempt(one.trials[0], max_retries, rerun_failed) == expected
+    assert queue.next_attempt(one.trials[1], max_retries, rerun_failed) is None
+    one.claim(one.trials[2])
+    one.finish(one.trials[2], TrialState.COMPLETE, {"status": "finished", "objective": 1})
+    queue.identities = None
+    assert queue.next_attempt(one.trials[2], 9, True) is None
+
+
+def test_trials_are_claimed_in_their_order_and_a_search_asks_for_the_rest(store):
+    one, other = store(), store()
+    queue = TrialQueue(one, None, 5)
+    queue.update([one.trials[n] for n in (2, 0, 1)])
+    queue.sort()
+    assert (queue.num_pending(), queue.num_to_sample()) == (5, 2)
+    other.claim(other.trials[0])
+    one.sync()
+    assert [queue.claim_next().number for _ in range(2)] == [1, 2]
+    assert queue.claim_next() is None
+    assert queue.any_running()
+    assert TrialQueue(one, {"identity-9"}, 5).num_to_sample() == 0
+    assert not TrialQueue(one, {"identity-9"}, 5).any_running()
+
+
+def test_the_axes_have_distributions_that_hold_all_their_values():
+    """For Optuna's dashboard: numbers in any order, and texts."""
+    numbers = _trials.axis_distribution(["0.1", "1e-3", "0.01"])
+    assert numbers == optuna.distributions.FloatDistribution(0.001, 0.1)
+    texts = _trials.axis_distribution(["1", "relu"])
+    assert texts == optuna.distributions.CategoricalDistribution(["1", "relu"])
+
+
+def test_a_table_of_two_objectives_has_a_column_for_each(tmp_path):
+    store = TrialStore(str(tmp_path / "j.journal"), "s", ["minimize", "maximize"], tmp_path)
+    store.add(PARAMS[:2], {"seed": ["0", "1"]})
+    store.claim(store.trials[0])
+    end = {"status": "finished", "objective": [0.5, 3], "wall_s": 1.23456}
+    store.finish(store.trials[0], TrialState.COMPLETE, end)
+    table = TrialsCsv(tmp_path, ["seed"], 2)
+    assert all(table.update(trial) for trial in store.trials.values())
+    assert not table.update(store.trials[1])
+    table.write()
+    lines = (tmp_path / "trials.csv").read_text().splitlines()
+    assert lines == [
+        "number,state,seed,objective_0,objective_1,wall_s,folder,error,identity",
+        "0,finished,0,0.5,3.0,1.235,0-seed-0,,identity-0",
+        "1,pending,1,,,,1-seed-1,,identity-1",
+    ]
+
+
+def test_folders_of_equal_names_are_numbered(tmp_path):
+    path = str(tmp_path / "study.journal")
+    store = TrialStore(path, "s", ["minimize"], tmp_path, lambda number, values: "x")
+    store.add(PARAMS, {"seed": ["0", "1", "2"]})
+    assert [trial.folder for trial in store.trials.values()] == ["x", "x-2", "x-3"]
