@@ -260,3 +260,13 @@ def test_an_evaluation_that_had_ended_starts_again():
     resumed = loader(shuffle=False)
     resumed.load_state_dict(ended.state_dict())
     assert seen(resumed) == expected
+
+
+def test_a_position_holds_for_its_own_epoch_only():
+    """Saved after three batches of epoch 4; the next epoch is whole."""
+    resumed, whole = loader(), loader()
+    resumed.load_state_dict({"epoch": 4, "position": 3})
+    for some in (resumed, whole):
+        some.set_epoch(5)
+    assert resumed.state_dict() == {"epoch": 5, "position": 0}
+    assert seen(resumed) == seen(whole)

@@ -147,6 +147,7 @@ def test_fractions_are_nested_and_stratified():
         for target in range(4):
             want = max(1, fraction * (targets[indices] == target).sum())
             assert abs((targets[some] == target).sum() - want) <= 0.5
+        assert some.tolist() == sorted(some)  # the order of an epoch follows from it
     other = take_fraction(indices, keys, targets, seed=1, fraction=0.5)
     assert set(other) != set(kept[0.5])
 

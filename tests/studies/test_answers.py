@@ -683,3 +683,30 @@ def test_comparisons_are_counted_by_conditions_metric_and_target(make_sweep):
         assert count_comparisons(table, read_claims({"claims": claims})) == count
     extreme = read_claims({"claims": [claim("extreme"), claim()]})
     assert count_comparisons(table, extreme) == 3  # relu against tanh is among the three
+
+
+def test_costs_of_conditions_that_need_not_train_are_compared(make_sweep):
+    """Both stay at chance, as the claim says; relu takes 10 s and tanh 20 s."""
+
+    def results(values):
+        wall = 20 if values["act"] == "tanh" else 10 + 0.1 * int(values["seed"])
+        return {"wall_s": wall, "history": {"val/acc": curve(0.2)}}
+
+    listed = [{"act": "relu"}, {"act": "tanh"}]
+    both = claim(metric="wall_s", margin=1, untrained=listed, direction="less", source_says="ours")
+    (one,) = answers(make_sweep, [both], results, trained=GATE)
+    assert (one.answer, one.effect, one.n_trained) == ("less", pytest.approx(-9.8), 5)
+
+
+def test_a_spread_of_nothing_has_no_ratio(make_sweep):
+    """The val loss of tanh does not move in one run of five."""
+
+    def results(values):
+        seed, relu = int(values["seed"]), values["act"] == "relu"
+        size = (2 if relu else 1) * (1 + 0.01 * seed * relu) * (seed < 4 or relu)
+        return {"history": {"val/loss": [1 + 0.01 * size * s for s in (1, -1, 1, 1, -1, -1, 1)]}}
+
+    (one,) = answers(make_sweep, [claim(margin=1.2, metric="epoch_std(val/loss, 1)")], results)
+    assert (one.answer, one.n) == ("more", 4)
+    mean = sum(math.log(2 * (1 + 0.01 * seed)) for seed in range(4)) / 4
+    assert one.effect == pytest.approx(mean, abs=1e-6)

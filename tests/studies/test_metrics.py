@@ -169,6 +169,7 @@ def test_a_run_trained_if_it_reached_the_limit_from_the_right_side(metric, chanc
         ("test/acc", "last(val/mae)", False, 0.3),  # that of the gate, in its unit
         ("wall_s", "last(val/acc)", False, 0.02),
         ("epoch_std(val/acc, 3)", "last(val/acc)", True, 0.02),
+        ("epoch_std(val/loss, 3)", "last(val/loss)", True, 0.3),  # 1.05 is a ratio, no loss
     ],
 )
 def test_a_gain_counts_as_converged_by_a_margin_of_its_own_unit(metric, gate, ratio, margin):

@@ -118,3 +118,19 @@ def test_what_doubling_gained_stands_beside_the_chosen_rates(make_sweep, capsys)
     assert found["recipes"]["relu"] == {"optim.lr": 0.03}
     assert yaml.safe_load(shipped_file("acts").read_text()) == found
     assert "relu: twice the epochs gain +0.03 on val" in capsys.readouterr().out
+
+
+def test_the_lowest_error_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep):
+    errors = {
+        "relu": {"0.01": [0.6, 0.6], "0.03": [0.3, 0.5], "0.1": [0.5, 0.6]},
+        "tanh": {"0.01": [0.8, 0.9], "0.03": [0.9, 1.0], "0.1": [0.1, None]},
+    }
+
+    def score(values):
+        error = errors[values["recipe"]][values["optim.lr"]][int(values["seed"]) - 1000]
+        return "FloatingPointError: nan" if error is None else {"objective": error}
+
+    sweep = load(tuning_sweep(make_sweep, score, directions=["minimize"]))
+    found = tuning.chosen_rates(sweep)
+    assert found["recipes"] == {"relu": {"optim.lr": 0.03}, "tanh": {"optim.lr": 0.01}}
+    assert found["at_the_edge"] == ["tanh: optim.lr=0.01"]

@@ -274,3 +274,22 @@ def test_the_test_loss_is_that_of_the_best_weights(config, tmp_path):
     found = read_metrics(tmp_path / "run")["metrics"]["test/loss"]
     best = load(tmp_path / "run" / BEST)["net"]
     assert found == pytest.approx(cross_entropy(cfg, "test", best), rel=1e-5)
+
+
+def test_only_parameters_that_train_reach_the_optimizer():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Linear(3, 2))
+    net[1].requires_grad_(False)
+    learner = Learner(net, Classification(2), optim=partial(SGD, lr=0.1, weight_decay=0.1))
+    (group,) = learner.configure_optimizers().param_groups
+    assert [*map(id, group["params"])] == [id(net[2].weight), id(net[2].bias)]
+
+
+def test_each_split_has_means_of_its_own():
+    """Three images of train, two of val and one of test, in turn."""
+    learner = Learner(Flat(), Classification(2), optim=partial(SGD, lr=0.1))
+    steps = (learner.training_step, learner.validation_step, learner.test_step)
+    for step, images in zip(steps * 2, (3, 2, 1) * 2, strict=True):
+        step((torch.rand(images, 3, 2, 2), torch.zeros(images, dtype=torch.long)), 0)
+    for split, images in (("train", 6), ("val", 4), ("test", 2)):
+        mean, metrics = learner.metrics(split)
+        assert (mean.images, metrics.counts[:2].sum()) == (images, images)
