@@ -4,7 +4,6 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from hydra_plugins.hydra_study_sweeper import _jobs
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
@@ -94,6 +93,8 @@ def test_a_job_is_done_when_its_launcher_has_returned_and_its_folder_is_free(
 
 @pytest.mark.parametrize(("n_jobs", "expected"), [(None, 1), (3, 3)])
 def test_a_launcher_without_places_runs_as_many_jobs_as_asked(n_jobs, expected):
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher  # a scan imports it anew
+
     assert prepare_launcher(SimpleNamespace(), n_jobs) == expected
     assert prepare_launcher(BasicLauncher(), n_jobs) == 1  # it runs in this thread
     places = SimpleNamespace(prepare=lambda wanted: 7 if wanted is None else wanted - 1)

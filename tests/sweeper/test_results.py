@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
+from hydra_plugins.hydra_study_sweeper import _scheduler
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
     DataCheck,
@@ -158,8 +159,8 @@ def test_all_weights_or_none_are_kept(tmp_path, keep_best, best, last):
     assert (tmp_path / one.folder / LAST).exists() == last
 
 
-def test_disk_space_is_estimated_from_the_last_runs_or_by_the_app(tmp_path):
-    """Two runs took 1000 and 3000 bytes: ten more take 20000. Before, the app is asked."""
+def test_disk_space_is_estimated_from_the_last_runs(tmp_path):
+    """Two runs took 1000 and 3000 bytes: ten more take 20000."""
     trials = {number: trial(number, "finished") for number in (0, 1)} | {2: trial(2)}
     for number, size in ((0, 1000), (1, 3000)):
         (tmp_path / f"{number}-run").mkdir()
@@ -168,21 +169,20 @@ def test_disk_space_is_estimated_from_the_last_runs_or_by_the_app(tmp_path):
     scheduler = SimpleNamespace(store=store, folder=tmp_path)
     assert Scheduler._disk_needed(scheduler, 10) == 20_000
     assert Scheduler._disk_needed(scheduler, 0) == 0
+
+
+def test_disk_space_of_a_first_run_is_estimated_by_the_app(monkeypatch):
+    """Four runs under way take 500 bytes each, ten that have ended 70 each."""
+    cost = SimpleNamespace(running=500.0, ended=70.0, seconds=3.0)
+    monkeypatch.setattr(_scheduler, "estimate_cost", lambda *_: cost)
     scheduler = SimpleNamespace(
-        store=SimpleNamespace(trials={2: trial(2)}),
-        settings=SimpleNamespace(estimate="tests.sweeper.test_results.estimate"),
-        composer=SimpleNamespace(compose=dict),
-        space=SimpleNamespace(grid=lambda: iter([{}])),
-        reporter=SimpleNamespace(n_jobs=4),
+        **{"store": SimpleNamespace(trials={2: trial(2)}), "reporter": SimpleNamespace(n_jobs=4)},
+        **{"settings": None, "composer": None, "stages": [], "_stage": 0},
     )
     assert Scheduler._disk_needed(scheduler, 10) == 4 * 500 + 10 * 70
-    scheduler.settings.estimate = None
+    assert scheduler.reporter.estimated_s == 3.0
+    monkeypatch.setattr(_scheduler, "estimate_cost", lambda *_: None)
     assert Scheduler._disk_needed(scheduler, 10) is None
-
-
-def estimate(config):
-    """Bytes while a run is under way, and once it has ended."""
-    return 500, 70
 
 
 @pytest.mark.parametrize(
