@@ -208,10 +208,10 @@ NAN = "FloatingPointError: the training loss is nan in epoch 2"
     ("ends", "reason"),
     [
         ({"tanh": [0.8, 0.8, 0.2, 0.21, 0.29]},
-         "tanh was still at chance after 10 of 10 epochs in 3 of 5 runs;"
+         "tanh ended at chance after 10 of 10 epochs in 3 of 5 runs;"
          r" a run must reach last\(val/acc\) at least 30.0%"),
         ({"tanh": [0.8, 0.8, 0.8, 0.2, NAN]},
-         "tanh was still at chance after 10 of 10 epochs in 1 of 5 runs and diverged in 1 of 5"),
+         "tanh ended at chance after 10 of 10 epochs in 1 of 5 runs and diverged in 1 of 5"),
         ({"relu": [NAN] * 5}, "relu diverged in 5 of 5 runs"),
     ],
 )  # fmt: skip
@@ -234,7 +234,7 @@ def test_a_run_at_chance_that_stopped_early_has_both_numbers_of_epochs(make_swee
     sweep = load(make_sweep({"data.batch_size": [16, 32], "seed": range(3)}, results, study))
     (one,) = answer_claims(table_of(sweep), study, "tuned")
     assert one.reason.startswith(
-        "batch_size 32 was still at chance after 12 of 24 epochs in 3 of 3 runs"
+        "batch_size 32 ended at chance after 12 of 24 epochs in 3 of 3 runs"
     )
 
 

@@ -137,12 +137,15 @@ def sentence(one: ClaimAnswer) -> str:
     elif claim.metrics[0] != claim.metrics[1]:
         subject, control = name[:1].upper() + name[1:], metric_name(claim.metrics[1])
     numbers = f"{effect_with_interval(one)}, {seeds(one.n)}"
+    of_conditions = claim.kind != "within" and claim.metrics[0] == claim.metrics[1]
+    compared = f"{subject}, against {control}"
+    if of_conditions:
+        compared = f"{name[:1].upper()}{name[1:]}, {' against '.join(one.comparison.names)}"
     if one.answer == st.CANNOT_TELL:
         seen = size_of(claim, one.smallest_detectable)
-        compared = f"{subject}, against {control}"
-        if claim.kind != "within" and claim.metrics[0] == claim.metrics[1]:
-            compared = f"{name[:1].upper()}{name[1:]}, {' against '.join(one.comparison.names)}"
         return f"{compared}: cannot tell ({numbers}); a difference of {seen} would have been seen."
+    if one.answer == st.NO_DIFFERENCE and of_conditions:
+        return f"{compared}: the difference is less than {margin_of(claim)} ({numbers})."
     if one.answer == st.NO_DIFFERENCE:
         return f"{subject} differs from {control} by less than {margin_of(claim)} ({numbers})."
     if claim.is_ratio:
