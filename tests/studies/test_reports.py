@@ -433,11 +433,13 @@ def test_publish(make_sweep, tmp_path):
     for _ in range(2):  # again changes nothing
         publish.publish([load(folder)], target, readme, conf)
     text = readme.read_text()
-    assert text.startswith("before\n<!-- results -->\n| the article says |")
+    assert text.startswith("before\n<!-- results -->\n| claim |")
     assert text.endswith("[All claims](docs/studies/README.md).\n<!-- /results -->\nafter\n")
-    said = "[ReLU is relatively better than tanh](docs/studies/act/published/report.md)"
+    said = "[ReLU tests higher than tanh](docs/studies/act/published/report.md)"
     found = "test accuracy, relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds"
-    assert f"| {said} (the Pokémon article) | {found} | **supported** | published |" in text
+    assert (
+        f"| {said} (the Pokémon article asserts it) | {found} | **supported** | published |" in text
+    )
     assert "old" not in text
     listed = (target / "README.md").read_text()
     assert "[Which activation is best?](act/published/report.md)" in listed
@@ -503,14 +505,18 @@ def test_the_table_of_the_readme(tmp_path):
     ]
     written(target / "act", "tuned", tuned)
     written(target / "act", "published", published)
-    written(target / "later", "tuned", [one(n, "cannot tell", "tuned") for n in range(50, 70)])
+    later = [one(n, "cannot tell", "tuned") for n in range(50, 70)]
+    later += [one(70, "less", "tuned", source_says="ours"), one(71, "more", "tuned")]
+    written(target / "later", "tuned", later)
+    ours = one(80, "no difference that matters", "tuned", source_says="ours")
+    written(target / "ours", "tuned", [ours])
     publish.publish([], target, readme, tmp_path / "conf")
     rows = [line.split(" | ") for line in readme.read_text().splitlines() if line[:3] == "| ["]
-    assert len(rows) == 14
-    said = "[the article says {}](docs/studies/act/{}/report.md) (the article)"
-    assert [row[0] for row in rows[:5]] == [
-        f"| {said.format(n, setting)}"
-        for n, setting in zip((1, 7, 2, 5, 6), ("published",) * 2 + ("tuned",) * 3, strict=True)
+    # one of each study, the claims of articles first
+    assert [row[0] for row in rows] == [
+        "| [claim 1](docs/studies/act/published/report.md) (the article asserts it)",
+        "| [claim 71](docs/studies/later/tuned/report.md) (the article asserts it)",
+        "| [claim 80](docs/studies/ours/tuned/report.md) (our question)",
     ]
     found = (
         "test accuracy (mean of the last 3 epochs), relu against tanh: +5.2 points (+2.1 to +8.3)"
@@ -520,12 +526,15 @@ def test_the_table_of_the_readme(tmp_path):
         "**contradicted**",
         "published |",
     ]
+    every = (target / "README.md").read_text()
+    rows = [line.split(" | ") for line in every.splitlines() if line[:8] == "| [claim"]
+    numbers = [int(re.match(r"\| \[claim (\d+)\]", row[0])[1]) for row in rows]
+    # the article asks 4, and 70 and 80 are ours: no article makes these claims
+    assert numbers == [1, 7, 2, 5, 6, 71, 2, 1, *range(50, 70), 3]
     assert rows[2][1:] == [f"{found}, 5 seeds", "**supported**", "tuned |"]
     assert "relu against tanh: 1.50 times (1.20 to 1.90), 5 seeds" in rows[3][1]
     assert "32px: -30.0 points (-41.0 to +10.0), 5 seeds" in rows[4][1]
-    every = (target / "README.md").read_text()
     assert "it did not train | **not tested** | tuned |" in every
-    assert "the article says 4" not in every  # the article asks: it claims nothing
 
 
 @pytest.mark.slow
@@ -620,6 +629,7 @@ def test_settings_that_differ_stand_before_all_settings(make_sweep):
 
 
 def test_without_a_claim_of_an_article_the_readme_has_no_empty_table(tmp_path):
-    found = {tmp_path / "a/tuned": {"claims": [{"source_says": "asks", "answer": "more"}]}}
-    for most in (None, 14):
-        assert publish.claim_table(found, tmp_path, most) == publish.NO_CLAIM
+    open_one = {"source_says": "asks", "answer": "cannot tell", "claim": "c"}
+    found = {tmp_path / "a/tuned": {"claims": [open_one]}}
+    assert publish.claim_table(found, tmp_path) == publish.NO_CLAIM
+    assert publish.findings_table(found, tmp_path) == publish.NO_DECISION

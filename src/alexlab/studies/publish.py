@@ -23,7 +23,8 @@ from alexlab.studies.wording import describe_interval, metric_name, seeds
 NO_CLAIM = "No claim that an article makes has been tested yet; the reports answer what they ask."
 START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
-MAX_ROWS = 14  # of the table in README.md
+NO_DECISION = "No claim has been decided yet."
+MAX_ROWS = 3  # of the table in README.md
 ABOUT_TABLE = (
     "An answer is about runs that train; the interval is of new splits of the same images, and the"
     " articles made their own. "
@@ -53,37 +54,55 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
     return markdown(["question", "answers", "setting", "seeds", "runs"], rows)
 
 
-def claim_table(found: Found, root: Path, most: int | None = None) -> str:
-    """Return one row per claim that an article makes, the answered ones first.
+def claim_table(found: Found, root: Path) -> str:
+    """Return one row per claim that an article makes and setting, the answered ones first.
 
     Args:
         found: The published answers.
         root: The folder that links start from.
-        most: The number of rows; then a claim has one row, of the setting that answers it (the
-            article's own setting if both do). None gives all rows, at every setting.
     """
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
-    claims = [
-        (folder, one)
-        for folder, study in sorted(found.items())  # the setting "published" before "tuned"
-        for one in study["claims"]
-        if one["source_says"] in (ASSERTS, SUGGESTS)
-    ]
+    claims = [row for row in _claims(found) if row[1]["source_says"] in (ASSERTS, SUGGESTS)]
     claims.sort(key=lambda row: rank[row[1]["answer"]])  # stable: the order of claims stays
-    if most is not None:
-        first = {(folder.parent, one["claim"]): folder for folder, one in reversed(claims)}
-        claims = [row for row in claims if first[row[0].parent, row[1]["claim"]] == row[0]][:most]
-    if not claims:
-        return NO_CLAIM
-    rows = [_claim_row(folder, one, root) for folder, one in claims]
-    head = ["the article says", "we find", "answer", "setting"]
-    return markdown(head, rows)
+    return _table(claims, root) if claims else NO_CLAIM
+
+
+def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
+    """Return the first decided claim of each study, then the second, at most `most` rows.
+
+    Claims that an article makes come before questions of our own. A claim has one row: at the
+    article's own setting if that decides it.
+    """
+    of_study: dict[str, dict[str, tuple[Path, Mapping[str, Any]]]] = {}
+    for folder, one in _claims(found):  # the setting "published" before "tuned"
+        if one["answer"] in (st.MORE, st.LESS, st.NO_DIFFERENCE):
+            of_study.setdefault(folder.parent.name, {}).setdefault(one["claim"], (folder, one))
+    ranked = [
+        (place, one["source_says"] not in (ASSERTS, SUGGESTS), number, (folder, one))
+        for number, decided in enumerate(of_study.values())
+        for place, (folder, one) in enumerate(
+            sorted(
+                decided.values(), key=lambda row: row[1]["source_says"] not in (ASSERTS, SUGGESTS)
+            )
+        )
+    ]
+    claims = [row for *_, row in sorted(ranked, key=lambda entry: entry[:3])][:most]
+    return _table(claims, root) if claims else NO_DECISION
+
+
+def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
+    return [(folder, one) for folder, study in sorted(found.items()) for one in study["claims"]]
+
+
+def _table(claims: Sequence[tuple[Path, Mapping[str, Any]]], root: Path) -> str:
+    head = ["claim", "we find", "answer", "setting"]
+    return markdown(head, [_claim_row(folder, one, root) for folder, one in claims])
 
 
 def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
-    source = f" ({one['article']})" if one.get("article") else ""
-    quoted = one.get("translation") or one["claim"]
-    said = f"[{quoted}]({_link(folder, root)}){source}"
+    says = one["source_says"]
+    source = f"{one['article']} {says} it" if says in (ASSERTS, SUGGESTS) else "our question"
+    said = f"[{one['claim']}]({_link(folder, root)}) ({source})"
     answer = f"**{one['judgement'] or one['answer']}**"
     if one["answer"] == st.NOT_TESTED:
         return [said, one["reason"], answer, one["setting"]]
@@ -188,7 +207,7 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     if not any(study["claims"] for study in found.values()):
         return  # the text of the readme stays until there are answers
     link = os.path.relpath(target / "README.md", readme.parent)
-    table = claim_table(found, readme.parent, MAX_ROWS)
+    table = findings_table(found, readme.parent)
     listed = f"{START}\n{table}\n\n{ABOUT_TABLE}[All claims]({link}).\n{END}"
     marked = re.compile(f"{START}.*?{END}", re.DOTALL)
     text, count = marked.subn(lambda _: listed, readme.read_text("utf-8"), count=1)
