@@ -17,7 +17,7 @@ LAYERS = [
     ["data"],
     ["models"],
     ["runs", "performance", "reporting"],
-    ["errors", "library_warnings", "__init__"],
+    ["errors", "messages", "library_warnings", "__init__"],
 ]
 ALEXLAB, PLUGINS = "alexlab.", "hydra_plugins."
 MAX_ROOMS, MAX_ARROWS = 25, 85

@@ -88,6 +88,9 @@ def dispatch() -> None:
         if verb == "train":  # it composes a config first; a run has handlers of its own
             command.main()
             return
+    from alexlab.messages import show
+
+    show()
     command.main()
 
 

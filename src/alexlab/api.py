@@ -237,8 +237,10 @@ def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
     """
     words = [word for one in overrides for word in ([one] if isinstance(one, str) else one)]
     words += [f"{key}={_as_text(value)}" for key, value in settings.items()]
+    from alexlab import messages
     from alexlab.commands.train import compose_run, in_folder
 
+    messages.show()
     with _plain_errors():
         cfg, folder = compose_run(words)
         try:

@@ -142,7 +142,7 @@ except OSError as error:
 BUILDER = """
 import os, sys, time
 from pathlib import Path
-import alexlab.data.cache
+import alexlab.data.cache, alexlab.messages
 from alexlab.data.decode import read_image
 from alexlab.data.files import find_class_images
 
@@ -152,6 +152,7 @@ def slow(path, **kw):
         sys.stdin.read()
     return read_image(path, **kw)
 
+alexlab.messages.show()
 alexlab.data.cache.read_image = slow
 files = find_class_images(Path({root!r}))
 cache = alexlab.data.cache.ImageCache(files, "x", folder=Path({folder!r}), fit="crop")
@@ -166,6 +167,7 @@ def build(root, folder, stop="never"):
         [sys.executable, "-c", BUILDER.format(root=str(root), folder=str(folder), stop=stop)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -228,11 +230,11 @@ def cached(root, folder, size=16):
     return cache, index.facts["sha1"].tolist(), np.array(cache.images(size))
 
 
-def test_exchanged_files_of_equal_size_and_time_are_noticed(equal_files, tmp_path, capsys):
+def test_exchanged_files_of_equal_size_and_time_are_noticed(equal_files, tmp_path, caplog):
     _, hashes, images = cached(equal_files, tmp_path / "cache")
     swap(equal_files / "cat/0003.bmp", equal_files / "dog/0007.bmp")
     _, now, seen = cached(equal_files, tmp_path / "cache")
-    assert "'cat/0003.bmp' has changed, with equal size and time" in capsys.readouterr().out
+    assert "'cat/0003.bmp' has changed, with equal size and time" in caplog.text
     expected = images.copy()
     expected[[3, 17]] = images[[17, 3]]
     np.testing.assert_array_equal(seen, expected)
@@ -295,18 +297,19 @@ def flipped(content, at):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["index.npz", "images-16-crop.npy", "images-16-crop.crc.npy"])
-def test_a_damaged_file_is_named_and_made_again(image_folder, tmp_path, name, damage, capsys, hit):
+def test_a_damaged_file_is_named_and_made_again(image_folder, tmp_path, name, damage, caplog, hit):
     cache, hashes, images = cached(image_folder, tmp_path)
     path = cache.folder / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     _, now, seen = cached(image_folder, tmp_path)
     np.testing.assert_array_equal(seen, images)
     assert now == hashes
-    said = capsys.readouterr().out
+    said = caplog.text
     file = "images-16-crop.npy" if name.startswith("images") else name
     assert f"cache: {cache.folder / file} is damaged" in said
+    caplog.clear()
     cached(image_folder, tmp_path)
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
     hit("a damaged file of the cache of images")
 
 
@@ -325,7 +328,7 @@ def test_every_flipped_bit_of_an_index_is_noticed_or_harmless(image_folder, tmp_
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "zeros"])
-def test_a_damaged_split_is_made_again_and_is_the_same(image_folder, tmp_path, damage, capsys):
+def test_a_damaged_split_is_made_again_and_is_the_same(image_folder, tmp_path, damage, caplog):
     def split_of():
         data = ImageFolderData(
             str(image_folder), name="x", resolution=16, batch_size=4, cache_dir=str(tmp_path)
@@ -337,7 +340,7 @@ def test_a_damaged_split_is_made_again_and_is_the_same(image_folder, tmp_path, d
     (path,) = folder.glob("split-*.json")
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert split_of()[1] == before
-    assert "is damaged" in capsys.readouterr().out
+    assert "is damaged" in caplog.text
 
 
 def test_of_a_large_array_some_images_are_checked(cache, monkeypatch):

@@ -56,15 +56,16 @@ def flip(path, place):
 
 
 @pytest.mark.parametrize("name", [LAST, BEST], ids=str)
-def test_every_truncation_is_noticed_and_the_one_before_is_found(stopped, capsys, name, hit):
+def test_every_truncation_is_noticed_and_the_one_before_is_found(stopped, caplog, name, hit):
     path = stopped[1] / name
     content = path.read_bytes()
     for part in range(20):
         path.write_bytes(content)
         cut(path, part)
+        caplog.clear()
         found = [one for one, _ in iter_valid_checkpoints(path)]
         assert found == [previous(path)]
-        assert f"warning: {path} is damaged" in capsys.readouterr().out
+        assert f"{path} is damaged" in caplog.text
         hit(f"{path.name} cut to n/20 of its length")
 
 
@@ -82,12 +83,13 @@ def test_every_flipped_bit_is_noticed(stopped, name, hit):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_a_run_goes_on_from_the_checkpoint_before_and_ends_the_same(stopped, capsys, damage, hit):
+def test_a_run_goes_on_from_the_checkpoint_before_and_ends_the_same(stopped, caplog, damage, hit):
     cfg, folder, unbroken = stopped
     last = folder / LAST
     {"cut": lambda: cut(last, 7), "flip": lambda: flip(last, 5000), "gone": last.unlink}[damage]()
+    caplog.set_level("INFO", "alexlab")
     train(cfg, folder)
-    told = capsys.readouterr().out
+    told = caplog.text
     assert f"resuming from the previous checkpoint, {previous(last)}" in told
     assert rows(folder) == rows(unbroken)
     assert same(load(folder / BEST)["net"], load(unbroken / BEST)["net"])
@@ -96,12 +98,12 @@ def test_a_run_goes_on_from_the_checkpoint_before_and_ends_the_same(stopped, cap
     hit(f"last.ckpt {damage}: resumed from the one before")
 
 
-def test_when_the_best_weights_are_damaged_the_best_before_them_count(stopped, capsys):
+def test_when_the_best_weights_are_damaged_the_best_before_them_count(stopped, caplog):
     cfg, folder, _ = stopped
     before = load(previous(folder / BEST))["epoch"]
     cut(folder / BEST, 3)
     train(cfg, folder)
-    assert f"continuing with the weights of epoch {before}" in capsys.readouterr().out
+    assert f"continuing with the weights of epoch {before}" in caplog.text
     best = load(folder / BEST)
     assert read_metrics(folder)["best_epoch"] == best["epoch"]
 

@@ -72,7 +72,7 @@ def two(make_sweep):
 
 
 @pytest.mark.parametrize("name", HARMS)
-def test_a_run_that_cannot_be_read_did_not_finish(two, capsys, name):
+def test_a_run_that_cannot_be_read_did_not_finish(two, caplog, name):
     sweep, _ = two
     harm, said = HARMS[name]
     harm(sweep / "0-run")
@@ -84,7 +84,7 @@ def test_a_run_that_cannot_be_read_did_not_finish(two, capsys, name):
     assert said in loaded.runs[0].error
     assert "0-run" in loaded.runs[0].error
     assert "1 unreadable, of 6." in report
-    assert f"warning: {sweep}/0-run" in capsys.readouterr().err
+    assert f"{sweep}/0-run" in caplog.text
 
 
 SWEEPS = {

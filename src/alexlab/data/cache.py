@@ -10,6 +10,7 @@ later is noticed when it is opened, and rebuilt.
 """
 
 import hashlib
+import logging
 import os
 import time
 import zlib
@@ -39,6 +40,8 @@ from alexlab.data.decode import (
 from alexlab.data.duplicates import find_duplicates
 from alexlab.data.files import ImageFiles
 from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write
+
+log = logging.getLogger(__name__)
 
 VERSION = 4  # raise it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once
@@ -190,11 +193,11 @@ class ImageCache:
             if index is not None and (size is None or array is not None):
                 return  # another process has written them in the meantime
             if problem:
-                print(f"cache: {problem}: it is made again", flush=True)
+                log.warning(f"cache: {problem}: it is made again")
             for temporary in self.folder.glob(".*.tmp"):  # of a process that was killed
                 temporary.unlink()
             start = time.perf_counter()
-            print(f"decoding the {len(self.files.paths):,} images of {self.name}, once", flush=True)
+            log.info(f"decoding the {len(self.files.paths):,} images of {self.name}, once")
             white = DEFAULT_WHITE if index is None else index.white
             facts = self._write_images(size, white) if size else self._read_facts(white)
             if index is None:
@@ -205,7 +208,7 @@ class ImageCache:
                 duplicates, identity = find_duplicates(facts), self.files.identity
                 with atomic_write(path) as file:
                     np.savez(file, duplicates=duplicates, identity=identity, **columns)
-            print(f"decoded in {time.perf_counter() - start:.1f} s", flush=True)
+            log.info(f"decoded in {time.perf_counter() - start:.1f} s")
 
     def _locked(self) -> AbstractContextManager[object]:
         """Hold the folder's lock; the system releases it when the process exits."""
@@ -213,7 +216,7 @@ class ImageCache:
         try:
             return lock.acquire(blocking=False)
         except Timeout:
-            print(f"waiting for another process that is decoding {self.name}", flush=True)
+            log.info(f"waiting for another process that is decoding {self.name}")
             return lock.acquire()
 
     def _write_images(self, size: int, white: White) -> list[Facts]:

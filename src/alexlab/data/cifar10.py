@@ -1,6 +1,7 @@
 """CIFAR-10 (Krizhevsky 2009): 50,000 training images, 10,000 of an official test set."""
 
 import hashlib
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from torchvision.datasets import CIFAR10
 
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.files import ImageFiles, create_once, find_class_images
+
+log = logging.getLogger(__name__)
 
 META = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
 
@@ -33,7 +36,7 @@ class Cifar10Data(ImageFolderData):
 
 def write_images(batches: Path, folder: Path) -> None:
     """Write `folder/{train,test}/<class>/<number>.png` from the pickles."""
-    print("writing the images of CIFAR-10, once", flush=True)
+    log.info("writing the images of CIFAR-10, once")
     names = _load(batches, *META)[CIFAR10.meta["key"]]
     for split, files in (("train", CIFAR10.train_list), ("test", CIFAR10.test_list)):
         for name in names:

@@ -6,6 +6,7 @@ that it depends neither on the order of the files nor on the machine nor on any 
 
 import hashlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from alexlab.data.cache import Index
 from alexlab.data.decode import DEFAULT_WHITE
 from alexlab.data.files import count, few, tally
 from alexlab.runs.folder import write_atomically
+
+log = logging.getLogger(__name__)
 
 SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
 LEFT_OUT = "left out"
@@ -60,7 +63,7 @@ def _read_split(path: Path, paths: Sequence[str]) -> NDArray[np.str_] | None:
         if len(stored) != len(paths) or not {*names} <= {*SPLITS, LEFT_OUT}:
             raise ValueError("other files or splits")
     except (ValueError, LookupError, TypeError) as error:
-        print(f"cache: {path} is damaged ({error}): it is made again", flush=True)
+        log.warning(f"cache: {path} is damaged ({error}): it is made again")
         return None
     return np.array(names)
 

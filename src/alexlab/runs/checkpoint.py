@@ -5,6 +5,7 @@ newest is damaged.
 """
 
 import hashlib
+import logging
 import pickle
 import re
 import struct
@@ -19,6 +20,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write, previous
+
+log = logging.getLogger(__name__)
 
 COMMENT = re.compile(rb"sha256:([0-9a-f]{64})")
 COMMENT_SIZE, END = 71, b"PK\x05\x06"  # a zip archive ends with 22 bytes, and its comment
@@ -152,7 +155,7 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
 def iter_valid_checkpoints(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the newest checkpoint at `path`, then the one before it; skip damaged ones.
 
-    Each is memory-mapped. A warning is printed for each damaged one.
+    Each is memory-mapped. A warning is logged for each damaged one.
     """
     for candidate in (path, previous(path)):
         try:
@@ -160,7 +163,7 @@ def iter_valid_checkpoints(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         except FileNotFoundError:
             continue
         except CorruptedCheckpointError as error:
-            rank_zero_only(print)(f"warning: {error}")
+            rank_zero_only(log.warning)(error)
 
 
 def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:

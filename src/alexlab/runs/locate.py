@@ -1,10 +1,12 @@
 """Resolve RUN_DIR or best:SWEEP_DIR to a finished run's folder, without importing torch."""
 
-import sys
+import logging
 from pathlib import Path
 
 from alexlab.runs.folder import BEST, CONFIG, is_locked, read_metrics
 from hydra_plugins.hydra_study_sweeper.sweep_folder import read_sweep, read_trials
+
+log = logging.getLogger(__name__)
 
 BEST_OF = "best:"
 
@@ -59,7 +61,7 @@ def _best(sweep: Path) -> Path:
     for row in sorted(rows, key=lambda row: float(row["objective"]), reverse=maximize):
         folder = sweep / row["folder"]
         if (folder / BEST).is_file():
-            print(f"best of {sweep}: {folder}, {row['objective']}", file=sys.stderr)
+            log.info(f"best of {sweep}: {folder}, {row['objective']}")
             return folder
     raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept")
 

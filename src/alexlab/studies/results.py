@@ -1,9 +1,9 @@
 """Read a sweep from its folder: the question, the axes, the runs; check that they compare."""
 
+import logging
 import math
 import re
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,8 @@ from alexlab.runs.config import hparams
 from alexlab.runs.folder import CONFIG, METRICS, read_history, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep, read_trials
+
+log = logging.getLogger(__name__)
 
 
 def plain(value: Any) -> str:
@@ -84,7 +86,7 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     """Read the run of a `row` of trials.csv, with its values of the axes `keys`.
 
     A run with a damaged file is `UNREADABLE`, and its error names the file: it costs the report
-    nothing of the other runs. A warning is printed.
+    nothing of the other runs. A warning is logged.
     """
     try:
         return _read_run(folder, row, keys)
@@ -92,7 +94,7 @@ def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
         if not str(row.get("number")).isdigit():
             raise ValueError(f"{folder / TRIALS}: damaged: a row without a number") from None
         problem = str(error) if str(folder) in str(error) else f"{folder / row['folder']}: {error}"
-        print(f"warning: {problem}; this run counts as not finished", file=sys.stderr)
+        log.warning(f"{problem}; this run counts as not finished")
         values = {key: row.get(key) or "" for key in keys}
         told = problem.removeprefix(f"{folder}/")
         return Run(int(row["number"]), UNREADABLE, values, error=told, folder=folder)

@@ -1,5 +1,6 @@
 """Run one training: from a composed config to its results in the run folder."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from alexlab.training.callbacks.nan_guard import NaNGuard
 from alexlab.training.callbacks.progress import EpochProgress
 from alexlab.training.callbacks.step_seeding import StepSeeding
 from alexlab.training.callbacks.tensorboard import PRCurves, TensorBoard
+
+log = logging.getLogger(__name__)
 
 
 class TrainingRun:
@@ -216,8 +219,8 @@ class TrainingRun:
                 f" {path.parent} to start from scratch"
             )
         if saved.get("device", device) != device and self.trainer.is_global_zero:
-            print(
-                f"warning: resuming on {device} what was trained on {saved['device']}:"
+            log.warning(
+                f"resuming on {device} what was trained on {saved['device']}:"
                 " the results are no longer exactly repeatable"
             )
 

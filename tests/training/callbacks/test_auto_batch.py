@@ -63,11 +63,12 @@ def little_memory(monkeypatch):
 
 
 def test_parts_give_the_weights_and_the_numbers_of_the_whole(
-    without_chance, tmp_path, monkeypatch, little_memory, capsys
+    without_chance, tmp_path, monkeypatch, little_memory, caplog
 ):
+    caplog.set_level("INFO", "alexlab")
     parts = weights(train(without_chance(), tmp_path / "parts"))
     assert little_memory[:4] == [6, 3, 2, 2]
-    assert capsys.readouterr().out.count("out of memory: batches are now computed in parts") == 2
+    assert caplog.text.count("out of memory: batches are now computed in parts") == 2
     assert read_metrics(tmp_path / "parts")["micro_batch"] == 2
     monkeypatch.undo()
     whole = weights(train(without_chance("trainer.auto_batch=false"), tmp_path / "whole"))

@@ -27,16 +27,16 @@ def watch(tmp_path, scale, losses):
         warnings.on_train_epoch_end(Trainer, None)
 
 
-def test_constant_outputs_are_warned_about_once(tmp_path, capsys):
+def test_constant_outputs_are_warned_about_once(tmp_path, caplog):
     watch(tmp_path, 1.0, [2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
-    printed = capsys.readouterr().out
-    assert printed.count("warning: constant outputs") == 1
+    printed = caplog.text
+    assert printed.count("constant outputs") == 1
     assert "stalled training loss" not in printed
 
 
-def test_a_stalled_loss_is_warned_about_once(tmp_path, capsys):
+def test_a_stalled_loss_is_warned_about_once(tmp_path, caplog):
     watch(tmp_path, 1.0, [1.609] * 8)
-    assert capsys.readouterr().out.count("changed by less than 1% in 5 epochs (it is 1.609)") == 1
+    assert caplog.text.count("changed by less than 1% in 5 epochs (it is 1.609)") == 1
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_a_stalled_loss_is_warned_about_once(tmp_path, capsys):
         [0.0500, 0.0495, 0.0490, 0.0485, 0.0480, 0.0475, 0.0470],  # by 5 % in 5 epochs
     ],
 )
-def test_a_loss_that_changes_or_has_few_epochs_is_not(tmp_path, capsys, losses):
+def test_a_loss_that_changes_or_has_few_epochs_is_not(tmp_path, caplog, losses):
     watch(tmp_path, 1.0, losses)
-    assert "training loss" not in capsys.readouterr().out
+    assert "training loss" not in caplog.text
 
 
-def test_one_epoch_of_different_outputs_starts_the_count_again(tmp_path, capsys):
+def test_one_epoch_of_different_outputs_starts_the_count_again(tmp_path, caplog):
     warnings = TrainingHealthWarnings(History(tmp_path / "history.csv"))
     for epoch, spread in enumerate([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]):
         validate(warnings, torch.tensor([[0.0, 0.0], [spread, 0.0]]), batch=0)
         warnings.history.rows.append({"train/loss": 2.0 / (epoch + 1)})
         warnings.on_train_epoch_end(Trainer, None)
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
-def test_different_outputs_are_healthy(tmp_path, capsys):
+def test_different_outputs_are_healthy(tmp_path, caplog):
     warnings = TrainingHealthWarnings(History(tmp_path / "history.csv"))
     net = nn.Linear(3, 2)
     nn.init.eye_(net.weight)
@@ -69,10 +69,10 @@ def test_different_outputs_are_healthy(tmp_path, capsys):
         validate(warnings, net(torch.eye(3)), batch=0)
         warnings.history.rows.append({"train/loss": loss})
         warnings.on_train_epoch_end(Trainer, None)
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
-def test_a_resumed_run_warns_and_reports_as_an_uninterrupted_one(tmp_path, capsys):
+def test_a_resumed_run_warns_and_reports_as_an_uninterrupted_one(tmp_path, caplog):
     """Stopped after three epochs of constant outputs, and after the fifth, which warns."""
     net, history = nn.Linear(3, 2), History(tmp_path / "history.csv")
     nn.init.zeros_(net.weight)
@@ -86,7 +86,7 @@ def test_a_resumed_run_warns_and_reports_as_an_uninterrupted_one(tmp_path, capsy
             resumed.load_state_dict(warnings.state_dict())
             warnings = resumed
     assert warnings.symptoms == ["constant outputs"]
-    assert capsys.readouterr().out.count("warning: constant outputs") == 1
+    assert caplog.text.count("constant outputs") == 1
 
 
 def test_symptoms_of_a_run_are_those_at_its_end(tmp_path):

@@ -5,6 +5,7 @@ statistics and dropout's draws change: they are those of the parts.
 """
 
 import gc
+import logging
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from alexlab.performance.malloc import malloc_trim
 from alexlab.performance.out_of_memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 
 class AutoBatch(L.Callback):
@@ -62,10 +65,9 @@ class AutoBatch(L.Callback):
             # the error, and with it all tensors of the failed attempt, has been freed here
             before.restore()
             self.size = (size + 1) // 2
-            print(
+            log.info(
                 f"out of memory: batches are now computed in parts of {self.size} images, whose"
-                " gradients are added up (the effective batch size stays the same)",
-                flush=True,
+                " gradients are added up (the effective batch size stays the same)"
             )
 
     def _in_parts(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

@@ -5,6 +5,7 @@ So the best weights stay in memory, and the disk is written at most every `every
 the end. Until the run ends, the previous checkpoint is kept beside each, in case one is corrupted.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from alexlab.runs.folder import BEST, LAST
 from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.moving_average import validated_net
 from hydra_plugins.hydra_study_sweeper.run_folder import previous
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoints(AfterEpoch):
@@ -63,7 +66,7 @@ class Checkpoints(AfterEpoch):
         for path, content in iter_valid_checkpoints(last):
             if path != last:
                 self._corrupted.append(last)
-                rank_zero_only(print)(f"resuming from the previous checkpoint, {path}")
+                rank_zero_only(log.info)(f"resuming from the previous checkpoint, {path}")
             return path, content
         if last.exists():
             raise ValueError(
@@ -146,8 +149,8 @@ class Checkpoints(AfterEpoch):
                 self._best_is_on_disk = path == best
                 return self._restore_best(content)
         substitute = f"the weights of epoch {valid[0][1]['epoch']}" if valid else "none"
-        rank_zero_only(print)(
-            f"warning: the weights of the best epoch, {state_dict['epoch']}, are lost;"
+        rank_zero_only(log.warning)(
+            f"the weights of the best epoch, {state_dict['epoch']}, are lost;"
             f" continuing with {substitute} as the best so far"
         )
         return self._restore_best(valid[0][1]) if valid else None

@@ -5,6 +5,7 @@ loss with sigmoid. (Feature maps without pixels are an error before training:
 alexlab.models.resolution.)
 """
 
+import logging
 from typing import Any
 
 import lightning as L
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from alexlab.training.callbacks.after_epoch import AfterEpoch
 from alexlab.training.callbacks.csv_history import History
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 5  # epochs; a shorter stall is a slow start
 CONSTANT = 0.01  # largest difference between the outputs for two images: logits, or scores
@@ -44,8 +47,8 @@ class TrainingHealthWarnings(AfterEpoch):
 
     def _warn_constant(self) -> None:
         if _constant(self.spreads) and not _constant(self.spreads[:-1]):
-            print(
-                f"warning: constant outputs: for {PATIENCE} epochs the outputs for all images have"
+            log.warning(
+                f"constant outputs: for {PATIENCE} epochs the outputs for all images have"
                 f" been the same (largest difference {self.spreads[-1]:.1g}).\n"
                 "         Possible causes: saturated units, images that are too small, a learning"
                 " rate that is too high;\n"
@@ -55,8 +58,8 @@ class TrainingHealthWarnings(AfterEpoch):
     def _warn_stalled(self) -> None:
         losses = self._losses
         if _stalled(losses) and not _stalled(losses[:-1]):
-            print(
-                f"warning: stalled training loss: it has changed by less than {STALLED:.0%} in"
+            log.warning(
+                f"stalled training loss: it has changed by less than {STALLED:.0%} in"
                 f" {PATIENCE} epochs (it is {losses[-1]:.4g})"
             )
 
