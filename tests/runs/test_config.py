@@ -4,7 +4,17 @@ import pytest
 from omegaconf import OmegaConf
 
 from alexlab.performance import devices
-from alexlab.runs.config import CONF, flatten, hparams, read, read_to_resume, to_plain, write
+from alexlab.runs import config as run_config
+from alexlab.runs.config import (
+    CONF,
+    compose_config,
+    flatten,
+    hparams,
+    read,
+    read_to_resume,
+    to_plain,
+    write,
+)
 from alexlab.runs.folder import CONFIG
 
 
@@ -109,3 +119,36 @@ def test_precision_and_effective_batch_size_are_settings_that_identify_a_run(com
     ignored = OmegaConf.load(CONF / "hydra/sweeper/study.yaml").ignore
     assert "trainer.devices" in ignored
     assert not {"trainer.precision", "trainer", "effective_batch_size"} & set(ignored)
+
+
+@pytest.fixture
+def own_files(tmp_path, monkeypatch):
+    """A folder of config files as a package or --config-dir has them, with a group of its own."""
+    monkeypatch.setattr(run_config, "_config_dirs", [tmp_path])
+    (tmp_path / "distillation").mkdir()
+    (tmp_path / "distillation/soft.yaml").write_text("temperature: 4\n")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/long.yaml").write_text("# @package _global_\nteacher:\n  of: 3\n")
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "optim/slow.yaml").write_text("_target_: torch.optim.SGD\nlr: ${slowness}\n")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+k=0.5", "model=alexnet", "model.width=${k}"],  # a number that is written once
+        ["+trainer.max_steps=4"],
+        ["+optim.nesterov=true"],
+        ["+sweep.grace_s=1"],  # of the sweeper, not in conf/train.yaml
+        ["study=demo", "+study.axes.act='relu,tanh'"],
+        ["+callbacks.mine={_target_: lightning.pytorch.callbacks.Timer}"],
+        ["+hydra.job.chdir=false"],
+        ["+distillation=soft"],
+        ["+distillation=soft", "+distillation.alpha=1"],
+        ["+recipes=long", "+teacher.to=5"],
+        ["+slowness=0.5", "optim=slow"],
+    ],
+    ids=" ".join,
+)
+def test_a_key_that_something_reads_may_be_added(own_files, overrides):
+    compose_config(overrides)

@@ -7,7 +7,7 @@ at once.
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,19 @@ def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
             raise ValueError(f"{override}: has no effect on a single run; add -m for a sweep")
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Check the words of the command line before Hydra reads them.
+
+    Raises:
+        ValueError: A setting that nothing reads, or -m between settings.
+    """
+    run_config.refuse_unread_keys(words)
+    for at, word in enumerate(words):
+        around = [any("=" in one for one in part) for part in (words[:at], words[at + 1 :])]
+        if word in ("-m", "--multirun") and all(around):
+            raise ValueError(f"{word}: between two settings; write it before all of them")
+
+
 def in_folder(
     cfg: DictConfig,
     folder: Path,
@@ -154,6 +167,7 @@ def main() -> None:
         refuse_old_settings(sys.argv[1:])
         for folder in extra_folders(sys.argv):
             run_config.add_config_dir(str(folder))
+        _check_words(sys.argv[1:])
         typed = [*program(), *verbs()]  # now: the task puts the verb back in sys.argv
         typed += [f"--config-dir={folder}" for folder in extra_folders(sys.argv)]
         try:

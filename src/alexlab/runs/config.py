@@ -4,8 +4,10 @@ A folder from a stranger may name any function as a `_target_`; at each place of
 the functions that the files of conf/ call at that place are allowed.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from alexlab.errors import refuse_old_settings
+from alexlab.errors import refuse_old_settings, suggest_setting
 from alexlab.performance.devices import effective_batch_size, resolve_precision
 from alexlab.runs import extensions
 from alexlab.runs.folder import BEST, CONFIG, HISTORY, LAST, METRICS, write_atomically
 from alexlab.runs.settings import check_settings
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS
@@ -71,9 +74,64 @@ def compose_config(
         places = ",".join(quote(f"file://{folder}") for folder in _config_dirs)
         overrides = [f"hydra.searchpath=[{places}]", *overrides]
     extensions.register()
+    if check:
+        refuse_unread_keys(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides, return_hydra_config=with_hydra)
     return checked(cfg) if check else cfg
+
+
+def refuse_unread_keys(overrides: Sequence[str]) -> None:
+    """Check that something reads each key that an override adds to the config with `+`.
+
+    A key is read if it is a setting, or below a part that takes it as an argument; if it is of a
+    group or a file of any config folder, such as that of an installed package; or if the command
+    or a config file refers to it, as in `+k=3 model.width=${k}`.
+
+    Raises:
+        ValueError: Nothing reads it; the message has near keys.
+    """
+    known: set[str] = set()
+    for override in overrides:
+        key = key_of(override).partition(":")[0]
+        _, renamed, package = key.partition("@")
+        root, _, below = (package if renamed else key).replace("/", ".").partition(".")
+        if not re.match(r"\+\+?\w", override) or root == "hydra":
+            continue
+        known = known or _root_keys()
+        if root == "sweep" and below:
+            is_read = below in _SWEEP_KEYS
+        elif root in ("study", "scale") and below:
+            is_read = any(key_of(one) == "study" for one in overrides)
+        else:
+            is_read = root in known or _refers_to(root, overrides)
+        if not is_read:
+            cfg: Any = OmegaConf.to_container(compose_config(check=False), resolve=False)
+            names = [*flatten(cfg), *(known if "." not in key else ())]
+            hint = suggest_setting(key, names) or "; remove it"
+            raise ValueError(f"{override}: nothing reads a setting of this name{hint}")
+
+
+_SWEEP_KEYS = {one.name for one in fields(StudySweeperConf)}
+
+
+def _root_keys() -> set[str]:
+    """Return the keys that config files give the root of a config, and the names of groups."""
+    found = set()
+    for folder in config_folders():
+        found |= {path.parent.name for path in folder.glob("*/*.yaml")}
+        for path in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
+            text = path.read_text("utf-8")
+            if path.parent == folder or "# @package _global_" in text:
+                found |= {str(key) for key in yaml.load(text, yaml.CSafeLoader) or {}}
+    return found - {"defaults"}
+
+
+def _refers_to(key: str, overrides: Iterable[str]) -> bool:
+    """Return whether an override or a file of a config folder has `key` in an interpolation."""
+    files = (path for folder in config_folders() for path in folder.rglob("*.yaml"))
+    texts = itertools.chain(overrides, (path.read_text("utf-8") for path in files))
+    return any(re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", text) for text in texts)
 
 
 def checked(cfg: DictConfig) -> DictConfig:

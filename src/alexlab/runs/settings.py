@@ -326,6 +326,13 @@ def check_settings(config: Mapping[str, Any]) -> None:
                 f"trainer.{name}={value}: lightning.Trainer has no such argument"
                 f"{suggest(name, known)}"
             )
+    for group in ("logger", "callbacks"):
+        for name, value in (config.get(group) or {}).items():
+            if value is not None and not isinstance(value, Mapping):
+                raise ValueError(
+                    f"{group}.{name}={value}: must be a class and its settings; choose options as"
+                    f" in {group}=[NAME]"
+                )
     for key, value in _flat(config):
         rule = None if isinstance(value, str) and "${" in value else SETTINGS.get(key)
         if rule is not None and (problem := rule.problem(key, value)) is not None:
@@ -348,6 +355,12 @@ def _flat(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
             node = value or {}
             if not isinstance(node, Mapping):
                 raise ValueError(f"{key}={value}: must be a group with settings")
+            if key != "trainer" and node and "_target_" not in node:
+                name, one = next(iter(node.items()))
+                raise ValueError(
+                    f"{key}.{name}={one}: the chosen {key} has no settings; remove it, or choose"
+                    f" another {key}"
+                )
             if key == "trainer" or str(node.get("_target_", "")).startswith(OURS):
                 flat += [(f"{key}.{name}", one) for name, one in node.items()]
         else:

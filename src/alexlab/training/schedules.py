@@ -62,8 +62,9 @@ def warmup_cosine(optimizer: Optimizer, *, warmup_epochs: int, max_epochs: int) 
     """
     if not 0 < warmup_epochs < max_epochs:
         raise ValueError(
-            f"sched.warmup_epochs={warmup_epochs}: must lie between 1 and {max_epochs - 1}"
-            f" for trainer.max_epochs={max_epochs}"
+            f"sched.warmup_epochs={warmup_epochs}: must be from 1 to less than"
+            f" trainer.max_epochs={max_epochs}; lower it, or train for at least"
+            f" {max(warmup_epochs, 1) + 1} epochs"
         )
     rise = LinearLR(optimizer, start_factor=1 / (warmup_epochs + 1), total_iters=warmup_epochs)
     fall = CosineAnnealingLR(optimizer, T_max=max_epochs - warmup_epochs)
