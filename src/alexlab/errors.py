@@ -51,6 +51,33 @@ def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
     raise ValueError(f"{argument}={value}: unknown{suggest(str(value), table)}")
 
 
+def check_folder(setting: str, folder: Path) -> None:
+    """Check that `folder` is one, or can be made.
+
+    Args:
+        setting: What names it, as in "cache_dir=FOLDER".
+        folder: It need not exist.
+
+    Raises:
+        ValueError: It or a folder above it is a file.
+    """
+    above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if above.exists() and not above.is_dir():
+        name = "it" if above == folder else above
+        raise ValueError(f"{setting}: {name} is a file; name a folder")
+
+
+def check_file(setting: str, path: Path, example: str) -> None:
+    """Check that a file can be written at `path`, before the work of making its content.
+
+    Raises:
+        ValueError: `path` is a folder, or a folder above it is a file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{setting}: it is a folder; name a file, as in {path / example}")
+    check_folder(setting, path.parent)
+
+
 # settings of version 0.1 -> their names since
 RENAMED = {
     "sweep": "sweep.name",
@@ -157,6 +184,8 @@ def format_error(
         return f"{where}{found[1]} takes no {found[2]!r}; remove the setting ending in .{found[2]}"
     if found := re.search(r"Key '\w+' is not in struct\s+full_key: (\S+)", text):
         return f"{found[1]}: a run needs this setting; do not remove it with ~{found[1]}"
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        return f"{error.filename}: a file is where a folder is needed; choose another name"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if found := re.match(r"ValueError raised while resolving interpolation: (.*)", text):

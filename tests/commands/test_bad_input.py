@@ -14,6 +14,9 @@ from alexlab.commands.train import main
 def command(monkeypatch, tmp_path, image_folder):
     """Runs `python -m src.train ...` in an empty folder, in this process."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    for name in ("MASTER_ADDR", "NODE_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("DATA_DIR", raising=False)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     small = ["data=folder", f"data.root={image_folder}", "data.resolution=32", "data.batch_size=4"]
@@ -76,6 +79,13 @@ BAD = {
     "+logger.fast=1": r"logger.fast=1: must be a class and its settings; .*logger=\[NAME\]",
     "+callbacks.fast=1": r"callbacks.fast=1: must be a class",
     "sched=warmup_cosine": r"sched.warmup_epochs=5: must be .*max_epochs=1; .* at least 6 epochs",
+    "data.seed=3": r"data.seed=3: has no effect, since it is that of seed; set seed",
+    "data.cache_dir=elsewhere": r"data.cache_dir=elsewhere: has no effect.*; set cache_dir",
+    "cache_dir=a_file": r"cache_dir=a_file: it is a file; name a folder",
+    "cache_dir=a_file/below": r"cache_dir=a_file/below: a_file is a file; name a folder",
+    "hydra.run.dir=a_file": r"a_file: a file is where a folder is needed; choose another name",
+    "hydra.sweep.dir=a_file seed=0,1 -m": r"cannot write .*a_file.*Not a directory",
+    "+trainer.num_nodes=2": r"trainer.num_nodes=2: no cluster found .*SLURM or torchrun",
     "seed=0,1 -m act=tanh": r"-m: between two settings; write it before all of them",
     # a sweep, before its first trial
     "+foo=1,2 -m": r"\+foo=1,2: nothing reads a setting of this name; remove it",
@@ -101,7 +111,7 @@ def test_it_is_said_in_short_and_nothing_is_left(command, tmp_path, capfd, overr
     assert len(told.splitlines()) <= 2
     assert re.search(BAD[overrides], told, re.DOTALL), told
     left = [p for p in tmp_path.rglob("*") if p.is_file() and ".cache" not in p.parts]
-    assert left == []
+    assert left == [tmp_path / "a_file"]
     assert not list(tmp_path.glob("multirun/*/*"))
 
 
@@ -177,3 +187,24 @@ def test_a_run_folder_that_cannot_be_written_is_said(command, capfd):
         command("hydra.run.dir=/proc/nowhere")
     assert exit_.value.code == 1
     assert "/proc/nowhere" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("export run --format onnx --output .", "--output .: it is a folder; name a file, as in"),
+        ("export run --format onnx --output file/x", "--output file/x: file is a file; name a"),
+        ("lr-find --out .", "--out .: it is a folder; name a file, as in lr_find.png"),
+        ("data check --out file", "--out file: it is a file; name a folder"),
+        ("data preview --out .", "--out .: it is a folder; name a file, as in preview.png"),
+    ],
+)
+def test_a_place_for_output_is_checked_before_the_work(
+    alexlab, monkeypatch, tmp_path, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="1"):
+        alexlab(*words.split())
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
-from alexlab.errors import printable, user_errors
+from alexlab.errors import check_file, check_folder, printable, user_errors
 from alexlab.reporting.console import path_link
 
 NAMES = ("cifar10", "flower", "pokemon")  # the keys of alexlab.data.download.SOURCES
@@ -74,6 +74,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    check_folder(f"--out {options.out}", options.out)
     from alexlab.runs.config import compose_config
 
     cfg = compose_config(options.settings)
@@ -91,6 +92,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _preview(options: argparse.Namespace) -> None:
+    check_file(f"--out {options.out}", options.out, "preview.png")
     from alexlab.runs.config import compose_config
 
     cfg = compose_config(options.settings)

@@ -9,7 +9,7 @@ or torch, and compared with the run's own network on real test images before it 
 from pathlib import Path
 
 from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
-from alexlab.errors import user_errors
+from alexlab.errors import check_file, user_errors
 from alexlab.reporting.console import path_link
 from alexlab.runs.locate import resolve_run_dir
 
@@ -27,6 +27,8 @@ def main() -> None:
     add_data_settings(parser)
     options = parser.parse_args()
     with user_errors():
+        if options.output is not None:
+            check_file(f"--output {options.output}", options.output, "model.onnx")
         run = resolve_run_dir(options.run)
 
         from alexlab.evaluation import export  # torch takes seconds

@@ -7,7 +7,7 @@ fastest. The weights are discarded; a picture of the curve is all that is kept.
 from pathlib import Path
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
-from alexlab.errors import user_errors
+from alexlab.errors import check_file, user_errors
 from alexlab.reporting.console import path_link
 
 
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("multirun/lr_find.png"), help="PNG file")
     options = parser.parse_args()
     with user_errors(explain_setting):
+        check_file(f"--out {options.out}", options.out, "lr_find.png")
         from alexlab.runs.config import compose_config
 
         cfg = compose_config(options.settings)

@@ -25,7 +25,7 @@ from alexlab.data.split import (
     load_or_create_split,
     select,
 )
-from alexlab.errors import lookup, missing_data
+from alexlab.errors import check_folder, lookup, missing_data
 
 EVAL_BATCH = 64  # images at least: without gradients a batch takes little memory
 GPU_SHARE = 0.25  # of the free memory, for all images
@@ -112,12 +112,13 @@ class ImageFolderData(L.LightningDataModule):
         self.skip_broken = lookup("data.on_broken", on_broken, {"error": False, "skip": True})
         self.use_cache = lookup("data.cache", cache, {"on": True, "off": False})
         self.fit = lookup("data.fit", fit, {"crop": "crop", "squash": "squash"})
-        self._check_numbers()
+        self._check_settings()
         self.preprocess = Preprocess(resolution, augment=augment, representation=representation)
         self.in_channels = self.preprocess.num_channels
         self._on_device: FetchFn | None = None  # of the images that a GPU has got
 
-    def _check_numbers(self) -> None:
+    def _check_settings(self) -> None:
+        check_folder(f"cache_dir={self.cache_dir}", self.cache_dir)
         for key in ("batch_size", "resolution", "load_size"):
             value = getattr(self, key)
             if not isinstance(value, int) or value < 1:

@@ -89,13 +89,18 @@ def refuse_unread_keys(overrides: Sequence[str]) -> None:
     or a config file refers to it, as in `+k=3 model.width=${k}`.
 
     Raises:
-        ValueError: Nothing reads it; the message has near keys.
+        ValueError: Nothing reads it; the message has near keys. Or the override sets what a run
+            takes from another setting.
     """
     known: set[str] = set()
     for override in overrides:
         key = key_of(override).partition(":")[0]
         _, renamed, package = key.partition("@")
         root, _, below = (package if renamed else key).replace("/", ".").partition(".")
+        if key in FOLLOWS:
+            raise ValueError(
+                f"{override}: has no effect, since it is that of {FOLLOWS[key]}; set {FOLLOWS[key]}"
+            )
         if not re.match(r"\+\+?\w", override) or root == "hydra":
             continue
         known = known or _root_keys()
@@ -112,6 +117,7 @@ def refuse_unread_keys(overrides: Sequence[str]) -> None:
             raise ValueError(f"{override}: nothing reads a setting of this name{hint}")
 
 
+FOLLOWS = {"data.seed": "seed", "data.cache_dir": "cache_dir"}
 _SWEEP_KEYS = {one.name for one in fields(StudySweeperConf)}
 
 

@@ -1,6 +1,7 @@
 """Build the objects that train from a composed config."""
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 from torch import nn
 
@@ -208,8 +210,25 @@ def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         named = " ".join(f"trainer.{key}={options[key]}" for key in DEVICE_SETTINGS)
         raise ValueError(f"{named}: {' '.join(str(error).split())}") from error
+    _check_nodes(built)
     clip_with_fused_optimizers(built)
     return built
+
+
+def _check_nodes(trainer: L.Trainer) -> None:
+    """Check that something starts the other nodes, for which Lightning would wait without end.
+
+    Raises:
+        ValueError: No cluster's environment is set, nor the variables that stand for one.
+    """
+    cluster = trainer._accelerator_connector.cluster_environment
+    named = "MASTER_ADDR" in os.environ and {"NODE_RANK", "GROUP_RANK"} & os.environ.keys()
+    if trainer.num_nodes > 1 and isinstance(cluster, LightningEnvironment) and not named:
+        raise ValueError(
+            f"trainer.num_nodes={trainer.num_nodes}: no cluster found that starts the other nodes;"
+            " start it by SLURM or torchrun, or on each node with MASTER_ADDR, MASTER_PORT and"
+            " NODE_RANK set; on one machine remove it and set trainer.devices"
+        )
 
 
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:
