@@ -193,7 +193,10 @@ def test_a_run_folder_that_cannot_be_written_is_said(command, capfd):
     ("words", "message"),
     [
         ("export run --format onnx --output .", "--output .: it is a folder; name a file, as in"),
-        ("export run --format onnx --output file/x", "--output file/x: file is a file; name a"),
+        (
+            "export run --format onnx --output file/x",
+            "--output file/x: it is a file; name a folder",
+        ),
         ("lr-find --out .", "--out .: it is a folder; name a file, as in lr_find.png"),
         ("data check --out file", "--out file: it is a file; name a folder"),
         ("data preview --out .", "--out .: it is a folder; name a file, as in preview.png"),

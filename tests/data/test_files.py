@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexlab.data.files import find_class_images, select_classes
+from alexlab.data.files import check_usable, find_class_images, select_classes
 
 
 def put(root, *paths):
@@ -63,8 +63,10 @@ def test_a_folder_without_image_is_passed_over_and_named(tmp_path):
 
 def test_a_class_that_test_lacks_is_named(tmp_path):
     put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png")
+    files = find_class_images(tmp_path)
     with pytest.raises(ValueError, match=r"class 'dog' has no image in .*test/dog"):
-        find_class_images(tmp_path)
+        check_usable(files, [0, 1])
+    check_usable(files, [0])
 
 
 def test_a_root_without_folders(tmp_path):

@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.files import find_class_images, split_name
+from alexlab.data.files import check_usable, find_class_images, split_name
 from tests.pictures import class_folders, pixels
 
 
-def data_of(root, cache):
+def data_of(root, cache, **more):
     """The prepared data set of a folder."""
-    settings = {"name": "x", "resolution": 16, "batch_size": 4, "cache_dir": str(cache)}
+    settings = {"name": "x", "resolution": 16, "batch_size": 4, "cache_dir": str(cache), **more}
     data = ImageFolderData(str(root), **settings)
     data.prepare()
     return data
@@ -223,15 +223,17 @@ def test_different_names_are_not(tmp_path, one, other):
 def test_a_class_spelt_otherwise_in_test_is_named(tmp_path):
     class_folders(tmp_path / "train", ["Cat", "dog"])
     class_folders(tmp_path / "test", ["cat", "dog"], start=7)
+    files = find_class_images(tmp_path)
     with pytest.raises(ValueError, match=r"'Cat' has no image in .*test/Cat; there is 'cat'"):
-        find_class_images(tmp_path)
+        check_usable(files, range(len(files.classes)))
 
 
 def test_letters_of_another_unicode_form_are_named_by_their_codes(tmp_path):
     class_folders(tmp_path / "train", ["caf\u00e9", "dog"])
     class_folders(tmp_path / "test", ["cafe\u0301", "dog"], start=7)
+    files = find_class_images(tmp_path)
     with pytest.raises(ValueError, match="look the same") as caught:
-        find_class_images(tmp_path)
+        check_usable(files, range(len(files.classes)))
     assert r"('caf\xe9' there, 'cafe\u0301' elsewhere): rename one" in str(caught.value)
 
 
@@ -242,7 +244,7 @@ def test_images_that_cannot_be_read_are_listed_by_type(tmp_path):
         (tmp_path / "phone" / f"IMG_{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     (tmp_path / "phone" / "raw.dng").write_bytes(b"II*\0")
     with pytest.raises(ValueError, match=r"phone, but 6 \.heic, 1 \.dng; convert them to JPEG"):
-        find_class_images(tmp_path)
+        data_of(tmp_path, tmp_path.parent / "cache")
     class_folders(tmp_path / "more", ["phone"], each=1)
     shutil.move(tmp_path / "more/phone/0000.png", tmp_path / "phone")
     shutil.rmtree(tmp_path / "more")
@@ -296,3 +298,52 @@ def test_run_head_and_data_check_name_what_is_passed_over(alexlab, tmp_path, cap
     for said in ("1 image passed over", "1 folder without an image passed over: 'zebra'"):
         assert [note for note in data.notes if said in note]
         assert said in text
+
+
+@pytest.mark.parametrize("odd", ["test", "train", "phone"])
+def test_a_class_that_cannot_be_trained_on_can_be_left_out(tmp_path, odd):
+    """It is in test/ or train/ only, or has only files that are not read; the disk stays as is."""
+    root = tmp_path / "in"
+    class_folders(root / "train", ["cat", "dog"], each=10)
+    class_folders(root / "test", ["cat", "dog"], each=4, start=50_000)
+    if odd == "phone":
+        (root / "train/owl").mkdir()
+        (root / "train/owl/1.heic").write_bytes(b"x")
+    else:
+        class_folders(root / odd, ["owl"], each=5, start=90_000)
+    way = r"or leave it out: data\.classes=\[cat,dog\]"
+    with pytest.raises(ValueError, match=rf"'owl' has no image .*{way}"):
+        data_of(root, tmp_path / "cache")
+    data = data_of(root, tmp_path / "cache", classes=["cat", "dog"])
+    assert data.classes == ["cat", "dog"]
+    assert totals(data) == {"train": 18, "val": 2, "test": 8}
+    without = tmp_path / "without"
+    shutil.copytree(root, without)
+    for split in ("train", "test"):
+        shutil.rmtree(without / split / "owl", ignore_errors=True)
+    assert data.fingerprint == data_of(without, tmp_path / "cache").fingerprint
+
+
+def test_data_check_names_a_class_that_a_split_lacks(tmp_path):
+    from alexlab.data.check import check_report, examine
+
+    class_folders(tmp_path / "in/train", ["cat", "dog"])
+    class_folders(tmp_path / "in/test", ["cat", "dog", "owl"], start=7)
+    data = ImageFolderData(
+        str(tmp_path / "in"), name="x", resolution=8, batch_size=2, cache_dir=str(tmp_path / "c")
+    )
+    text = check_report(examine(data))
+    assert "class 'owl' has no image in" in text
+    assert "| owl | 0 | 0 | 10 | 10 |" in text
+
+
+def test_a_picture_in_two_classes_is_named_in_a_run_s_head(tmp_path):
+    class_folders(tmp_path / "in")
+    for name in ("dog", "owl"):
+        shutil.copy(tmp_path / "in/cat/0003.png", tmp_path / "in" / name / "same.png")
+    shutil.copy(tmp_path / "in/cat/0004.png", tmp_path / "in/cat/again.png")  # of one class
+    note = "1 picture in two classes (the same file), such as 'cat/0003.png' = 'dog/same.png';"
+    assert [one for one in data_of(tmp_path / "in", tmp_path / "c").notes if one.startswith(note)]
+    shutil.copy(tmp_path / "in/dog/0001.png", tmp_path / "in/owl/that.png")
+    notes = data_of(tmp_path / "in", tmp_path / "c").notes
+    assert [one for one in notes if one.startswith("2 pictures in two classes")]

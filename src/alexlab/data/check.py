@@ -53,7 +53,7 @@ def examine(data: ImageFolderData) -> dict[str, Any]:
         ],
         "broken": dict(zip(broken, index.facts["error"][index.broken].tolist(), strict=True)),
         "ignored": files.ignored,
-        "notes": [*files.notes, *grey_notes(index)],
+        "notes": [*files.unusable.values(), *files.notes, *grey_notes(index)],
         "one_colour": paths[one_colour(index)].tolist(),
         "exact_duplicates": exact,
         "duplicates": duplicates,

@@ -13,7 +13,7 @@ from torch import Tensor
 from alexlab.data.augment import Augment
 from alexlab.data.cache import ImageCache
 from alexlab.data.decode import DEFAULT_WHITE
-from alexlab.data.files import ImageFiles, find_class_images, select_classes
+from alexlab.data.files import ImageFiles, check_usable, find_class_images, select_classes
 from alexlab.data.loader import ArrayLoader, FetchFn, copy_used_images, index_select_batch
 from alexlab.data.preprocess import Preprocess
 from alexlab.data.split import (
@@ -166,6 +166,7 @@ class ImageFolderData(L.LightningDataModule):
             chosen = [i for i, name in enumerate(files.classes) if name in wanted]
         else:
             chosen = select_classes(files.classes, self.wanted, files.hint)
+            check_usable(files, chosen)
         self.cache = ImageCache(files, self.name, folder=self.cache_dir, fit=self.fit)
         index = self.cache.index(self.load_size if self.use_cache else None)
         if not self.skip_broken:

@@ -61,6 +61,7 @@ class ImageFiles:
             int64. They differ between machines and after a copy.
         notes: Sentences about what is not used, or looks like a mistake.
         hint: How to get more than one class, if that is clear from the folders.
+        unusable: {class: why it cannot be trained on}: a split has no image of it, say.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class ImageFiles:
     identity: NDArray[np.int64]
     notes: list[str] = field(default_factory=list)
     hint: str = ""
+    unusable: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ def find_class_images(root: Path) -> ImageFiles:
     """List the images in class folders; 60,000 files take half a second.
 
     Raises:
-        ValueError: No class folder, a class that a split lacks, or split folders without train.
+        ValueError: No class folder with images, or split folders without train.
     """
     parts = _layout(root)
+    unusable: dict[str, str] = {}
     images: list[tuple[str, os.stat_result, Part]] = []
     ignored: list[str] = []
     passed_over: list[str] = []
@@ -105,12 +108,15 @@ def find_class_images(root: Path) -> ImageFiles:
             else:
                 ignored.append(path)
         if len(images) == images_before:
-            _refuse_unreadable(root, part, ignored[ignored_before:])
+            if problem := _unreadable(root, part, ignored[ignored_before:]):
+                unusable[part.name] = problem
             empty.append(part.folder)
-    classes = sorted({part.name for _, _, part in images})
-    if not classes:
-        raise ValueError(f"no image in {root}; images are expected in {root}/<class>/")
-    _check_splits(root, parts, {(part.name, part.split) for _, _, part in images})
+    if not images:
+        problem = f"no image in {root}; images are expected in {root}/<class>/"
+        raise ValueError(next(iter(unusable.values()), problem))
+    classes = sorted({*(part.name for _, _, part in images), *unusable})
+    seen = {(part.name, part.split) for _, _, part in images}
+    unusable = {**_missing_in_splits(root, parts, seen), **unusable}
     rest = walk(root, "", without={part.folder for part in parts})
     passed_over += [path for path, stat in rest if _is_image(path, stat)]
     images.sort(key=lambda image: image[0])
@@ -133,6 +139,7 @@ def find_class_images(root: Path) -> ImageFiles:
         inodes_and_changes(stats),
         notes,
         _hint(root, parts),
+        unusable,
     )
 
 
@@ -231,8 +238,11 @@ def _splits_below_classes(root: Path, classes: Sequence[str]) -> list[Part]:
     return parts
 
 
-def _check_splits(root: Path, parts: Sequence[Part], seen: set[tuple[str, str]]) -> None:
-    """Raise ValueError for a class that one official split lacks and another has."""
+def _missing_in_splits(
+    root: Path, parts: Sequence[Part], seen: set[tuple[str, str]]
+) -> dict[str, str]:
+    """Return {class: problem} of classes that one official split lacks and another has."""
+    problems: dict[str, str] = {}
     splits = {split for _, split in seen}
     for name, split in sorted({(name, split) for name, _ in seen for split in splits} - seen):
         some = next(part for part in parts if part.split == split)
@@ -246,17 +256,19 @@ def _check_splits(root: Path, parts: Sequence[Part], seen: set[tuple[str, str]])
             advice = (
                 f"the name is written with other letters that look the same ({codes}): rename one"
             )
-        raise ValueError(f"class {name!r} has no image in {place}; {advice}")
+        problems.setdefault(name, f"class {name!r} has no image in {place}; {advice}")
+    return problems
 
 
-def _refuse_unreadable(root: Path, part: Part, files: Sequence[str]) -> None:
-    """Raise ValueError for a folder whose only images are in formats that are not read."""
+def _unreadable(root: Path, part: Part, files: Sequence[str]) -> str:
+    """Return the problem of a folder whose only images are in formats that are not read."""
     unreadable = [path for path in files if suffix(path) in UNREADABLE]
-    if unreadable:
-        raise ValueError(
-            f"class {part.name!r} has no image that can be read in {root / part.folder}, but"
-            f" {tally(unreadable)}; convert them to JPEG or PNG, or remove the folder"
-        )
+    if not unreadable:
+        return ""
+    return (
+        f"class {part.name!r} has no image that can be read in {root / part.folder}, but"
+        f" {tally(unreadable)}; convert them to JPEG or PNG, or remove the folder"
+    )
 
 
 def _too_shallow(root: Path) -> str:
@@ -356,6 +368,19 @@ def select_classes(known: list[str], wanted: list[str] | None, hint: str = "") -
         name = known[chosen[0]]
         raise ValueError(f"there is only one class, {name!r}; at least 2 are needed{hint}")
     return chosen
+
+
+def check_usable(files: ImageFiles, chosen: Sequence[int]) -> None:
+    """Check that the classes with these indices can be trained on.
+
+    Raises:
+        ValueError: A split has no image of one; the message says how to leave it out.
+    """
+    for name in (files.classes[i] for i in chosen):
+        if name in files.unusable:
+            others = [one for one in files.classes if one not in files.unusable]
+            names = ",".join(others) if len(others) <= 2 * SHOWN else "NAMES"
+            raise ValueError(f"{files.unusable[name]}, or leave it out: data.classes=[{names}]")
 
 
 def list_folders(root: Path) -> list[str]:

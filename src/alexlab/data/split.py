@@ -228,6 +228,18 @@ def grey_notes(index: Index) -> list[str]:
     return notes
 
 
+def _pictures_of_two_classes(index: Index) -> list[tuple[int, int]]:
+    """Return for each content that is in several classes two files of it, of different classes."""
+    files, contents = index.files, index.facts["sha1"]
+    first: dict[str, int] = {}
+    found: dict[str, tuple[int, int]] = {}
+    for i in np.flatnonzero(~index.broken).tolist() if files.classes else []:
+        other = first.setdefault(contents[i], i)
+        if files.targets[other] != files.targets[i]:
+            found.setdefault(contents[i], (other, i))
+    return list(found.values())
+
+
 def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool) -> list[str]:
     """Describe ignored files, skipped images and duplicates, one sentence each."""
     files, notes = index.files, list(index.files.notes)
@@ -248,6 +260,12 @@ def data_warnings(index: Index, split_names: NDArray[np.str_], *, grouped: bool)
             f" {files.paths[flat[0]]!r}; look at them with alexlab data preview"
         )
     notes += grey_notes(index)
+    if groups := _pictures_of_two_classes(index):
+        first, other = (files.paths[i] for i in groups[0])
+        notes.append(
+            f"{count(groups, 'picture')} in two classes (the same file), such as {first!r} ="
+            f" {other!r}; alexlab data check lists {'them' if len(groups) > 1 else 'it'}"
+        )
     distinct = len(np.unique(index.facts["sha1"][good]))
     exact, near = len(good) - distinct, distinct - len(np.unique(index.duplicates[good]))
     if grouped and exact + near:
