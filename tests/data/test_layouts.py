@@ -347,3 +347,33 @@ def test_a_picture_in_two_classes_is_named_in_a_run_s_head(tmp_path):
     shutil.copy(tmp_path / "in/dog/0001.png", tmp_path / "in/owl/that.png")
     notes = data_of(tmp_path / "in", tmp_path / "c").notes
     assert [one for one in notes if one.startswith("2 pictures in two classes")]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels"),
+    [
+        (["images/train", "images/val"], ["labels/train", "labels/val"]),  # Ultralytics' YOLO
+        (["train/images", "valid/images"], ["train/labels", "valid/labels"]),  # Roboflow's YOLO
+        (["JPEGImages"], ["Annotations"]),  # Pascal VOC
+    ],
+)
+def test_a_data_set_for_detection_is_explained(tmp_path, pictures, labels):
+    for place, below in enumerate(pictures):
+        class_folders(tmp_path / f"made{place}", ["x"], each=4, start=1000 * place)
+        shutil.copytree(tmp_path / f"made{place}" / "x", tmp_path / "in" / below)
+    for below in labels:
+        (tmp_path / "in" / below).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / "in" / below / f"{i:04d}.txt").write_text("0 0.5 0.5 0.1 0.1")
+    name = next(word for word in labels[0].split("/") if word != "train")
+    with pytest.raises(ValueError, match="only one class") as caught:
+        data_of(tmp_path / "in", tmp_path / "cache")
+    assert "those of all classes" in str(caught.value)
+    assert f"(the labels seem to be in {name!r}); make a folder per class" in str(caught.value)
+
+
+def test_images_and_masks_are_no_classes_and_that_is_said(tmp_path):
+    class_folders(tmp_path / "in", ["images", "masks"], each=10)
+    data = data_of(tmp_path / "in", tmp_path / "cache")
+    (note,) = (one for one in data.notes if "taken for classes" in one)
+    assert note.startswith("the folders 'images', 'masks' are taken for classes; if they have")

@@ -42,6 +42,9 @@ WORDS = {"train": ("train", "training"), "test": ("test", "testing")} | {
 SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 NOISE = "images?|imgs?|pictures?|photos?|data|dataset|sets?|split|samples?|files?|folder|dir"
 SPLIT_NAME = re.compile(rf"(?:{NOISE})*({'|'.join(SPLIT_OF)})(?:{NOISE})*(?:\d{{4}})?")
+# folders of data sets for detection or segmentation, in lower case
+PICTURES = {"images", "image", "imgs", "img", "jpegimages", "pictures", "photos"}
+LABELS = {"labels", "label", "annotations", "annotation", "masks", "mask", "xmls", "segmentation"}
 SHOWN = 3  # names in a note
 
 
@@ -138,7 +141,7 @@ def find_class_images(root: Path) -> ImageFiles:
         sorted(ignored),
         inodes_and_changes(stats),
         notes,
-        _hint(root, parts),
+        _hint(root, [part for part in parts if part.name in classes]),
         unusable,
     )
 
@@ -291,6 +294,12 @@ def _notes(root: Path, parts: Sequence[Part], classes: Sequence[str]) -> list[st
         notes.append("there is only train/: val and test are cut out of it")
     elif splits == {"train", "val"}:
         notes.append("there is no test/: test is cut out of train, and val is as it is")
+    names = {name.lower() for name in classes}
+    if names <= PICTURES | LABELS and names & PICTURES and names & LABELS:
+        notes.append(
+            f"the folders {few(classes)} are taken for classes; if they have images and what is"
+            " in them, make a folder per class instead"
+        )
     alike = defaultdict(list)
     for name in classes:
         alike[spelling(name)].append(name)
@@ -314,15 +323,28 @@ def _notes(root: Path, parts: Sequence[Part], classes: Sequence[str]) -> list[st
 
 
 def _folders_beside(root: Path) -> list[str]:
+    return _folders(root.resolve().parent)
+
+
+def _folders(root: Path) -> list[str]:
     try:
-        return list_folders(root.resolve().parent)
+        return list_folders(root)
     except OSError:  # no permission to list it
         return []
 
 
 def _hint(root: Path, parts: Sequence[Part]) -> str:
-    """Return the end of the error for a single class whose folder has the classes."""
+    """Return the end of the error for a single class that is none, as its folders show."""
     below = list_folders(root / parts[0].folder) if len({part.name for part in parts}) == 1 else []
+    places = root, (root / parts[0].folder).parent
+    beside = {one for place in places for one in _folders(place)}
+    labels = sorted(one for one in beside if one.lower() in LABELS)
+    if parts[0].name.lower() in PICTURES and (labels or len(below) < 2):
+        where = f" (the labels seem to be in {labels[0]!r})" if labels else ""
+        return (
+            f": a class is a folder with its images, <class>/*.jpg, and {parts[0].name!r} seems to"
+            f" have those of all classes{where}; make a folder per class"
+        )
     if len(below) < 2:
         return ""
     if parts[0].split:  # train/images/<class>
