@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,26 @@ def test_published_reports_become_pages_and_are_listed_with_their_answers(genera
     assert f"| {link} | 2 more, 1 cannot tell | tuned | 10 |" in current
     assert "An old one" in withdrawn
     assert "An old one" not in current
+
+
+def named_tests():
+    """The tests that the page of promises names; the folder of a name is that of the one before."""
+    page = (ROOT / "docs" / "promises.md").read_text("utf-8")
+    for line in page.splitlines():
+        folder = ""
+        for name in re.findall(r"(?:tests/)?((?:[\w/]+/)?test_\w+\.py)", line):
+            folder = name.rpartition("/")[0] or folder
+            yield f"{folder}/{name.rpartition('/')[2]}".removeprefix("/")
+
+
+def test_each_promise_names_a_test_that_exists():
+    names = set(named_tests())
+    assert len(names) > 20
+    missing = [name for name in names if not (ROOT / "tests" / name).is_file()]
+    assert missing == []
+    page = (ROOT / "docs" / "promises.md").read_text("utf-8")
+    head = r"^\| promise \| test \|\n\|---\|---\|\n"
+    tables = re.findall(head + r"((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) > 30
+    assert [row for row in rows if not re.search(r"test_\w+\.py", row.split("|")[-2])] == []

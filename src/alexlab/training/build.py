@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
 from torch import nn
 
@@ -221,7 +221,7 @@ def _check_nodes(trainer: L.Trainer) -> None:
     Raises:
         ValueError: No cluster's environment is set, nor the variables that stand for one.
     """
-    cluster = trainer._accelerator_connector.cluster_environment
+    cluster = getattr(trainer.strategy, "cluster_environment", None)
     named = "MASTER_ADDR" in os.environ and {"NODE_RANK", "GROUP_RANK"} & os.environ.keys()
     if trainer.num_nodes > 1 and isinstance(cluster, LightningEnvironment) and not named:
         raise ValueError(
