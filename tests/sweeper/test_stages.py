@@ -1,9 +1,12 @@
 """Test grids that run in stages, until a rule ends them."""
 
+import os
+import signal
+
 import pytest
 
 from hydra_plugins.hydra_study_sweeper._space import TrialParams, split_into_stages
-from tests.sweeper.sweeping import rows, states, sweep
+from tests.sweeper.sweeping import PATH, printed, rows, start, states, sweep, wait_until
 
 
 def trials(folder):
@@ -95,6 +98,10 @@ def test_rule_that_fails_is_named_and_loses_nothing(tmp_path, rule, message):
             "sweep.stop_when=enough: has no effect, because this sweep is not run in stages; leave"
             " it out",
         ),
+        (
+            ["study=looks", "lr=interval(0.1,1)", "sweep.stop_when=enough"],  # a search
+            "sweep.stop_when=enough: has no effect, because this sweep is not run in stages; leave",
+        ),
         (["seed=0,1", "sweep.stop_when=soon"], "sweep.stop_when=soon: unknown; choose from enough"),
     ],
 )
@@ -116,3 +123,33 @@ def test_failed_trial_is_not_waited_for(tmp_path):
     code, text = sweep(tmp_path, *options, TOY_ENOUGH="2")
     assert code == 1, text
     assert states(tmp_path, "looks") == {"finished": 2, "failed": 2}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_the_rule_is_asked_ends_it_at_once(tmp_path, number):
+    """The rule of this test waits without end; asked again, it is the usual one."""
+    rule = "def slow(folder):\n    Path('in_rule').touch()\n    threading.Event().wait()\n"
+    (tmp_path / "rule.py").write_text(f"import threading\nfrom pathlib import Path\n{rule}")
+    paths = {"PYTHONPATH": os.pathsep.join([PATH, str(tmp_path)])}
+    slow = "hydra.sweeper.stop_rules.enough=rule.slow"
+    process = start(tmp_path, "study=looks", slow, **paths)
+    wait_until((tmp_path / "in_rule").exists)
+    os.kill(process.pid, number)
+    assert process.wait(30) == 130
+    assert "going on" not in printed(tmp_path)
+    assert states(tmp_path, "looks") == {"finished": 4}
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="4")
+    assert code == 0, text
+    assert "stage 1 of 3: enough" in text
+
+
+def test_two_sweepers_at_different_stages_share_the_trials(tmp_path):
+    """One has a rule that ends it later, the other runs all stages at once."""
+    one = start(tmp_path, "study=looks", "epoch_s=0.1", output=tmp_path / "one.txt")
+    wait_until(lambda: (tmp_path / "multirun/looks/trials.csv").exists())
+    code, text = sweep(tmp_path, "study=looks", "epoch_s=0.1", "sweep.stop_when=null")
+    assert code == 0, text
+    assert one.wait(60) == 0
+    assert states(tmp_path, "looks") == {"finished": 16}
+    pids = [path.read_text().split() for path in tmp_path.glob("multirun/looks/*/pids.txt")]
+    assert [len(one) for one in pids] == [1] * 16  # each was trained once

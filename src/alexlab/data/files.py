@@ -294,8 +294,8 @@ def _notes(root: Path, parts: Sequence[Part], classes: Sequence[str]) -> list[st
         notes.append("there is only train/: val and test are cut out of it")
     elif splits == {"train", "val"}:
         notes.append("there is no test/: test is cut out of train, and val is as it is")
-    names = {name.lower() for name in classes}
-    if names <= PICTURES | LABELS and names & PICTURES and names & LABELS:
+    words = {name.lower() for name in classes}
+    if words <= PICTURES | LABELS and words & PICTURES and words & LABELS:
         notes.append(
             f"the folders {few(classes)} are taken for classes; if they have images and what is"
             " in them, make a folder per class instead"

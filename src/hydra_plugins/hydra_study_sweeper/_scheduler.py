@@ -89,6 +89,7 @@ class Scheduler:
         self._num_signals, self._last_tick = 0, 0.0
         self.stages, self._stage, self._launcher_is_ready = stages, 0, False
         self._rule_problem: str | None = None
+        self._in_rule = False
         try:
             self._open(fingerprint)
         except OSError as error:
@@ -276,6 +277,7 @@ class Scheduler:
         if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
             return False
         name = str(self.settings.stop_when)
+        self._in_rule = True
         try:
             done = bool(load((self.settings.stop_rules or {})[name])(self.folder))
         except Exception as error:  # of the app: the trials that have ended are kept
@@ -284,6 +286,12 @@ class Scheduler:
                 f"{key}={name}: {type(error).__name__}: {error}; the same command asks again, and"
                 f" {key}=null runs all stages"
             )
+            return False
+        except KeyboardInterrupt:  # of `_on_signal`
+            return False
+        finally:
+            self._in_rule = False
+        if self.jobs.stopping:
             return False
         stage = f"stage {self._stage + 1} of {len(self.stages)}"
         self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
@@ -549,6 +557,7 @@ class Scheduler:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop at the first signal, kill the jobs at the second, exit at the third."""
         self._num_signals += 1
+        in_rule, self._in_rule = self._in_rule, False
         if self._num_signals == 1:
             self.stop(
                 "stopping: running trials save a checkpoint and exit; press Ctrl-C again to kill"
@@ -558,6 +567,8 @@ class Scheduler:
             self.jobs.kill()
         else:
             os._exit(130)
+        if in_rule:  # it may take long, and the same command asks it again
+            raise KeyboardInterrupt
 
     def _finish(self) -> int:
         """Print the final table, draw a search's plots, and return the exit code."""

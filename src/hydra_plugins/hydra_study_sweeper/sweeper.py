@@ -119,7 +119,7 @@ class StudySweeper(Sweeper):
             space = _space.with_axes(space, before, self.loader, self.master_config)
             composer = self._make_composer(space)
             base = composer.base_config()
-        stages = [] if space.intervals else self._stages(space, composer, arguments)
+        stages = self._stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
             self._print_plan(folder, composer, stages)
@@ -189,17 +189,19 @@ class StudySweeper(Sweeper):
         Raises:
             ValueError: The command line names a rule, and there is one stage.
         """
-        settings, params = self.settings, [composer.params(values) for values in space.grid()]
+        settings = self.settings
+        grid = [] if space.intervals else space.grid()
+        params = [composer.params(values) for values in grid]
         stages, rule = settings.stages, settings.stop_when
         found = [params]
-        if stages and rule is not None:
+        if stages and rule is not None and params:
             found = _space.split_into_stages(params, stages["axis"], stages["counts"])
         typed = f"{settings.key('stop_when')}={rule}"
         if len(found) == 1 and typed in arguments:
             raise ValueError(
                 f"{typed}: has no effect, because this sweep is not run in stages; leave it out"
             )
-        return found
+        return found if params else []
 
     def _check_axes(self, space: _space.Space) -> None:
         """Raise ValueError for a key that cannot be an axis."""
