@@ -15,11 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TextIO
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: a run there is not protected from a second writer
-    fcntl = None  # type: ignore[assignment]
-
 from alexlab.errors import BROKEN_PIPE, close_output
 
 # the protocol that a run shares with its sweep
@@ -30,21 +25,23 @@ from hydra_plugins.hydra_study_sweeper.run_folder import LOCK as LOCK
 from hydra_plugins.hydra_study_sweeper.run_folder import LOG as LOG
 from hydra_plugins.hydra_study_sweeper.run_folder import METRICS as METRICS
 from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write as atomic_write
+from hydra_plugins.hydra_study_sweeper.run_folder import flock
 from hydra_plugins.hydra_study_sweeper.run_folder import is_locked as is_locked
 from hydra_plugins.hydra_study_sweeper.run_folder import read_metrics as read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import write_atomically as write_atomically
 
 
 def lock(folder: Path) -> IO[str] | None:
-    """Lock `folder` for this process; return None if another one holds it. Close to release."""
+    """Lock `folder` for this process; return None if another one holds it. Close to release.
+
+    On Windows a run is not protected from a second writer.
+    """
     file = (folder / LOCK).open("a")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        os.register_at_fork(after_in_child=file.close)  # a child would keep the lock after our exit
+    if not flock(file):
+        file.close()
+        return None
+    if hasattr(os, "register_at_fork"):  # a child would keep the lock after our exit
+        os.register_at_fork(after_in_child=file.close)
     return file
 
 

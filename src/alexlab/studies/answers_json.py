@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +117,6 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return abs(one - other) <= TOLERANCE * max(1.0, abs(other))
     return bool(one == other)
-
-
-def changes_of_study(folder: Path, study: Mapping[str, Any]) -> list[str]:
-    """Return which parts of the study file changed since the answers in `folder` were written."""
-    asked = json.loads((folder / ANSWERS).read_text("utf-8"))["asked"]
-    return [key for key in STUDY_KEYS if asked.get(key) != study.get(key)]
 
 
 def check(root: Path) -> int:

@@ -129,13 +129,6 @@ def _rise(values: Any) -> float:
     return float(np.polyfit(np.arange(len(last)), last, 1)[0] * len(last))
 
 
-def never_reached(run: Run, expression: str) -> bool:
-    """Return whether `expression` counts epochs to a value that the run never reached."""
-    if not expression.startswith("epochs_to("):
-        return False
-    return metric_value(run, expression) > len(run.history.get("epoch", []))
-
-
 def chance_value(expression: str, chance: Mapping[str, float], epochs: float) -> float:
     """Return the value of a metric for a run that has learnt nothing; NaN where there is none.
 

@@ -19,12 +19,8 @@ from optuna.storages.journal import (
 )
 from optuna.trial import TrialState
 
+from hydra_plugins.hydra_study_sweeper.run_folder import HAS_FLOCK, flock
 from hydra_plugins.hydra_study_sweeper.sweep_folder import without_password
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -57,7 +53,7 @@ class FlockLock:
     def acquire(self) -> bool:
         """Wait for the lock, and take it."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        flock(descriptor, wait=True)
         self._held = descriptor
         return True
 
@@ -120,7 +116,7 @@ def file_lock(path: Path) -> JournalLock:
     """Return a lock for the file at `path`: `flock`, or Optuna's own on a network file system."""
     mounts = re.findall(r"^\S+ (\S+) (\S+)", _read("/proc/mounts"), flags=re.MULTILINE)
     at = max((m for m in mounts if path.is_relative_to(m[0])), key=lambda m: len(m[0]), default="")
-    if fcntl is None or (at and at[1].startswith(("nfs", "smb", "cifs"))):
+    if not HAS_FLOCK or (at and at[1].startswith(("nfs", "smb", "cifs"))):
         return JournalFileOpenLock(str(path))
     return FlockLock(f"{path}.lock")
 

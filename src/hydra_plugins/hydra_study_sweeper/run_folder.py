@@ -250,6 +250,33 @@ def is_plain_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(r"(?!\.\.?$)[^/\\\0]+", name) is not None
 
 
+HAS_FLOCK = fcntl is not None
+
+
+def flock(file: int | IO[Any], *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; the system unlocks it when the process ends.
+
+    Args:
+        file: The file or its descriptor.
+        shared: Lock it with others that share it.
+        wait: Wait for the lock.
+
+    Returns:
+        Whether it is locked; on Windows it always seems to be.
+
+    Raises:
+        OSError: The file system has no locks.
+    """
+    if fcntl is None:
+        return True
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def is_locked(folder: Path) -> bool:
     """Return whether a run is under way in `folder`; always False on Windows."""
     return is_held(folder / LOCK, shared=True)
@@ -264,14 +291,9 @@ def is_held(path: Path, *, shared: bool) -> bool:
     """
     try:
         with path.open("rb") as file:
-            if fcntl is not None:
-                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-                fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not flock(file, shared=shared)
     except OSError:
         return False
-    return False
 
 
 def holder(folder: Path) -> int | None:

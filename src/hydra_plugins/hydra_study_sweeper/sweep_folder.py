@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hydra_plugins.hydra_study_sweeper.run_folder import (
+    flock,
     is_held,
     is_plain_name,
     read_bounded,
     read_plain_yaml,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 SWEEP, TRIALS, JOURNAL, OLD = "sweep.yaml", "trials.csv", "study.journal", ".old"
 TRIALS_BYTES = 1 << 26
@@ -87,9 +83,8 @@ def hold(folder: Path) -> BinaryIO:
     Several sweepers may run it at a time. The system drops the mark when the process exits.
     """
     file = (folder / IN_USE).open("ab")
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_SH)
+    with contextlib.suppress(OSError):  # a file system without locks
+        flock(file, shared=True, wait=True)
     return file
 
 
