@@ -35,5 +35,11 @@ html_extra_path = ["_reports"]  # the published reports, made by generate.py
 
 
 def setup(app: Sphinx) -> None:
-    """Write the generated pages before Sphinx looks for pages."""
+    """Write the generated pages before Sphinx looks for pages; mend links while it reads them."""
     generate.write_all(HERE)
+    app.connect("source-read", read)
+
+
+def read(app: Sphinx, name: str, source: list[str]) -> None:
+    """Change the text of a page as Sphinx reads it."""
+    source[0] = generate.with_site_links(source[0])

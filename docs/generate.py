@@ -243,6 +243,16 @@ def _link(text: str, link: str) -> str:
     return f'<a href="{link}">{html.escape(text)}</a>'
 
 
+def with_site_links(text: str) -> str:
+    """Return a page whose links to published reports lead to the pages of the site."""
+    text = re.sub(
+        r"\[([^\[\]]*)\]\(studies/(\S+?)/report\.md\)",
+        lambda link: _link(html.unescape(link[1]), f"reports/{link[2]}/report.html"),
+        text,
+    )
+    return text.replace("](studies/README.md)", "](gallery.md)")
+
+
 def gallery_page(reports: list[tuple[str, dict[str, Any], str]]) -> str:
     """Return the page that lists the published reports."""
     parts = [

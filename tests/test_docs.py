@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from alexlab.runs.config import CONF, flatten
+from alexlab.studies import publish
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,3 +95,25 @@ def test_each_promise_names_a_test_that_exists():
     rows = [row for table in tables for row in table.splitlines()]
     assert len(rows) > 30
     assert [row for row in rows if not re.search(r"test_\w+\.py", row.split("|")[-2])] == []
+
+
+def test_links_to_reports_lead_to_the_pages_of_the_site(generate):
+    page = "See [A <b> & c](studies/act/tuned/report.md) and [all](studies/README.md).\n"
+    link = '<a href="reports/act/tuned/report.html">A &lt;b&gt; &amp; c</a>'
+    assert generate.with_site_links(page) == f"See {link} and [all](gallery.md).\n"
+
+
+def test_the_figures_of_the_findings_and_of_the_readme_are_those_of_the_published_answers(
+    tmp_path,
+):
+    pages = [ROOT / "docs" / "findings.md", ROOT / "docs" / "studies" / "README.md"]
+    texts = [page.read_text("utf-8") for page in [*pages, ROOT / "README.md"]]
+    shutil.copytree(ROOT / "docs" / "studies", tmp_path / "docs" / "studies")
+    for page in ("docs/findings.md", "README.md"):
+        shutil.copy(ROOT / page, tmp_path / page)
+    (tmp_path / "docs" / "studies" / "README.md").write_text("")
+    published = tmp_path / "docs" / "studies"
+    publish.publish([], published, tmp_path / "README.md", ROOT / "conf" / "study")
+    copies = ["docs/findings.md", "docs/studies/README.md", "README.md"]
+    assert [(tmp_path / name).read_text("utf-8") for name in copies] == texts
+    assert texts[0].count("<!-- answer ") >= 5

@@ -537,6 +537,42 @@ def test_the_table_of_the_readme(tmp_path):
     assert "it did not train | **not tested** | tuned |" in every
 
 
+def test_a_page_of_findings_is_filled_in(tmp_path):
+    target, readme = tmp_path / "docs" / "studies", tmp_path / "README.md"
+    readme.write_text("<!-- results -->\n<!-- /results -->\n")
+    claims = [
+        one(1, "more", "tuned", name="first", judgement="supported"),
+        one(2, "cannot tell", "tuned", name="second", planned_seeds=66),
+        one(3, "cannot tell", "tuned", name="third", planned_seeds=10**7),
+    ]
+    written(target / "act", "tuned", claims)
+    page = target.parent / "findings.md"
+    text = "# Found\n<!-- answer act/tuned/first -->\nold\n<!-- /answer -->\nOur words.\n"
+    page.write_text(f"{text}<!-- undecided -->\nold\n<!-- /undecided -->\nEnd.\n")
+    for _ in range(2):  # again changes nothing
+        publish.publish([], target, readme, tmp_path / "conf")
+    found = "relu against tanh: +5.2 points (+2.1 to +8.3), 5 seeds"
+    link = "[claim {}](studies/act/tuned/report.md) (the article asserts it)"
+    lines = page.read_text().splitlines()
+    assert lines[:5] == [
+        "# Found",
+        "<!-- answer act/tuned/first -->",
+        f"{link.format(1)}: **supported**. Test accuracy (mean of the last 3 epochs), {found}"
+        " (setting: tuned).",
+        "<!-- /answer -->",
+        "Our words.",
+    ]
+    assert [line.split(" | ")[0] for line in lines[8:10]] == [
+        f"| {link.format(2)}",
+        f"| {link.format(3)}",
+    ]
+    assert [line.split(" | ")[2] for line in lines[8:10]] == ["about 66", "more than 1000"]
+    assert lines[10:] == ["<!-- /undecided -->", "End."]
+    page.write_text("<!-- answer act/tuned/no-such -->\n<!-- /answer -->\n")
+    with pytest.raises(ValueError, match=r"findings.md: no published answer act/tuned/no-such"):
+        publish.publish([], target, readme, tmp_path / "conf")
+
+
 @pytest.mark.slow
 def test_the_command_line_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "alexlab", "report", str(tmp_path)]

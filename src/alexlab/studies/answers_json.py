@@ -16,7 +16,7 @@ TOLERANCE = 1e-6
 NUMBERS = (
     *("effect", "low", "high", "low_new", "high_new", "margin", "level", "n", "look"),
     *("effect_if_trained", "low_if_trained", "high_if_trained", "n_trained"),
-    *("not_trained_treatment", "not_trained_control"),
+    *("not_trained_treatment", "not_trained_control", "planned_seeds"),
 )
 TEXTS = "claim", "source_says", "answer", "judgement", "setting"
 STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes", "tune", "chosen"
@@ -56,6 +56,7 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
         "not_trained_treatment": failed[0],
         "not_trained_control": failed[1],
         "look": one.look,
+        "planned_seeds": one.planned_seeds,
         "margin": claim.margin,
         "level": None if math.isnan(one.level) else one.level,
         "setting": one.setting,

@@ -18,11 +18,12 @@ from alexlab.studies import statistics as st
 from alexlab.studies.answers_json import ANSWERS, RUNS
 from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
 from alexlab.studies.results import Sweep
-from alexlab.studies.wording import describe_interval, metric_name, seeds
+from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
 
 NO_CLAIM = "No claim that an article makes has been tested yet; the reports answer what they ask."
 START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
+FINDINGS = "findings.md"  # beside the folder of the reports
 NO_DECISION = "No claim has been decided yet."
 MAX_ROWS = 3  # of the table in README.md
 ABOUT_TABLE = (
@@ -97,6 +98,53 @@ def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
 def _table(claims: Sequence[tuple[Path, Mapping[str, Any]]], root: Path) -> str:
     head = ["claim", "we find", "answer", "setting"]
     return markdown(head, [_claim_row(folder, one, root) for folder, one in claims])
+
+
+def fill_in(text: str, found: Found, root: Path) -> str:
+    """Return a page with the present answers between its marks.
+
+    `<!-- answer STUDY/SETTING/CLAIM -->` ... `<!-- /answer -->` holds one answer with its numbers,
+    `<!-- undecided -->` ... `<!-- /undecided -->` a table of the claims that are not decided.
+
+    Args:
+        text: The page, in Markdown.
+        found: The published answers.
+        root: The folder that links start from.
+
+    Raises:
+        ValueError: A mark names a claim that is not among the published answers.
+    """
+    known = {
+        f"{folder.parent.name}/{folder.name}/{one['name']}": (folder, one)
+        for folder, one in _claims(found)
+    }
+
+    def answer(mark: re.Match[str]) -> str:
+        if mark[1] not in known:
+            raise ValueError(f"{FINDINGS}: no published answer {mark[1]}")
+        folder, one = known[mark[1]]
+        said, numbers, verdict, setting = _claim_row(folder, one, root)
+        text = f"{said}: {verdict}. {numbers[:1].upper()}{numbers[1:]} (setting: {setting})."
+        return f"<!-- answer {mark[1]} -->\n{text}\n<!-- /answer -->"
+
+    undecided = [row for row in _claims(found) if row[1]["answer"] == st.CANNOT_TELL]
+    rows = [
+        [*_claim_row(folder, one, root)[:2], _seeds_needed(one), one["setting"]]
+        for folder, one in undecided
+    ]
+    table = markdown(["claim", "so far", "seeds that it would take", "setting"], rows)
+    text = re.sub(r"<!-- answer (\S+) -->.*?<!-- /answer -->", answer, text, flags=re.DOTALL)
+    return re.sub(
+        "<!-- undecided -->.*?<!-- /undecided -->",
+        lambda _: f"<!-- undecided -->\n{table}\n<!-- /undecided -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _seeds_needed(one: Mapping[str, Any]) -> str:
+    needed = one.get("planned_seeds")
+    return "-" if needed is None else f"about {needed}" if needed <= st.MAX_SEEDS else MANY_SEEDS
 
 
 def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
@@ -206,6 +254,9 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     write_atomically(target / "README.md", page)
     if not any(study["claims"] for study in found.values()):
         return  # the text of the readme stays until there are answers
+    if (findings := target.parent / FINDINGS).exists():
+        filled = fill_in(findings.read_text("utf-8"), found, findings.parent)
+        write_atomically(findings, filled)
     link = os.path.relpath(target / "README.md", readme.parent)
     table = findings_table(found, readme.parent)
     listed = f"{START}\n{table}\n\n{ABOUT_TABLE}[All claims]({link}).\n{END}"
