@@ -346,3 +346,22 @@ def test_val_and_test_come_in_batches_of_64_or_more(make):
         assert data.val_dataloader().batch_size == expected
     data.batch_size = 100
     assert data.test_dataloader().batch_size == 100
+
+
+def test_overfit_batches_are_drawn_from_all_of_train(make):
+    """Two batches of four of twelve images, by the seed: not the first ones, and no class alone."""
+    drawn = set()
+    for seed in range(20):
+        data = make(seed=seed)
+        strategy = SimpleNamespace(root_device=torch.device("cpu"))
+        data.trainer = SimpleNamespace(
+            **{"strategy": strategy, "global_rank": 0, "world_size": 1, "overfit_batches": 2}
+        )
+        loader = data.train_dataloader()
+        kept = [{*np.concatenate(loader.batches()).tolist()}]
+        loader.set_epoch(1)
+        kept.append({*np.concatenate(loader.batches()).tolist()})
+        assert kept[0] == kept[1] <= set(data.indices["train"].tolist())
+        assert len(kept[0]) == 8
+        drawn.add(frozenset(kept[0]))
+    assert len(drawn) > 10

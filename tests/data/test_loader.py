@@ -270,3 +270,16 @@ def test_a_position_holds_for_its_own_epoch_only():
         some.set_epoch(5)
     assert resumed.state_dict() == {"epoch": 5, "position": 0}
     assert seen(resumed) == seen(whole)
+
+
+def test_a_resumed_loader_can_be_stopped_again():
+    """After two batches, and after one more: the third stop knows of all three."""
+    state, shown = {"epoch": 0, "position": 0}, []
+    for count in (2, 1, 2):
+        some = loader()
+        some.load_state_dict(state)
+        batches = iter(some)
+        shown += [next(batches)[0].tolist() for _ in range(count)]
+        state = some.state_dict()
+    assert state == {"epoch": 0, "position": 5}
+    assert shown == seen(loader())

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from alexlab.studies import setting
+from alexlab.studies.runs_table import RunsTable
 from tests.studies import tuned_study
 
 STUDY = {**tuned_study.STUDY, "claims": [{"name": "one"}]}
@@ -99,3 +101,9 @@ def test_a_rate_that_was_chosen_wins_over_that_of_the_recipe(tmp_path):
     chosen = {"relu": {"optim.lr": 0.02, "act": "relu"}}
     assert setting.recipes_at("tuned", study, "s", tmp_path) == chosen
     assert setting.recipes_at("published", study, "s", tmp_path) == study["recipes"]
+
+
+def test_seeds_that_a_study_does_not_list_are_taken_by_their_size():
+    """The looks of a free sweep take them in this order."""
+    frame = pd.DataFrame({"seed": ["10", "2", "x", "0", "2"]})
+    assert RunsTable(frame, []).seeds == ["0", "2", "10", "x"]

@@ -492,3 +492,17 @@ def test_folders_of_equal_names_are_numbered(tmp_path):
     store = TrialStore(path, "s", ["minimize"], tmp_path, lambda number, values: "x")
     store.add(PARAMS, {"seed": ["0", "1", "2"]})
     assert [trial.folder for trial in store.trials.values()] == ["x", "x-2", "x-3"]
+
+
+def test_an_interrupted_trial_waits_for_the_next_command(store):
+    """Otherwise a run that is killed each time would never let its sweep end."""
+    one = store()
+    queue = TrialQueue(one, None, 3)
+    one.claim(one.trials[0])
+    queue.interrupted.add(0)
+    one.requeue(one.trials[0], "interrupted", "SIGKILL")
+    queue.update(one.pop_changes())
+    assert queue.num_pending() == 2
+    queue = TrialQueue(store(), None, 3)  # of the next command
+    queue.update(queue.store.pop_changes())
+    assert queue.num_pending() == 3

@@ -223,7 +223,8 @@ def test_two_ranks_keep_their_means_in_mid_epoch_only(monkeypatch):
     assert gathered == []
     learner.training_step((torch.rand(6, 3, 2, 2), torch.tensor([0, 1, 0, 1, 1, 1])), 0)
     learner.on_save_checkpoint(checkpoint)
-    assert {"train_loss.total", "train_loss.images"} <= set(checkpoint["means"])
+    counts = {"train_metrics.counts", "train_metrics.top5_misses"}
+    assert set(checkpoint["means"]) == counts | {"train_loss.total", "train_loss.images"}
     assert checkpoint["means"]["train_loss.images"] == 6
 
 
@@ -293,3 +294,42 @@ def test_each_split_has_means_of_its_own():
     for split, images in (("train", 6), ("val", 4), ("test", 2)):
         mean, metrics = learner.metrics(split)
         assert (mean.images, metrics.counts[:2].sum()) == (images, images)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_the_metrics_of_an_epoch_are_those_of_its_own_images(split):
+    """Three images of class 1: the net takes them for class 0 first, and then for class 1."""
+
+    class Constant(nn.Module):
+        def forward(self, images):
+            return self.logits.expand(len(images), 2)
+
+    net, logged = Constant(), []
+    learner = Learner(net, Classification(2), optim=partial(SGD, lr=0.1))
+    learner.log_dict = lambda values, sync_dist: logged.append(values)
+    for net.logits in (torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])):
+        learner._step((torch.rand(3, 3, 2, 2), torch.ones(3, dtype=torch.long)), split)
+        learner._log_epoch(split)
+    assert [float(values[f"{split}/acc"]) for values in logged] == [0.0, 1.0]
+    losses = [float(values[f"{split}/loss"]) for values in logged]
+    assert losses == pytest.approx([math.log1p(math.exp(2)), math.log1p(math.exp(-2))])
+
+
+def test_a_plateau_goes_on_where_it_was():
+    """Patience 1: one epoch before the stop is no better, and one after it."""
+    halve = partial(ReduceLROnPlateau, factor=0.5, patience=1)
+
+    def make():
+        learner = Learner(Flat(), Classification(2), optim=partial(SGD, lr=1.0), sched=halve)
+        learner.trainer = SimpleNamespace(world_size=1, global_rank=0)
+        return learner
+
+    before, after, checkpoint = make(), make(), {}
+    before.configure_optimizers()
+    for loss in (1.0, 2.0):
+        before.plateau.step(loss)
+    before.on_save_checkpoint(checkpoint)
+    after.on_load_checkpoint(checkpoint)
+    optimizer = after.configure_optimizers()
+    after.plateau.step(3.0)
+    assert optimizer.param_groups[0]["lr"] == 0.5

@@ -1,7 +1,10 @@
 """The first signal stops a run after a batch; ranks exchange signals rarely."""
 
 import signal
+from contextlib import nullcontext
 from types import SimpleNamespace
+
+import pytest
 
 from alexlab.runs.folder import Stopped
 from alexlab.runs.stop_signals import StopSignals
@@ -49,3 +52,14 @@ def test_a_save_that_is_due_stops_nothing():
     assert steps_until_the_stop(1, received=None, due=True) == (3 * STEPS, 0)
     assert steps_until_the_stop(1, accumulate=3, received=None, due=True) == (3 * STEPS, 0)
     assert steps_until_the_stop(2, received=None, due=True) == (3, 6)
+
+
+@pytest.mark.parametrize("received", [None, signal.SIGTERM])
+def test_a_signal_in_a_validation_stops_at_the_end_of_the_epoch(received):
+    signals, saved = StopSignals(), []
+    signals.received = received
+    stop = GracefulStop(SimpleNamespace(save=saved.append), signals)
+    trainer = SimpleNamespace(world_size=1)
+    with pytest.raises(Stopped) if received else nullcontext():
+        stop.on_train_epoch_end(trainer, None)
+    assert saved == [trainer] * bool(received)
