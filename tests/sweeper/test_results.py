@@ -15,6 +15,7 @@ from hydra_plugins.hydra_study_sweeper._results import (
     resolve_status,
 )
 from hydra_plugins.hydra_study_sweeper._scheduler import Scheduler
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous
 
 
@@ -210,3 +211,45 @@ def test_a_run_is_retried_as_often_as_allowed(status, failures, allowed, stoppin
     assert Scheduler._should_retry(scheduler, one, {"status": status, "error": "x"}) == retried
     assert counted == [failures + 1] * retried
     assert lines == [f"retry {failures + 1}/{allowed}: 0-run: x"] * retried
+
+
+@pytest.mark.parametrize(
+    ("status", "on_error", "stopping", "stops"),
+    [
+        ("failed", "stop", False, True),
+        ("interrupted", "stop", False, True),  # killed for its memory, say
+        ("finished", "stop", False, False),
+        ("pruned", "stop", False, False),
+        ("stopped", "stop", False, False),
+        ("failed", "continue", False, False),
+        ("interrupted", "stop", True, False),  # by the stop itself
+    ],
+)
+def test_a_sweep_that_stops_on_errors_stops_when_a_run_did_not_end(
+    status, on_error, stopping, stops
+):
+    done, given_back, reasons = [], [], []
+    scheduler = SimpleNamespace(
+        **{"is_named": True, "settings": StudySweeperConf(on_error=on_error)},
+        jobs=SimpleNamespace(stopping=stopping),
+        stop=reasons.append,
+        _resolve=lambda job: {"status": status, "error": "x"},
+        _problem=lambda: None,
+        _should_retry=lambda one, result: False,
+        _finish_trial=lambda one, result: done.append(one.number),
+        _requeue=lambda one, result: given_back.append(one.number),
+    )
+    assert not Scheduler.on_job_end(scheduler, SimpleNamespace(trial=trial(0)))
+    assert bool(reasons) == stops
+    ended = status in ("finished", "failed", "pruned")
+    assert (done, given_back) == ([0] * ended, [0] * (not ended))
+
+
+def test_a_run_that_is_retried_at_once_has_not_ended():
+    scheduler = SimpleNamespace(
+        **{"is_named": True, "settings": StudySweeperConf(on_error="stop")},
+        _resolve=lambda job: {"status": "failed", "error": "x"},
+        _problem=lambda: None,
+        _should_retry=lambda one, result: True,
+    )
+    assert Scheduler.on_job_end(scheduler, SimpleNamespace(trial=trial(0)))

@@ -249,3 +249,26 @@ def test_a_run_on_other_data_is_not_taken(tmp_path, there, here, is_taken):
 
 def no_space(*arguments):
     raise OSError(28, "No space left on device")
+
+
+def test_runs_that_another_sweep_finishes_meanwhile_are_found(tmp_path):
+    """Both run at the same time: its table is read again when it has changed."""
+    other = tmp_path / "multirun/before"
+    (other / "0-a").mkdir(parents=True)
+    (other / "sweep.yaml").write_text(json.dumps({"version": VERSION, "fingerprint": {}}))
+    (other / "0-a/config.yaml").write_text("lr: 0.1\n")
+    (other / "0-a/metrics.json").write_text('{"status": "finished", "objective": 1}')
+    identity, table = hashlib.sha256(b'{"lr": 0.1}').hexdigest()[:16], other / "trials.csv"
+    (tmp_path / "multirun/one").mkdir()
+    sweep = {"fingerprint": {}, "directions": ["minimize"]}
+    one = _reuse.SharedResults(
+        *(tmp_path / "multirun/one", sweep, [], lambda values: {}, None),
+        fits=lambda trial, metrics: True,
+        needs_weights=False,
+    )
+    trial, taken = SimpleNamespace(folder="0-a", identity=identity, values={}), []
+    for second, state in enumerate(("running", "finished")):
+        table.write_text(f"state,folder,identity\n{state},0-a,{identity}\n")
+        os.utime(table, (second, second))
+        taken.append(one.take(trial))
+    assert taken == [None, "before/0-a"]

@@ -89,6 +89,15 @@ def test_the_next_attempt_has_not_ended(tmp_path, status, from_scratch, left):
     assert sorted(path.relative_to(tmp_path).parts[0] for path in files) == left
 
 
+def test_the_end_of_each_attempt_is_kept(tmp_path):
+    for error in ("first", "second", "third"):
+        (tmp_path / "metrics.json").write_text(json.dumps({"status": "failed", "error": error}))
+        prepare_attempt(tmp_path, from_scratch=False)
+    kept = [json.loads((tmp_path / f"metrics.failed-{k}.json").read_text()) for k in (1, 2, 3)]
+    assert [one["error"] for one in kept] == ["first", "second", "third"]
+    assert not (tmp_path / "metrics.json").exists()
+
+
 @pytest.fixture
 def swept(tmp_path):
     """A sweep whose trial 0 has finished, and whose trial 1 is pending."""
