@@ -154,7 +154,7 @@ def test_a_save_starts_the_clock_again(tmp_path, monkeypatch):
     assert due == [False, True, False, False, True]
 
 
-def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_path, capsys):
+def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_path, caplog):
     last = tmp_path / LAST
     last.parent.mkdir()
     for epoch in (1, 2):
@@ -163,7 +163,7 @@ def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_pat
     checkpoints = make_checkpoints(tmp_path)
     path, content = checkpoints.find_last()
     assert (path, content["epoch"]) == (previous(last), 1)
-    assert "resuming from the previous checkpoint" in capsys.readouterr().out
+    assert "resuming from the previous checkpoint" in caplog.text
     checkpoints.save(trainer_that_writes(last, {"epoch": 3}))
     assert [load(one)["epoch"] for one in (last, previous(last))] == [3, 1]
     checkpoints.save(trainer_that_writes(last, {"epoch": 4}))
