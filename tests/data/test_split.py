@@ -221,7 +221,7 @@ def test_scores_are_targets_as_they_are(index):
     assert targets[found["train"]].tolist() == [1.5, 2.5, 3]
 
 
-def test_a_stored_split_is_read_again_unless_it_is_damaged(index, tmp_path, capsys):
+def test_a_stored_split_is_read_again_unless_it_is_damaged(index, tmp_path, caplog):
     made = load_or_create_split(tmp_path, index, True, 0, (0.25, 0.25))
     assert made[8] == "left out"
     (path,) = tmp_path.iterdir()
@@ -236,7 +236,8 @@ def test_a_stored_split_is_read_again_unless_it_is_damaged(index, tmp_path, caps
         path.write_text(json.dumps(damage))
         again = load_or_create_split(tmp_path, index, True, 0, (0.25, 0.25))
         assert again.tolist() == made.tolist()
-        assert "is damaged" in capsys.readouterr().out
+        assert "is damaged" in caplog.text
+        caplog.clear()
     assert json.loads(path.read_text()) == stored
 
 

@@ -155,6 +155,7 @@ def test_a_save_starts_the_clock_again(tmp_path, monkeypatch):
 
 
 def test_a_corrupted_checkpoint_does_not_replace_the_valid_one_before_it(tmp_path, caplog):
+    caplog.set_level("INFO", "alexlab")
     last = tmp_path / LAST
     last.parent.mkdir()
     for epoch in (1, 2):
