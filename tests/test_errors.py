@@ -191,7 +191,7 @@ def test_in_a_checkout_the_extra_is_named():
     assert told.startswith("--format onnx needs an extra: pip install -e '.[onnx]'")
 
 
-@pytest.mark.parametrize("extra", ["onnx", "gradcam"])
+@pytest.mark.parametrize("extra", ["onnx", "cmaes"])
 def test_in_an_installation_the_packages_of_the_extra_are_named(monkeypatch, extra):
     try:
         requires("alexlab")

@@ -1,7 +1,5 @@
 """Pictures whose answer is known: nets made by hand that look at red."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
@@ -60,27 +58,54 @@ def test_the_map_that_answers_comes_first_and_shows_where(red_corner):
     assert not net.conv._forward_hooks
 
 
-@pytest.mark.skipif(
-    find_spec("pytorch_grad_cam") is None, reason="the extra [gradcam] is not installed"
-)
 def test_grad_cam_is_hot_where_the_red_is(red_corner):
     net = SeesRed().eval().requires_grad_(False)
     task, view = Classification(2), Preprocess(32)
     run = loading.LoadedRun(None, None, net, task, view, ["no", "red"], {}, torch.device("cpu"))
     images, pixels = view(red_corner, training=False), view.pixels(red_corner, training=False)
-    figure = look.grad_cam(run, images, torch.zeros_like(pixels), ["it"])
-    overlay = np.asarray(figure.axes[1].images[0].get_array()).astype(int)
-    hot = overlay[..., 0] > overlay[..., 2]  # red over blue, in the colours of heat
+    figure = look.draw_grad_cam(run, images, torch.zeros_like(pixels), ["it"])
+    hot = np.asarray(figure.axes[1].images[1].get_array()) > 0.5
     assert hot[24:, :8].all()
     assert hot.sum() == 64
     assert figure.axes[1].get_title().startswith("says red")
 
 
+class Weighs(nn.Module):
+    """Two maps of one image, and an output that is 1 x the first map's mean - 3 x the second's."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps, self.act = nn.Identity(), nn.ReLU(inplace=True)
+
+    def forward(self, images):
+        means = self.act(self.maps(images * 1)).mean((2, 3))
+        return torch.stack([means[:, 0] - 3 * means[:, 1], means[:, 0] * 0 - 9], dim=1)
+
+
+def test_grad_cam_is_that_of_the_paper():
+    """By hand: the mean gradients of 4 pixels are 1/4 and -3/4 where all of a map is positive."""
+    maps = torch.tensor([[[[8.0, 4.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 0.25]]]])
+    net = Weighs()
+    found = look.grad_cam(net, net.maps, maps)
+    sums = np.array([[8 - 3, 4 - 3], [2 - 3, 1 - 0.75]]) / 4  # before the largest becomes 1
+    np.testing.assert_allclose(found[0], np.maximum(sums, 0) / sums.max(), rtol=1e-6)
+    assert not net.maps._forward_hooks
+
+
+def test_grad_cam_before_a_layer_that_works_in_place():
+    """By hand: a map counts as it is before that ReLU, which gives negative pixels no gradient."""
+    maps = torch.tensor([[[[8.0, 4.0], [2.0, 1.0]], [[-4.0, 1.0], [-1.0, -1.0]]]])
+    net = Weighs()
+    found = look.grad_cam(net, net.maps, maps)
+    weights = 1 / 4, -3 / 16  # of the second map one pixel of four has a gradient, -3/4
+    sums = weights[0] * maps[0, 0] + weights[1] * maps[0, 1]
+    np.testing.assert_allclose(found[0], sums / sums.max(), rtol=1e-6)
+
+
 def test_pictures_of_a_run_for_an_image_of_each_class(alexlab, class_run, capsys):
     alexlab("look", class_run)
     printed = capsys.readouterr().out.splitlines()
-    names = ["filters.png", "feature_maps.png"]
-    names += ["gradcam.png"] * bool(find_spec("pytorch_grad_cam"))
+    names = ["filters.png", "feature_maps.png", "gradcam.png"]
     drawn = [line for line in printed if line.endswith(".png")]
     assert drawn == [str(class_run / "look" / name) for name in names]
     height = Image.open(class_run / "look/feature_maps.png").height

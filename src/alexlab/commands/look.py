@@ -2,11 +2,11 @@
 
 Writes to RUN_DIR/look: filters.png (the first convolution's kernels), feature_maps.png (for each
 image and some layers, the maps with the strongest response) and gradcam.png (the regions of an
-image that speak for the predicted class; it needs the extra `gradcam`).
+image that speak for the predicted class).
 """
 
 from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
-from alexlab.errors import missing_extra, user_errors
+from alexlab.errors import user_errors
 from alexlab.reporting.console import path_link
 from alexlab.runs.locate import resolve_run_dir
 
@@ -33,8 +33,6 @@ def main() -> None:
 
         pictures = look(load_run(run), options.test, options.data)
     print(*map(path_link, pictures), sep="\n")
-    if not any(picture.name == "gradcam.png" for picture in pictures):
-        print(missing_extra("gradcam", "gradcam.png"))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 Writes filters.png (the first convolution's kernels), feature_maps.png (for each image and some
 layers, the maps with the strongest response) and gradcam.png (the regions of an image that speak
-for the predicted class; Selvaraju et al. 2017, by the library grad-cam of the extra `gradcam`).
+for the predicted class; Selvaraju et al. 2017).
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torchvision.utils import save_image
 
 from alexlab.errors import printable
@@ -42,28 +41,42 @@ def look(run: LoadedRun, places: list[int], settings: Sequence[str] = ()) -> lis
     pixels = run.view.pixels(stored, training=False)
     folder = run.folder / "look"
     folder.mkdir(exist_ok=True)
-    names = ["filters", "feature_maps"]
     save_image(feature_maps.filters(run.net), folder / "filters.png")
     save_image(feature_maps.feature_maps(run.net, images, pixels), folder / "feature_maps.png")
-    if find_spec("pytorch_grad_cam") is not None:
-        names.append("gradcam")
-        titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
-        with style():
-            figure = grad_cam(run, images, pixels, titles)
-            save(figure, folder / "gradcam.png", dpi=120)
-        if numbers := numbered(figure):
-            print(f"gradcam.png: {printable(numbers)}")
-    return [folder / f"{name}.png" for name in names]
+    titles = [f"test {i}\n{_name(run, t)}" for i, t in zip(places, targets, strict=True)]
+    with style():
+        figure = draw_grad_cam(run, images, pixels, titles)
+        save(figure, folder / "gradcam.png", dpi=120)
+    if numbers := numbered(figure):
+        print(f"gradcam.png: {printable(numbers)}")
+    return [folder / f"{name}.png" for name in ("filters", "feature_maps", "gradcam")]
 
 
-def grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
+def grad_cam(net: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
+    """Compute where the maps of `layer` speak for the largest output, in [0, 1], [N, H, W].
+
+    Equations 1 and 2 of the paper, enlarged to the images [N, C, H, W]; all 0 where no map does.
+    """
+    kept: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()  # the next layer may work in place
+
+    with torch.enable_grad(), layer.register_forward_hook(keep):
+        outputs = net(images.detach().clone().requires_grad_())
+        (gradients,) = torch.autograd.grad(outputs.amax(1).sum(), kept[0])
+    weights = gradients.mean((2, 3), keepdim=True)  # [N, K, 1, 1]
+    heat = (weights * kept[0].detach()).sum(1, keepdim=True).relu().float()
+    heat = interpolate(heat, images.shape[2:], mode="bilinear")[:, 0]
+    return heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12)
+
+
+def draw_grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
     """Draw each image, and below it the evidence for its prediction at the last convolution."""
-    cam = import_module("pytorch_grad_cam")
-    overlay = import_module("pytorch_grad_cam.utils.image").show_cam_on_image
     with torch.no_grad():
         predictions = run.task.predict(run.net(images).float())
-    with cam.GradCAM(run.net, [feature_maps.convolutions(run.net)[-1]]) as explained:
-        heat = explained(images.clone().requires_grad_(), targets=None)  # of the largest output
+    heat = grad_cam(run.net, feature_maps.convolutions(run.net)[-1], images).cpu().numpy()
     figure = Figure((1.6 * len(images), 3.9), layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     for i, prediction in enumerate(predictions.cpu()):
@@ -72,7 +85,8 @@ def grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) 
         certainty = f"\n{float(prediction.max()):.0%}" if run.classes else ""
         axes[0, i].imshow(shown)
         axes[0, i].set_title(titles[i], fontsize=9)
-        axes[1, i].imshow(overlay(shown, heat[i], use_rgb=True))
+        axes[1, i].imshow(shown)
+        axes[1, i].imshow(heat[i], cmap="jet", alpha=0.5, vmin=0, vmax=1)
         axes[1, i].set_title(says + certainty, fontsize=9)
         axes[0, i].axis("off"), axes[1, i].axis("off")
     return figure
