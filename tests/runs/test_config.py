@@ -1,5 +1,7 @@
 """A config read back is the config that was written, and nothing foreign is ever called."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -12,6 +14,7 @@ from alexlab.runs.config import (
     hparams,
     read,
     read_to_resume,
+    shown_settings,
     to_plain,
     write,
 )
@@ -102,6 +105,27 @@ def test_hparams_are_the_settings_that_can_change_a_result():
         **{"optim.lr": 0.1, "augment.flip": 0.5, "augment.crop": True},
         **{"trainer.max_epochs": 2, "trainer.precision": "auto"},
     }
+
+
+def test_tensorboard_is_told_what_tells_a_run_from_others(compose, tmp_path):
+    config = to_plain(compose("model=alexnet", "act=tanh"))
+    single = shown_settings(config, None)
+    assert single == {
+        **{"model": "AlexNet", "data": "shapes", "act": "tanh", "optim": "SGD"},
+        **{"optim.lr": 0.01, "data.batch_size": 16, "seed": 0},
+    }
+    assert shown_settings(config, tmp_path) == single  # a sweep of another sweeper
+    about = {"recipes": {"a": {"act": "tanh"}, "b": {"act": "relu", "model.dropout": 0.1}}}
+    sweep = {"version": 1, "axes": {"recipe": ["a", "b"], "seed": ["0", "1"]}, "about": about}
+    (tmp_path / "sweep.yaml").write_text(json.dumps(sweep))
+    expected = {"recipe": "a", "seed": 0, "act": "tanh", "model.dropout": 0.5}
+    assert shown_settings({**config, "recipe": "a"}, tmp_path) == expected
+
+
+def test_secrets_of_loggers_are_not_told(compose):
+    config = to_plain(compose("logger=mlflow"))
+    config["logger"]["mlflow"]["tracking_uri"] = "https://me:secret@host"
+    assert "secret" not in str(shown_settings(config, None))
 
 
 def test_precision_and_effective_batch_size_are_settings_that_identify_a_run(compose, monkeypatch):

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="the new folder; in multirun/single by default")
     add_config_dir_option(parser)
     options = parser.parse_args()
-    into = options.into or Path("multirun/single", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
+    into = options.into or Path("multirun/single", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}-rerun")
     restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv
     with user_errors():
         sys.exit(0 if rerun(options.run, into) else 1)

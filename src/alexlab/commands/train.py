@@ -5,6 +5,7 @@ at once.
 """
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,9 +29,31 @@ from alexlab.studies.setting import PARTS
 from hydra_plugins.hydra_process_launcher.program import program, restore_verbs, verbs
 
 
-def _run_dir(resume: str | None, new: str) -> str:
-    """Return the folder of the run: that of the run to `resume`, or a new one."""
-    return str(run_dir_of(resume, LAST)) if resume else new
+def _run_dir(resume: str | None, new: str, *, _root_: DictConfig) -> str:
+    """Return the folder of the run: that of the run to `resume`, or `new` with a readable end."""
+    if resume:
+        return str(run_dir_of(resume, LAST))
+    choices, overrides = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
+    return f"{new}-{run_name(str(choices.model), str(choices.data), overrides)}"
+
+
+def run_name(model: str, data: str, overrides: Iterable[str]) -> str:
+    """Name a run by its network, its data and what was set: alexnet-shapes-tanh-lr-0.1.
+
+    Only letters, digits, `.` and `-` occur. Settings of loggers are left out: they may be secret.
+    """
+    words = [model, data]
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        last, end = key.rpartition(".")[2], value.rstrip("/").rpartition("/")[2]
+        if key in ("act", "optim", "sched", "augment"):
+            words.append(end)
+        elif key.startswith(run_config.COMPARED) or key == "data.root":
+            words.append(f"{last}-{end}")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:MAX_NAME].rstrip("-.")
+
+
+MAX_NAME = 80  # characters that a run's name adds to its date
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)

@@ -25,7 +25,7 @@ from alexlab.runs.settings import check_settings
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
-from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS
+from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep
 
 PACKAGE = Path(__file__).parents[1]
 # in a wheel the package has the folder; in a checkout it stands beside src/
@@ -36,6 +36,7 @@ COMPARED = (
     *("model.", "data.", "task.", "optim.", "sched.", "augment."),
 )
 PARTS = ("model", "task", "optim", "sched")
+MAIN = ("model", "data", "act", "optim", "optim.lr", "data.batch_size", "seed")
 NOT_OF_RUNS = ("defaults", "hydra", "sweep")  # keys of conf/train.yaml
 # what a resumed run may change: the rest would make another run of it
 MAY_CHANGE = ("trainer.max_epochs", "save_every_s", "data.root", "resume")
@@ -390,8 +391,34 @@ def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def overridden_keys() -> set[str]:
-    """Return the keys that this run's command line sets, a sweep's axes included."""
-    if not HydraConfig.initialized():
-        return set()
-    return {text.lstrip("+").split("=")[0] for text in HydraConfig.get().overrides.task}
+def shown_settings(config: Mapping[str, Any], sweep: Path | None) -> dict[str, Any]:
+    """Select the settings that tell a run from others, flat, for TensorBoard's table of runs.
+
+    In a sweep they are its axes, and what its recipes set; what all its trials share is left out.
+    For a single run they are `MAIN` and what its command line sets.
+
+    Args:
+        config: The run's config in plain containers.
+        sweep: The sweep's folder; None for a single run.
+    """
+    known, overrides = hparams(config), list[str]()
+    known["data"] = config["data"]["name"]
+    if HydraConfig.initialized():
+        known |= dict(HydraConfig.get().runtime.choices)
+        overrides = [text.lstrip("+").split("=")[0] for text in HydraConfig.get().overrides.task]
+    keys = _axes(sweep)
+    if keys:  # any key of the config can be an axis
+        known = flatten(config) | known
+    shown = {key: known.get(key) for key in keys or [*MAIN, *overrides]}
+    return {k: v for k, v in shown.items() if isinstance(v, bool | int | float | str)}
+
+
+def _axes(sweep: Path | None) -> list[str]:
+    """Return the axes of the sweep in a folder and the settings of its recipes; none if unknown."""
+    if sweep is None or not (sweep / SWEEP).is_file():
+        return []
+    content = read_sweep(sweep)
+    axes, about = content.get("axes"), content.get("about")
+    recipes = about.get("recipes") if isinstance(about, dict) and "recipe" in (axes or {}) else {}
+    of_recipes = [key for one in (recipes or {}).values() if isinstance(one, dict) for key in one]
+    return list(dict.fromkeys([*(axes or {}), *of_recipes]))

@@ -81,11 +81,10 @@ class TrainingRun:
         """Build the callbacks, in the order in which Lightning calls them."""
         cfg, folder = self.cfg, self.folder
         config = run_config.to_plain(cfg)
-        hparams, overridden = run_config.hparams(config), run_config.overridden_keys()
+        hparams = run_config.hparams(config)
+        shown = run_config.shown_settings(config, folder.parent if self.is_trial else None)
         self.history = History(folder / HISTORY)
-        self.board = TensorBoard(
-            folder, OmegaConf.to_yaml(config), hparams, self.history, overridden
-        )
+        self.board = TensorBoard(folder, OmegaConf.to_yaml(config), shown, self.history)
         self.board.enabled = "tensorboard" in (cfg.get("logger") or {})
         self.loggers = Loggers(build.loggers(cfg, folder), hparams, self.history)
         self.health = TrainingHealthWarnings(self.history)

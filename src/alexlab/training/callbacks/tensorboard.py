@@ -1,13 +1,11 @@
 """Write TensorBoard events: metrics under their names, config, images, one HParams entry."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -21,16 +19,19 @@ from alexlab.training.callbacks.csv_history import History
 class TensorBoard(AfterEpoch):
     """Write events.out.* into the run folder; the horizontal axis is the epoch, from 1.
 
+    The task's main metric is there twice: `val/acc` beside all others, and `Accuracy/val`, which
+    TensorBoard sorts first, as it sorts capitals before small letters.
+
     The HParams entry is written into the file of the scalars, so that the entry shows their
     values: `SummaryWriter.add_hparams` creates a separate run, and Lightning's logger adds a metric
-    `hp_metric=-1`.
+    `hp_metric=-1`. It has no summary of its experiment. TensorBoard would take that of any one run
+    for all; without it, it shows first what differs between the runs that it has.
 
     Args:
         folder: The run folder.
         config: The run's config as YAML.
         hparams: Flat settings shown in the HParams table.
         history: History whose rows are written.
-        overridden: Settings shown in the first columns of that table.
     """
 
     def __init__(
@@ -39,10 +40,8 @@ class TensorBoard(AfterEpoch):
         config: str,
         hparams: Mapping[str, Any],
         history: History,
-        overridden: Collection[str] = (),
     ) -> None:
         self.folder, self.config, self.hparams, self.history = folder, config, hparams, history
-        self.overridden = overridden
         self.writer: SummaryWriter | None = None
         self.enabled = True
 
@@ -72,6 +71,10 @@ class TensorBoard(AfterEpoch):
                 self.writer.add_custom_scalars(layout(row))
             for name in row.keys() - {"epoch"}:
                 self.writer.add_scalar(name, row[name], int(row["epoch"]))
+            if (metric := main_metric(row)) is not None:
+                self.writer.add_scalar(
+                    f"{title(metric)}/val", row[f"val/{metric}"], int(row["epoch"])
+                )
             self.writer.flush()
 
     def finish(self, metrics: Mapping[str, float]) -> None:
@@ -82,19 +85,23 @@ class TensorBoard(AfterEpoch):
         after_last = len(self.history.rows) + 1  # hidden if the run is resumed later
         for name in [name for name in shown if name.startswith("test")]:
             self.writer.add_scalar(name, shown[name], after_last)
-        experiment, *session = hparams(dict(self.hparams), shown)
-        for part in [self._overridden_first(experiment), *session]:
+        if (metric := main_metric(shown)) is not None and f"test/{metric}" in shown:
+            self.writer.add_scalar(f"{title(metric)}/test", shown[f"test/{metric}"], after_last)
+        _, *session = hparams(dict(self.hparams), shown)  # the first is of the experiment
+        for part in session:
             self.writer.file_writer.add_summary(part)
         self.writer.close()
 
-    def _overridden_first(self, experiment: Summary) -> Summary:
-        """Mark overridden settings as differing: TensorBoard shows those columns first."""
-        plugin_data = experiment.value[0].metadata.plugin_data
-        data = HParamsPluginData.FromString(plugin_data.content)
-        for info in data.experiment.hparam_infos:
-            info.differs = info.name in self.overridden
-        plugin_data.content = data.SerializeToString()
-        return experiment
+
+def main_metric(names: Iterable[str]) -> str | None:
+    """Return the first metric of val that is not the loss: acc or mae."""
+    found = (name.removeprefix("val/") for name in names if name.startswith("val/"))
+    return next((name for name in found if name != "loss"), None)
+
+
+def title(metric: str) -> str:
+    """Return the heading of a metric's charts: Accuracy, MAE."""
+    return {"acc": "Accuracy"}.get(metric, metric.upper())
 
 
 def layout(names: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
