@@ -23,11 +23,14 @@ MAX_LISTED = 20  # longer lists of choices are left out
 
 
 def missing_data(name: str, root: str) -> str:
-    """Return the message for a data set whose folder is not there."""
-    return (
-        f"data={name}: no folder {root}; set data.root, or DATA_DIR for a new run\n"
-        "(`alexlab data fetch --help` says how to get data)"
-    )
+    """Return the message for a data set whose folder is not there, with the command to get it."""
+    given = {"flower": "", "cifar10": "", "pokemon": " FILE_OR_FOLDER"}  # what fetch needs
+    if name in given:
+        return (
+            f"data={name}: no folder {root}; get the images: alexlab data fetch {name}{given[name]}"
+            "\n(if you have them elsewhere, set DATA_DIR for a new run, or data.root)"
+        )
+    return f"data={name}: no folder {root}; set data.root to yours, or DATA_DIR for a new run"
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from alexlab.commands.train import compose_run, run_name
         (["data.root=/home/me/my images/", "optim=adam"], "alexnet-shapes-root-my-images-adam"),
         (["logger.wandb.api_key=secret", "resume=x", "hydra.verbose=true"], "alexnet-shapes"),
         (["augment=[flip,crop]", "model.head=[256,256]"], "alexnet-shapes-flip-crop-head-256-256"),
-        (["act=" + "x" * 200], "alexnet-shapes-" + "x" * 65),
+        (["act=" + "x" * 200], "alexnet-shapes-" + "x" * 33),
     ],
 )
 def test_a_run_is_named_by_what_was_set(overrides, name):

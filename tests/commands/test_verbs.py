@@ -89,7 +89,7 @@ def test_each_verb_has_one_style_of_main(verb):
 def test_a_typing_error_ends_with_2(verb):
     arguments = ["fetch", "--wrong"] if verb == "data" else ["--wrong"]
     if verb == "board":  # other options are TensorBoard's
-        arguments = ["one", "two", "--port"]
+        arguments = ["--index-port", "six"]
     done = run(verb, *arguments)
     assert done.returncode == 2, done.stderr
     assert "error: " in done.stderr

@@ -275,7 +275,7 @@ def test_a_class_with_too_few_images(make, tmp_path):
 
 
 def test_a_missing_folder_says_how_to_get_it(make, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; set data.root, or DATA_DIR"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; set data.root to yours"):
         make(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"data=tiny needs data.root=FOLDER"):
         ImageFolderData(None, **SETTINGS).prepare()

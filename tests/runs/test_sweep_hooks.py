@@ -145,10 +145,10 @@ def test_sweep_without_its_data_starts_no_trial(tmp_path, monkeypatch):
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "error: data=pokemon: no folder nowhere/pokemon; set data.root, or DATA_DIR for a new run\n"
-        "(`alexlab data fetch --help` says how to get data)\n"
+        "error: data=pokemon: no folder nowhere/pokemon; get the images: alexlab data fetch pokemon"
+        " FILE_OR_FOLDER\n(if you have them elsewhere, set DATA_DIR for a new run, or data.root)\n"
     )
-    assert not list(tmp_path.glob("multirun/*/*/"))
+    assert not list(tmp_path.glob("multirun/*/*"))
 
 
 def test_how_far_a_run_is(tmp_path):

@@ -2,7 +2,8 @@
 
 Beside it, an index of all sweeps with their states, answers and reports is served; it is made anew
 each time that it is read. Both can be reached from this machine only.
-Options that are not listed here are given to TensorBoard, such as --port 6007.
+The folder comes first. Options that are not listed here are given to TensorBoard, such as
+--port 6007.
 """
 
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.commands.arguments import command_parser
+from alexlab.errors import user_errors
+from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS
 
 PORT = 6060  # of the index; TensorBoard's own is 6006
 
@@ -54,16 +57,22 @@ def serve_index(folder: Path, port: int) -> ThreadingHTTPServer:
 def main() -> None:
     """Run `alexlab board`."""
     parser = command_parser("board", __doc__)
-    parser.add_argument("folder", nargs="?", default="multirun", help="default: multirun")
+    parser.usage = "alexlab board [FOLDER] [--index-port PORT] [OPTIONS OF TENSORBOARD]"
     parser.add_argument("--index-port", type=int, default=PORT, help="default: %(default)s")
-    options, rest = parser.parse_known_args()
-    if Path(options.folder).is_dir() and not (Path(options.folder) / "trials.csv").exists():
+    words = sys.argv[1:]
+    has_folder = bool(words) and not words[0].startswith("-")  # not the value of another's option
+    folder = Path(words.pop(0) if has_folder else "multirun")
+    options, rest = parser.parse_known_args(words)
+    with user_errors():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder; give one with runs or sweeps")
+    if not (folder / TRIALS).exists():
         try:
-            server = serve_index(Path(options.folder), options.index_port)
+            server = serve_index(folder, options.index_port)
             print(f"index of all sweeps: http://127.0.0.1:{server.server_port}/", flush=True)
         except OSError as error:
             print(f"no index: --index-port {options.index_port}: {error.strerror}", flush=True)
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", options.folder]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
     sys.exit(subprocess.call([*command, "--window_title", "alexlab", *rest]))
 
 

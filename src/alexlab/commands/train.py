@@ -53,7 +53,7 @@ def run_name(model: str, data: str, overrides: Iterable[str]) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:MAX_NAME].rstrip("-.")
 
 
-MAX_NAME = 80  # characters that a run's name adds to its date
+MAX_NAME = 48  # characters that a run's name adds to its date
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)

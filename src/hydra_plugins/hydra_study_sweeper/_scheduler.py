@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
-from hydra_plugins.hydra_study_sweeper._cost import estimate_cost
 from hydra_plugins.hydra_study_sweeper._display import ProgressReporter, format_number
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
+from hydra_plugins.hydra_study_sweeper._preflight import check_before, estimate_cost
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
     ConfigCheck,
@@ -249,15 +249,10 @@ class Scheduler:
             ) from error
 
     def _check_before(self) -> None:
-        """Ask the app whether the trials can run, for each combination of group choices."""
-        if (check := load(self.settings.before)) is None:
-            return
+        """Ask the app whether the trials that are left can run."""
         known = self.store.trials.values()
-        trials = [t for t in known if not t.ended and self.queue.belongs_to_sweep(t)]
-        values = [trial.values for trial in trials] or [next(self.space.grid())]
-        groups = {tuple(one.get(key, "") for key in self.composer.groups): one for one in values}
-        for one in groups.values():
-            check(self.composer.compose(one))
+        trials = [t.values for t in known if not t.ended and self.queue.belongs_to_sweep(t)]
+        check_before(self.settings, self.composer, trials)
 
     def _stage_numbers(self) -> range:
         """Return the numbers of the stages, from 1."""

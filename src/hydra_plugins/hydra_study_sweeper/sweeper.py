@@ -38,6 +38,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import _composer, _space
+from hydra_plugins.hydra_study_sweeper._preflight import check_before, estimate_cost
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, take_settings
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, parse_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
@@ -125,6 +126,9 @@ class StudySweeper(Sweeper):
             self._print_plan(folder, composer, stages)
             return []
 
+        if not folder.exists():  # leave none behind for trials that cannot run
+            check_before(settings, composer, [one.values for stage in stages for one in stage])
+
         # Optuna is slow to import, and the lines above do not need it
         from hydra_plugins.hydra_study_sweeper._resume import sweep_fingerprint
         from hydra_plugins.hydra_study_sweeper._scheduler import Scheduler
@@ -145,7 +149,6 @@ class StudySweeper(Sweeper):
         self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
     ) -> None:
         """Print what a new sweep would take, and start nothing."""
-        from hydra_plugins.hydra_study_sweeper._cost import estimate_cost
         from hydra_plugins.hydra_study_sweeper._display import format_needs
 
         settings = self.settings

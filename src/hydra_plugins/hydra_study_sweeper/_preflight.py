@@ -1,6 +1,6 @@
-"""What the trials of a sweep will take, before any of them has run."""
+"""What an app is asked before trials run: whether they can run, and what they will take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hydra_plugins.hydra_study_sweeper._composer import Composer
@@ -8,6 +8,24 @@ from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load
 
 SAMPLE = 8  # trials that are looked at
+
+
+def check_before(
+    settings: StudySweeperConf, composer: Composer, trials: Iterable[Mapping[str, str]]
+) -> None:
+    """Ask the app whether trials can run, for each combination of group choices; it raises if not.
+
+    Args:
+        settings: The sweeper's.
+        composer: Makes the trials' configs.
+        trials: The values of their axes; none for a search, of which the first trial counts.
+    """
+    if (check := load(settings.before)) is None:
+        return
+    values = list(trials) or [next(composer.space.grid())]
+    groups = {tuple(one.get(key, "") for key in composer.groups): one for one in values}
+    for one in groups.values():
+        check(composer.compose(one))
 
 
 class Cost(NamedTuple):
