@@ -1,13 +1,16 @@
 import hashlib
 import io
+import re
 import shutil
 import tarfile
-import urllib.request
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from torchvision.datasets import CIFAR10
 
 from alexlab.commands.data import NAMES
@@ -45,26 +48,64 @@ def tgz_of(names):
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """Where data sets go; whatever happens, nothing but whole data sets may be there."""
+    """Where data sets go; whatever happens, only whole data sets may be there, or a download."""
     folder = tmp_path / "data"
     yield folder
     if folder.exists():
-        assert {p.name for p in folder.iterdir()} <= {s.folder for s in SOURCES.values()}
+        assert {p.name for p in folder.iterdir()} <= {
+            *(source.folder for source in SOURCES.values()),
+            ".flower.download",
+        }
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `body` on this machine. Of each request it sends what `cuts` has next, if any."""
+
+    def __init__(self, body, cuts=(), *, ranges=True):
+        self.body, self.cuts, self.ranges, self.asked = body, list(cuts), ranges, []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, asked = self.server, self.headers["Range"]
+        server.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and server.ranges else 0
+        if start and start >= len(server.body):
+            self.send_error(416)
+            return
+        part = server.body[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part[: server.cuts.pop(0)] if server.cuts else part)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Answers the download of flower with `content`, of which `sent` bytes arrive."""
+    """serve(content, ...) -> a server of flower; `sent` bytes of `content` are there."""
+    monkeypatch.setenv("no_proxy", "*")
+    servers = []
 
-    def make(content, sent=None, checksum=None):
-        checksum = checksum or f"sha256:{hashlib.sha256(content).hexdigest()}"
-        counts = dict.fromkeys(FLOWERS, 0)
-        source = Source("flower_photos", counts, "http://x", len(content), checksum)
-        monkeypatch.setitem(SOURCES, "flower", source)
+    def make(content, sent=None, checksum=None, **options):
         body = content[:sent] if sent is None or sent <= len(content) else content + b"x"
-        monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(body))
+        server = Server(body, **options)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        checksum = checksum or f"sha256:{hashlib.sha256(content).hexdigest()}"
+        url = f"http://127.0.0.1:{server.server_port}/flowers.tgz"
+        source = Source("flower_photos", dict.fromkeys(FLOWERS, 0), url, len(content), checksum)
+        monkeypatch.setitem(SOURCES, "flower", source)
+        return server
 
-    return make
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_download_is_checked_and_unpacked(serve, data_dir):
@@ -74,13 +115,66 @@ def test_a_download_is_checked_and_unpacked(serve, data_dir):
     assert (data_dir / "flower_photos" / "roses" / "2.png").read_bytes() == picture(2)
 
 
-def test_a_truncated_download_leaves_nothing(serve, data_dir):
+def test_a_download_that_is_cut_goes_on_where_it_was(serve, data_dir):
+    """The connection is closed after 100 bytes, and after 50 more."""
+    server = serve(tgz_of(FLOWERS), cuts=[100, 50])
+    fetch("flower", None, data_dir)
+    assert server.asked == [None, "bytes=100-", "bytes=150-"]
+    assert (data_dir / "flower_photos" / "roses" / "2.png").read_bytes() == picture(2)
+
+
+def test_the_next_command_completes_a_download(serve, data_dir, capsys):
+    content = tgz_of(FLOWERS)
+    serve(content, cuts=[100, 0])
+    kept = rf"100 of {len(content):,} bytes are kept: the same command goes on"
+    with pytest.raises(ValueError, match=kept):
+        fetch("flower", None, data_dir)
+    assert not (data_dir / "flower_photos").exists()
+    server = serve(content)
+    fetch("flower", None, data_dir)
+    assert server.asked == ["bytes=100-"]
+    assert "(0 MB, from 0 MB on)" in capsys.readouterr().out
+    assert [p.name for p in data_dir.iterdir()] == ["flower_photos"]
+
+
+def test_a_server_without_ranges_sends_all_again(serve, data_dir):
+    server = serve(tgz_of(FLOWERS), cuts=[100], ranges=False)
+    fetch("flower", None, data_dir)
+    assert server.asked == [None, "bytes=100-"]
+
+
+def test_a_whole_download_that_was_not_unpacked_is_not_repeated(serve, data_dir, monkeypatch):
+    server = serve(tgz_of(FLOWERS))
+    with monkeypatch.context() as broken:
+        broken.setattr(download, "unpack", raise_no_space)
+        with pytest.raises(OSError, match="no space"):
+            fetch("flower", None, data_dir)
+    fetch("flower", None, data_dir)
+    assert server.asked == [None]
+
+
+def raise_no_space(*_):
+    raise OSError(28, "no space left on device")
+
+
+def test_two_downloads_at_once_are_refused(serve, data_dir):
+    serve(tgz_of(FLOWERS))
+    folder = data_dir / ".flower.download"
+    folder.mkdir(parents=True)
+    held = lock(folder)
+    with pytest.raises(ValueError, match="is being downloaded by another process"):
+        fetch("flower", None, data_dir)
+    held.close()
+    shutil.rmtree(folder)
+
+
+def test_a_truncated_file_is_no_data_set(serve, data_dir):
     content = tgz_of(FLOWERS)
     serve(content, sent=len(content) - 1)
-    said = f"truncated: {len(content) - 1:,} of {len(content):,} bytes"
+    said = f"Range Not Satisfiable.*{len(content) - 1:,} of {len(content):,} bytes are kept"
     with pytest.raises(ValueError, match=said):
         fetch("flower", None, data_dir)
-    assert not list(data_dir.iterdir())
+    assert [p.name for p in data_dir.iterdir()] == [".flower.download"]
 
 
 def test_a_download_without_end_is_cut(serve, data_dir):
@@ -88,6 +182,7 @@ def test_a_download_without_end_is_cut(serve, data_dir):
     serve(content, sent=len(content) + 1)
     with pytest.raises(ValueError, match="is larger than"):
         fetch("flower", None, data_dir)
+    assert not list(data_dir.glob(".flower.download/part"))
 
 
 def test_another_content_is_refused(serve, data_dir):
@@ -97,12 +192,22 @@ def test_another_content_is_refused(serve, data_dir):
     assert not list(data_dir.iterdir())
 
 
-def test_no_network(data_dir, monkeypatch):
-    def fail(*_, **__):
-        raise urllib.error.URLError("Name or service not known")
+def test_a_bar_shows_how_far_a_download_is(serve, data_dir, monkeypatch):
+    written = io.StringIO()
+    terminal = Console(file=written, force_terminal=True, width=80)
+    monkeypatch.setattr(download, "Console", lambda **_: terminal)
+    content = tgz_of(FLOWERS)
+    serve(content)
+    fetch("flower", None, data_dir)
+    amount = f"{len(content) / 1000:.1f}/{len(content) / 1000:.1f} kB"
+    assert amount in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.getvalue())
 
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
-    with pytest.raises(ValueError, match=r"cannot download .*not known.* give its path"):
+
+def test_no_network(serve, data_dir):
+    server = serve(tgz_of(FLOWERS))
+    server.shutdown()
+    server.server_close()  # its port is closed
+    with pytest.raises(ValueError, match=r"cannot download .*refused.* give its path"):
         fetch("flower", None, data_dir)
 
 

@@ -21,8 +21,9 @@ DESCRIPTIONS = {
     alexlab data fetch flower
     alexlab data fetch pokemon FILE_OR_FOLDER
 
-flower and cifar10 are downloaded from their own addresses and checked. The pokemon images have no
-public address that will last: give a folder or an archive that you have.
+flower and cifar10 are downloaded from their own addresses and checked; after a broken connection or
+Ctrl-C the same command goes on where it was. The pokemon images have no public address that will
+last: give a folder or an archive that you have.
 """,
     "check": """List duplicates, broken files and leaks between splits.
 

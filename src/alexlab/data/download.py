@@ -1,12 +1,15 @@
 """Download data sets, or import them from a folder or archive: `alexlab data fetch flower`.
 
-flower and cifar10 are downloaded from their own addresses and checked. The pokemon images have no
-lasting public address; `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
+flower and cifar10 are downloaded from their own addresses and checked; a download that was cut is
+completed. The pokemon images have no lasting public address; `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
 """
 
 import bz2
+import errno
 import gzip
 import hashlib
+import http
+import http.client
 import lzma
 import math
 import os
@@ -14,7 +17,6 @@ import shutil
 import stat
 import tarfile
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -25,6 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from torchvision.datasets import CIFAR10
 
 from alexlab.data.files import find_class_images, is_left_behind, walk
@@ -211,6 +221,8 @@ SOURCES = {
 def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
     """Put a complete data set below `data_dir`, or nothing; return its folder.
 
+    Of a download that was cut, the next fetch uses what has arrived.
+
     Args:
         name: One of `SOURCES`.
         given: An archive or a folder to copy it from; None downloads it.
@@ -238,7 +250,7 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
         if given is not None and given.is_dir():
             _copy(given, inside)
         else:
-            unpack(given or download(source, temporary / "download"), inside)
+            unpack(given or download(source, _part(data_dir, name)), inside)
         root = _without_wrapping(inside)
         for path in list(root.iterdir()):
             if path.is_dir() and is_left_behind(path.name):
@@ -248,7 +260,13 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
         if not (root / CIFAR10.base_folder).is_dir():  # its own files are checked when read
             _check_counts(root, source.counts)
         root.rename(target)
+    shutil.rmtree(_part(data_dir, name), ignore_errors=True)
     return target
+
+
+def _part(data_dir: Path, name: str) -> Path:
+    """Return the folder of a download that has not ended, or that is not unpacked."""
+    return data_dir / f".{name}.download"
 
 
 @contextmanager
@@ -295,32 +313,73 @@ def _visible_files(given: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield path, found
 
 
-def download(source: Source, path: Path) -> Path:
-    """Download `source.url` to `path`, at most its known size, and verify its checksum."""
-    print(f"downloading {source.url} ({source.size / 1e6:.0f} MB)", flush=True)
-    algorithm, expected = source.checksum.split(":")
-    digest, received = hashlib.new(algorithm, usedforsecurity=False), 0
-    try:
-        with urllib.request.urlopen(source.url, timeout=60) as answer, path.open("wb") as file:
-            while block := answer.read(2**20):
-                received += len(block)
-                if received > source.size:
-                    raise ValueError(f"{source.url} is larger than {source.size:,} bytes: refused")
-                digest.update(block)
-                file.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise ValueError(
-            f"cannot download {source.url}: {getattr(error, 'reason', error)};"
-            " download the file by other means and give its path after the name"
-        ) from error
-    if received < source.size:
-        raise ValueError(
-            f"the download of {source.url} is truncated: {received:,} of {source.size:,} bytes;"
-            " nothing was kept, try again"
-        )
-    if digest.hexdigest() != expected:
-        raise ValueError(f"{source.url} has another {algorithm} than expected; nothing was kept")
+def download(source: Source, folder: Path) -> Path:
+    """Download `source.url` into `folder`, with a progress bar on a terminal; verify its checksum.
+
+    What a broken connection or Ctrl-C has left there is completed (HTTP Range requests). From a
+    server that cannot do that, the file is downloaded from its start.
+
+    Raises:
+        ValueError: It cannot be downloaded, or it is another file than expected.
+    """
+    folder.mkdir(exist_ok=True)
+    if (held := lock(folder)) is None:
+        raise ValueError(f"{source.url} is being downloaded by another process; wait for it")
+    path = folder / "part"
+    with held:
+        received = path.stat().st_size if path.exists() else 0
+        goes_on = f", from {received / 1e6:.0f} MB on" if received else ""
+        print(f"downloading {source.url} ({source.size / 1e6:.0f} MB{goes_on})", flush=True)
+        console = Console(stderr=True)
+        columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("", total=source.size, completed=received)
+            _complete(source, path, lambda size: progress.update(bar, completed=size))
+        algorithm, expected = source.checksum.split(":")
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, algorithm).hexdigest() != expected:
+                shutil.rmtree(folder)
+                raise ValueError(
+                    f"{source.url} has another {algorithm} than expected; nothing was kept"
+                )
     return path
+
+
+def _complete(source: Source, path: Path, on_size: Callable[[int], object]) -> None:
+    """Download what is missing of the file at `path`, again as long as a try brings bytes."""
+    size = path.stat().st_size if path.exists() else 0
+    while size < source.size:
+        before, reason = size, "the connection ended early"
+        try:
+            for now in _receive(source.url, path, size):
+                size = now
+                on_size(size)
+                if size > source.size:
+                    path.unlink()
+                    raise ValueError(f"{source.url} is larger than {source.size:,} bytes: refused")
+        except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = str(getattr(error, "reason", error))
+        if size <= before:
+            kept = f" {size:,} of {source.size:,} bytes are kept: the same command goes on, or"
+            raise ValueError(
+                f"cannot download {source.url}: {reason};{kept if size else ''} download the file"
+                " by other means and give its path after the name"
+            )
+
+
+def _receive(url: str, path: Path, start: int) -> Iterator[int]:
+    """Append a file's bytes from `start` on to `path`; yield the size that it has then."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        is_part = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+        size = start if is_part else 0
+        with path.open("ab" if is_part else "wb") as file:
+            while block := answer.read1(2**20):
+                file.write(block)
+                size += len(block)
+                yield size
 
 
 def _without_wrapping(folder: Path) -> Path:
