@@ -111,11 +111,18 @@ def test_hparams_shows_every_run_with_what_was_swept_and_its_metrics(shown, swee
     table = page[page.index("Trial ID") :].split("\n")
     head = table[: table.index(f"rates/{runs[0].name}")]
     assert "optim.lr" in head[:6]  # among those that are shown at once
-    assert {"val/acc", "val/loss", "test/acc"} & set(head)
+    assert {"Accuracy/test", "Accuracy/val"} <= set(head)
+    assert "data.num_images" not in page  # all runs have the same
     assert "hp_metric" not in page
     for run in runs:
         row = table[table.index(f"rates/{run.name}") :]
-        assert f"{read_metrics(run)['metrics']['val/loss']:#.5g}" in row[: len(head)]
+        assert f"{read_metrics(run)['metrics']['test/acc']:#.5g}" in row[: len(head)]
+
+
+def test_the_first_charts_are_the_accuracies(shown, board):
+    lines = shown(f"{board}#timeseries", "Accuracy", "2 cards", name="first").split("\n")
+    counts = [number for number, line in enumerate(lines) if re.fullmatch(r"\d+ cards?", line)]
+    assert lines[counts[0] - 1 : counts[0] + 1] == ["Accuracy", "2 cards"]
 
 
 def test_train_and_val_share_a_chart_and_so_do_the_layers(shown, board):

@@ -1,7 +1,8 @@
 """Download data sets, or import them from a folder or archive: `alexlab data fetch flower`.
 
 flower and cifar10 are downloaded from their own addresses and checked; a download that was cut is
-completed. The pokemon images have no lasting public address; `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
+completed. The pokemon images have no lasting public address;
+`alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
 """
 
 import bz2
