@@ -42,7 +42,9 @@ def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
     """
     with (
         RunFolder(folder, keep=True) as run,
-        friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
+        friendly_oom_errors(
+            cfg.data.batch_size, cfg.data.resolution, auto_batch=cfg.trainer.auto_batch
+        ),
     ):
         training = TrainingRun(cfg, run.path, run.record, trial=trial)
         run.obsolete = training.checkpoints.obsolete

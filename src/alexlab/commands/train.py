@@ -169,7 +169,9 @@ def in_folder(
     with (
         signals,
         RunFolder(folder, keep=trial, on_closed=signals.stop) as run,
-        friendly_oom_errors(cfg.data.batch_size, cfg.data.resolution),
+        friendly_oom_errors(
+            cfg.data.batch_size, cfg.data.resolution, auto_batch=cfg.trainer.auto_batch
+        ),
     ):
         training = TrainingRun(cfg, run.path, run.record, trial=trial, signals=signals)
         run.obsolete = training.checkpoints.obsolete

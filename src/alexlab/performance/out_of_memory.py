@@ -30,8 +30,15 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def friendly_oom_errors(batch_size: int, resolution: int) -> Iterator[None]:
+def friendly_oom_errors(
+    batch_size: int, resolution: int, *, auto_batch: bool = False
+) -> Iterator[None]:
     """Replace an out-of-memory error in the block by a RuntimeError that names the settings.
+
+    Args:
+        batch_size: The images of a batch.
+        resolution: Their height and width, in pixels.
+        auto_batch: Whether batches are computed in parts already.
 
     Raises:
         RuntimeError: The block ran out of memory.
@@ -41,8 +48,9 @@ def friendly_oom_errors(batch_size: int, resolution: int) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        helps = "" if auto_batch else " set trainer.auto_batch=true (computes each batch in parts),"
         raise RuntimeError(
-            f"out of memory with batches of {batch_size} images of {resolution} px: lower"
-            " data.batch_size or data.resolution, set trainer.auto_batch=true (computes each batch"
-            " in parts), or choose a smaller model"
+            f"out of memory with batches of {batch_size} images of {resolution} px"
+            f"{', even in parts' * auto_batch}: lower data.batch_size or data.resolution,{helps} or"
+            " choose a smaller model"
         ) from error

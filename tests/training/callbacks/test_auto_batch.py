@@ -37,6 +37,14 @@ def test_it_is_explained_in_one_line():
     )
     assert "trainer.auto_batch=true" in message
     assert len(message.splitlines()) == 1
+    # what has been done already is no advice
+    parts = friendly_oom_errors(512, 224, auto_batch=True)
+    with (
+        pytest.raises(RuntimeError, match=r"^out of memory .* even in parts: lower") as caught,
+        parts,
+    ):
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert "auto_batch" not in str(caught.value)
 
 
 @pytest.fixture
