@@ -82,6 +82,37 @@ def test_row_of_other_data_or_without_a_number_is_of_no_use(committed):
     assert shared.known_result("acts-4", sweep_of(study=other)) is None
 
 
+def without_column(name):
+    def change(place):
+        lines = [line.split(",") for line in (place / "runs.csv").read_text().splitlines()]
+        at = lines[0].index(name)
+        text = "\n".join(",".join(one[:at] + one[at + 1 :]) for one in lines)
+        (place / "runs.csv").write_text(text + "\n")
+
+    return change
+
+
+def rewrite(name, change):
+    return lambda place: (place / name).write_bytes(change((place / name).read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_used"),
+    [
+        *((without_column(n), False) for n in ("state", "objective", "epochs", "symptoms", "data")),
+        (without_column("identity"), False),
+        (rewrite("runs.csv", lambda old: b"\xff\xfe" + old), False),
+        (rewrite("answers.json", lambda old: b"{"), False),
+        (rewrite("answers.json", lambda old: b"[]"), False),
+        (rewrite("runs.csv", lambda old: old.replace(b"\n", b",more,cells\n")[:-1]), True),
+    ],
+)
+def test_a_committed_table_with_other_columns_costs_a_sweep_nothing(committed, change, is_used):
+    change(committed)
+    shared._committed.cache_clear()
+    assert (shared.known_result("acts-4", sweep_of()) is not None) == is_used
+
+
 def test_report_names_the_studies_that_share_a_condition(make_sweep):
     one = make_sweep({"act": ["relu"], "seed": range(3)}, result, name="acts")
     two = make_sweep({"act": ["relu", "tanh"], "seed": range(3)}, result, name="rates")

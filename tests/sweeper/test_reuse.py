@@ -10,7 +10,7 @@ import pytest
 
 from hydra_plugins.hydra_study_sweeper import _reuse
 from hydra_plugins.hydra_study_sweeper.sweep_folder import VERSION
-from tests.sweeper.sweeping import metrics, rows, states, sweep
+from tests.sweeper.sweeping import kill, metrics, rows, start, states, sweep, wait_until
 
 ONE = "study=one", "+sweep.keep_best=1"  # else all runs keep their weights, which toys have not
 REUSE = "sweep.reuse=true", "+sweep.keep_best=1"
@@ -125,6 +125,27 @@ def test_run_that_cannot_be_copied_is_trained(tmp_path):
     assert "0-seed-0: the result of before/0-seed-0" in text
     assert not (tmp_path / "multirun/one/0-seed-0/steps.txt").exists()
     assert states(tmp_path, "one") == {"finished": 3}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_sweeper_killed_while_it_copies_a_run(tmp_path, is_there):
+    """The copy is made again, or the trial is trained where the other sweep has gone since."""
+    sweep(tmp_path, "seed=0,1", "sweep.name=before")
+    for i in range(3000):
+        (tmp_path / f"multirun/before/0-seed-0/{i}.txt").write_text("a file of the run")
+    process = start(tmp_path, *ONE)
+    copies = tmp_path / "multirun/one/.reused"
+    wait_until(lambda: list(copies.glob("0-seed-0/*.txt")))
+    kill(process, "all")
+    assert copies.is_dir()
+    assert not (tmp_path / "multirun/one/0-seed-0").exists()
+    if not is_there:
+        shutil.rmtree(tmp_path / "multirun/before")
+    code, text = sweep(tmp_path, *ONE)
+    assert code == 0, text
+    assert states(tmp_path, "one") == {"finished": 3}
+    assert len(list((tmp_path / "multirun/one/0-seed-0").glob("*[0-9].txt"))) == 3000 * is_there
+    assert not copies.exists()
 
 
 def test_copy_that_fails_half_way_is_trained(tmp_path, monkeypatch):

@@ -58,12 +58,22 @@ def _best(sweep: Path) -> Path:
     rows = [row for row in read_trials(sweep) if row["state"] == "finished"]
     about = read_sweep(sweep)
     maximize = next(iter(about["directions"])) == "maximize"
+    better: list[Path] = []
     for row in sorted(rows, key=lambda row: float(row["objective"]), reverse=maximize):
         folder = sweep / row["folder"]
         if (folder / BEST).is_file():
-            log.info(f"best of {sweep}: {folder}, {row['objective']}")
+            note = f"; {len(better)} better kept no weights" if better else ""
+            log.info(f"best of {sweep}: {folder}, {row['objective']}{note}")
             return folder
-    raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept")
+        better.append(folder)
+    way = f"; {_train_again(better[0])}" if better else ""
+    raise FileNotFoundError(f"{sweep} has no finished run whose {BEST} was kept{way}")
+
+
+def _train_again(run: Path) -> str:
+    """Return the command that trains a trial again, so that it has weights."""
+    number = run.name.partition("-")[0]
+    return f"alexlab sweeps rerun {run.parent} --trials {number} trains it again"
 
 
 def _check(folder: Path) -> None:
@@ -77,6 +87,11 @@ def _check(folder: Path) -> None:
         may = again if status in ("stopped", "interrupted") else ""
         raise ValueError(f"{folder} has not finished, it is {status}{may}")
     if not (folder / BEST).is_file():
+        if origin := (metrics or {}).get("reused_from"):
+            raise FileNotFoundError(
+                f"{folder} has no {BEST}: its result is that of {origin!s:.200}, without"
+                f" weights; {_train_again(folder)}"
+            )
         raise FileNotFoundError(
             f"{folder} has no {BEST}: its sweep kept only that of its best run, {BEST_OF}SWEEP_DIR;"
             " with sweep.keep_best=null a sweep keeps all"

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
 
         metrics = metrics_of(sweep.get("about") or {})
         numbers = {name: _number(row.get(name, "")) for name in metrics}
-        if row["state"] == "finished" and None not in numbers.values() and _same_data(file, sweep):
-            torch = str((sweep.get("fingerprint") or {}).get("torch"))
-            return {**_record(file, row, numbers), "versions": {"torch": torch}}
+        if row.get("state") != "finished" or None in numbers.values():
+            continue
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # other columns
+            if _same_data(file, sweep):
+                torch = str((sweep.get("fingerprint") or {}).get("torch"))
+                return {**_record(file, row, numbers), "versions": {"torch": torch}}
     return None
 
 
@@ -43,8 +47,9 @@ def _committed(root: Path) -> dict[str, list[tuple[Path, dict[str, str]]]]:
     """Return the rows of every runs.csv below `root` by identity."""
     found: dict[str, list[tuple[Path, dict[str, str]]]] = {}
     for file in sorted(root.glob(f"*/*/{RUNS}")):
-        with file.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
+        with suppress(OSError, ValueError, csv.Error), file.open(newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                row.pop(None, None)  # cells beyond the columns
                 if row.get(IDENTITY):
                     found.setdefault(row[IDENTITY], []).append((file, row))
     return found
@@ -84,7 +89,7 @@ def _record(file: Path, row: Mapping[str, str], numbers: Mapping[str, Any]) -> d
 def _number(cell: str) -> float | None:
     try:
         value = float(cell)
-    except ValueError:
+    except (ValueError, TypeError):  # a line that ends early has no cell
         return None
     return value if math.isfinite(value) else None
 

@@ -60,6 +60,7 @@ class SharedResults:
         None if there is none, or if the run has begun.
         """
         target = self.folder / trial.folder
+        self._clean(self.folder / TEMPORARY / target.name)  # of a sweeper that was killed
         if target.exists():
             return None
         for source in self._sources(trial):
