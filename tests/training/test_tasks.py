@@ -224,3 +224,10 @@ def test_over_two_processes_each_image_counts_once(make, tmp_path):
 def test_wrong_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_output_is_the_logit_of_the_second_class():
+    """sigmoid(2) = 0.8807971."""
+    found = Classification(2, sigmoid=True).predict(torch.tensor([[2.0], [-2.0]]))
+    expected = torch.tensor([[0.1192029, 0.8807971], [0.8807971, 0.1192029]])
+    torch.testing.assert_close(found, expected)
