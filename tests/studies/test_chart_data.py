@@ -82,3 +82,24 @@ def test_layers_are_the_lines_of_a_panel_per_condition(make_sweep):
     assert panel(chart, "sigmoid")["log"]
     assert not panel(chart, "relu")["log"]
     assert [line["mean"] for line in panel(chart, "sigmoid")["lines"]] == [[1e-6, 1e-6], [1.0, 2.0]]
+
+
+def test_many_layers_and_conditions_make_no_page_of_more_than_two_megabytes(make_sweep):
+    # AlexNet: 8 layers and 7 quantities; the plots of such a page take at most 0.7 MB
+    quantities = ["grad_norm", "update_ratio", "act_mean", "act_std", "saturated", "sparse", "dead"]
+    numbers = [0.0123456 + i for i in range(150)]
+    history = {f"diag/layer{n}/{q}": numbers for n in range(8) for q in quantities}
+    history |= {f"{split}/{m}": numbers for split in ("train", "val") for m in ("loss", "acc")}
+
+    def results(values):
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    axes = {"act": [f"act{i}" for i in range(10)], "seed": [str(i) for i in range(10)]}
+    sweep = load(make_sweep(axes, results))
+    found = charts(sweep, group_by_condition(sweep))
+    size = len(json.dumps(found, separators=(",", ":")))
+    assert 600_000 < size < 1_300_000
+    layers = found["diag-dead.png"]
+    assert layers["epochs"][0] == 1
+    assert layers["epochs"][-1] == 150
+    assert len(layers["epochs"]) >= 20

@@ -26,6 +26,8 @@ from alexlab.studies.statistics import Sample
 
 MAX_EPOCHS = 150  # of a curve; longer ones are thinned
 MAX_NUMBERS = 60_000  # of all seeds' curves: more would make the page larger than a megabyte
+MAX_LAYER_NUMBERS = 90_000  # of all lines of layers, at about 7 bytes each; else fewer epochs
+MIN_EPOCHS = 20  # of such a line
 
 Chart = dict[str, Any]
 
@@ -43,13 +45,17 @@ def charts(sweep: Sweep, conditions: Sequence[Condition]) -> dict[str, Chart]:
                 panels.append(_panel(f"{split} {metric}", metric, lines, row=metric, seeds=seeds))
         looks = line_styles(group)
         found[image] = _chart([c.label for c in group], looks, panels)
-    for image, quantity, names, shown in diagnostic_groups(conditions):
+    groups = diagnostic_groups(conditions)
+    lines_of_layers = sum(len(names) * len(shown) for _, _, names, shown in groups)
+    epochs = MAX_LAYER_NUMBERS // (3 * max(1, lines_of_layers))  # mean, low and high
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, epochs))
+    for image, quantity, names, shown in groups:
         panels = []
         for condition in shown:
             lines = {i: condition.curve(f"diag/{n}/{quantity}") for i, n in enumerate(names)}
             panels.append(_panel(condition.label, quantity, lines, row=quantity, seeds=False))
         looks = [{"color": shade} for shade in shades(len(names))]
-        found[image] = _chart(list(names), looks, panels)
+        found[image] = _chart(list(names), looks, panels, epochs)
     return {image: chart for image, chart in found.items() if chart["epochs"]}
 
 
@@ -80,10 +86,13 @@ def _line(runs: Sample, *, seeds: bool) -> dict[str, Any]:
 
 
 def _chart(
-    keys: Sequence[str], looks: Sequence[Mapping[str, Any]], panels: Sequence[Chart]
+    keys: Sequence[str],
+    looks: Sequence[Mapping[str, Any]],
+    panels: Sequence[Chart],
+    most: int = MAX_EPOCHS,
 ) -> Chart:
     longest = max((len(line["mean"]) for p in panels for line in p["lines"]), default=0)
-    kept = np.unique(np.linspace(0, longest - 1, min(longest, MAX_EPOCHS)).round().astype(np.int64))
+    kept = np.unique(np.linspace(0, longest - 1, min(longest, most)).round().astype(np.int64))
     for panel in panels:
         for line in panel["lines"]:
             for name in ("mean", "low", "high"):
