@@ -71,8 +71,8 @@ def test_mlflow_offline(config, tmp_path, monkeypatch):
 
 
 def test_trackio_offline(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # it is read at the import
     pytest.importorskip("trackio", reason="the extra [trackio] is not installed")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.chdir(tmp_path)
     train(config("logger=trackio"), tmp_path / "run")
     import trackio
