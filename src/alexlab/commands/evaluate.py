@@ -2,7 +2,7 @@
 
 Writes RUN_DIR/evaluation/: evaluation.md, evaluation.json, plots/*.png, and evaluation.html, a page
 that needs no other file. RUN_DIR may be best:SWEEP_DIR, the best run of a sweep whose weights were
-kept. Another data set must have the same classes: --data root=FOLDER.
+kept. Other images of the run's classes, or of some of them, are given by --data root=FOLDER.
 """
 
 from alexlab.commands.arguments import (

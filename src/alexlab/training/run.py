@@ -229,9 +229,10 @@ class TrainingRun:
             str(part.get("_target_", "constant")).rsplit(".", 1)[-1]
             for part in (cfg.optim, cfg.sched)
         )
+        epochs = f"{trainer.max_epochs} epoch{'s' * (trainer.max_epochs != 1)}"
         settings = (
             f"{optim} lr {cfg.optim.lr:g}, {sched}, batch {self.data.batch_size},"
-            f" {trainer.max_epochs} epochs, seed {cfg.seed}"
+            f" {epochs}, seed {cfg.seed}"
         )
         device = f"{self.record['hardware']}, {trainer.precision}"
         console.print_run_header(self.summary, self.data, settings, device, self.folder)
