@@ -27,7 +27,7 @@ class Composer:
         config: The sweep's own config.
         space: The axes and the fixed overrides.
         ignore: Keys that cannot change a result.
-        resolve: Config -> {key: value} of settings whose default depends on the machine.
+        resolve: Function(config) -> {key: value} of the settings that depend on the machine.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Composer:
         ignore: Sequence[str],
         resolve: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
-        self._resolve = resolve or (lambda config: {})
+        self._machine_settings = resolve or (lambda config: {})
         self.loader, self.config, self.space = loader, config, space
         self.ignore = [*ignore, *([RECIPE] if space.recipes else [])]  # a recipe is only a name
         self.axes = [*space.choices, *space.intervals]
@@ -66,10 +66,10 @@ class Composer:
     def compose(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Compose and resolve the config at `values`, without Hydra's own node.
 
-        What depends on the machine is as on this one.
+        Settings that depend on the machine have the values of this one.
         """
-        content = self._compose(values)
-        for key, value in self._resolve(content).items():
+        content = self._compose_for_any_machine(values)
+        for key, value in self._machine_settings(content).items():
             *path, last = key.split(".")
             node = content
             for part in path:
@@ -80,12 +80,13 @@ class Composer:
     def overrides(self, values: Mapping[str, str]) -> list[str]:
         """Return the command line of the trial at `values`.
 
-        It sets what depends on the machine, so that the trial is the same one on another machine.
+        It names the settings that depend on the machine, so another machine runs the same trial.
         """
-        resolved = self._resolve(self._compose(values))
+        resolved = self._machine_settings(self._compose_for_any_machine(values))
         return [*self.space.overrides(values), *(f"{k}={v}" for k, v in resolved.items())]
 
-    def _compose(self, values: Mapping[str, str]) -> dict[str, Any]:
+    def _compose_for_any_machine(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Compose the config at `values`; settings that depend on the machine stay as written."""
         cfg = self._compose_groups(values)
         for key, text in values.items():
             if not self._is_composed(key, text):
@@ -94,7 +95,7 @@ class Composer:
         return content
 
     def base_config(self) -> dict[str, Any]:
-        """Compose the config that all trials share; interpolations stay as they are written."""
+        """Compose the config that all trials share; its interpolations stay as written."""
         try:
             fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
         except ConfigCompositionException:  # a group that has no default is an axis
@@ -106,7 +107,7 @@ class Composer:
     def folder_of_hydra(self, number: int, values: Mapping[str, str]) -> str:
         """Return the folder that `hydra.sweep.subdir` gives the trial with this number."""
         template = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-        if template == "${hydra.job.num}":
+        if template == "${hydra.job.num}":  # Hydra's default: composing would take 100 ms per trial
             return str(number)
         cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
         with open_dict(cfg):
@@ -115,7 +116,10 @@ class Composer:
         return str(cfg.hydra.sweep.subdir)
 
     def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
-        """Return the config for the choices of `values` that Hydra composes; the rest is free."""
+        """Return the cached config for the group choices of `values`.
+
+        Its other axes have the values of an earlier trial: `_compose_for_any_machine` sets them all.
+        """
         chosen = tuple(item for item in values.items() if self._is_composed(*item))
         if chosen not in self._composed:
             cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
@@ -126,12 +130,12 @@ class Composer:
         return self._composed[chosen]
 
     def _is_composed(self, key: str, text: str) -> bool:
-        """Return whether Hydra composes a value: a group choice, or a dictionary to merge."""
+        """Return whether Hydra must compose a value, since it is a group choice or a dictionary."""
         return key in self.groups or text.startswith("{")
 
     def _parse(self, key: str, text: str) -> Any:
         """Parse the value of an override as Hydra does."""
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):  # Hydra's parser takes milliseconds
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):  # at once: Hydra's parser takes milliseconds
             return int(text)
         if (line := f"{key}={text}") not in self._parsed:
             override: Override = OverridesParser.create().parse_override(line)
@@ -140,7 +144,10 @@ class Composer:
 
 
 def drop_keys(content: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """Remove the dotted `keys` from `content`, in place, and return it."""
+    """Remove `keys` from `content`, in place, and return it.
+
+    They are written as in overrides: `a.b`, or `group/option@a.b` without what follows the `@`.
+    """
     for key in keys:
         *path, last = key.lstrip("+").split("@")[0].replace("/", ".").split(".")
         node = content

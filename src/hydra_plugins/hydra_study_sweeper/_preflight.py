@@ -1,4 +1,4 @@
-"""What an app is asked before trials run: whether they can run, and what they will take."""
+"""Ask the app, before trials run, whether they can run and what disk and time they need."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,18 +7,18 @@ from hydra_plugins.hydra_study_sweeper._composer import Composer
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load
 
-SAMPLE = 8  # trials that are looked at
+SAMPLE = 8  # trials that an estimate is made from
 
 
 def check_before(
     settings: StudySweeperConf, composer: Composer, trials: Iterable[Mapping[str, str]]
 ) -> None:
-    """Ask the app whether trials can run, for each combination of group choices; it raises if not.
+    """Ask the app, once per combination of group choices, whether trials can run; it raises if not.
 
     Args:
         settings: The sweeper's.
         composer: Makes the trials' configs.
-        trials: The values of their axes; none for a search, of which the first trial counts.
+        trials: The values of their axes; none for a search: then one trial of its choices is asked.
     """
     if (check := load(settings.before)) is None:
         return
@@ -29,7 +29,7 @@ def check_before(
 
 
 class Cost(NamedTuple):
-    """What a trial takes: bytes while it runs and after its end, and seconds if they are known."""
+    """What a trial needs: bytes on disk while it runs, bytes after its end, and seconds if known."""
 
     running: float
     ended: float
@@ -39,15 +39,15 @@ class Cost(NamedTuple):
 def estimate_cost(
     settings: StudySweeperConf, composer: Composer, params: Sequence[TrialParams]
 ) -> Cost | None:
-    """Return the mean cost of the trials of a grid, from some of them; None if the app has no rule.
+    """Estimate the largest bytes and the mean seconds of a trial; None if the app cannot.
 
-    The app's function takes the composed config of a trial, and returns its bytes while it runs,
-    its bytes after its end, and its seconds or None.
+    It asks for some trials only. The app's function `estimate` takes the composed config of a trial,
+    and returns the three fields of `Cost`.
 
     Args:
         settings: The sweeper's.
         composer: Makes the trials' configs.
-        params: Of the trials; empty for a search, of which the first trial of its choices counts.
+        params: Of the trials; empty for a search: then one trial of its choices is asked for.
     """
     estimate = load(settings.estimate)
     if estimate is None:

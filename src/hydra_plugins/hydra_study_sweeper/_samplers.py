@@ -1,4 +1,4 @@
-"""Optuna's side of a search: its distributions, samplers, pruners and plots."""
+"""Make Optuna's distributions, samplers, pruners and plots of a search."""
 
 import warnings
 from collections.abc import Mapping
@@ -16,19 +16,26 @@ from optuna.distributions import (
 
 from hydra_plugins.hydra_study_sweeper._space import Space
 
+_PLOTS = (
+    "plot_param_importances",
+    "plot_slice",
+    "plot_parallel_coordinate",
+    "plot_optimization_history",
+)
+
 
 def search_space(space: Space) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution per axis: choices as categories, intervals as numbers."""
     choices: dict[str, BaseDistribution] = {
         key: CategoricalDistribution(values) for key, values in space.choices.items()
     }
-    return choices | {key: _interval(key, sweep) for key, sweep in space.intervals.items()}
+    return choices | {key: _interval_distribution(key, sweep) for key, sweep in space.intervals.items()}
 
 
-def _interval(key: str, sweep: IntervalSweep) -> BaseDistribution:
+def _interval_distribution(key: str, sweep: IntervalSweep) -> BaseDistribution:
     """Return the distribution of an interval in Hydra's grammar.
 
-    It is logarithmic with `tag(log, ...)`. It has integers only with `int(...)`, or if both ends
+    It is logarithmic with `tag(log, ...)`. Its values are integers with `int(...)`, or if both ends
     are integers.
 
     Raises:
@@ -54,13 +61,13 @@ def make_sampler(
 ) -> optuna.samplers.BaseSampler:
     """Return the sampler for trial `number`.
 
-    It is seeded by that number, since a sampler with one seed would repeat its suggestions after a
-    restart.
+    Its seed depends on that number: with one seed for all trials, a sampler that is made anew after
+    a restart would repeat its suggestions.
 
     Args:
         name: One of the choices of the setting `sampler`.
-        seed: Of the sweep.
-        number: Of the trial.
+        seed: The setting `sampler_seed`.
+        number: The trial's number.
         key: The setting's name in an error.
 
     Raises:
@@ -110,7 +117,7 @@ def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> A
 
 
 def to_override(value: Any) -> str:
-    """Write a sampled value as Hydra does."""
+    """Write a sampled value for an override; a float keeps all its digits."""
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -126,7 +133,7 @@ def write_plots(optuna_study: Any, folder: Path, several: bool) -> str | None:
 
     Args:
         optuna_study: Optuna's study.
-        folder: Made if it is not there.
+        folder: The folder, which is made if there is none.
         several: Whether there are several objectives.
 
     Returns:
@@ -152,11 +159,3 @@ def write_plots(optuna_study: Any, folder: Path, several: bool) -> str | None:
         except (ValueError, RuntimeError, ImportError) as error:
             missing.append(f"{name}: {error}")
     return "; ".join(missing) or None
-
-
-_PLOTS = (
-    "plot_param_importances",
-    "plot_slice",
-    "plot_parallel_coordinate",
-    "plot_optimization_history",
-)

@@ -39,14 +39,19 @@ class TrialParams:
 class Space:
     """The axes of a sweep, and the overrides that all its trials share.
 
-    A value of the axis `recipe` stands for several overrides, those in `recipes`.
+    Attributes:
+        fixed: The overrides that all trials share.
+        choices: The values of each axis that has a list or a range. A key has Hydra's `+` if typed.
+        intervals: The interval of each axis that a sampler chooses values for.
+        recipes: The overrides that each value of the axis `recipe` stands for.
+        order: All keys, in the order of a job's command line.
     """
 
     fixed: list[str] = field(default_factory=list)
     choices: dict[str, list[str]] = field(default_factory=dict)
     intervals: dict[str, IntervalSweep] = field(default_factory=dict)
     recipes: dict[str, list[str]] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)  # of all keys, as a job's command has them
+    order: list[str] = field(default_factory=list)
 
     @property
     def keys(self) -> list[str]:
@@ -87,17 +92,17 @@ def read_space(
     scaled: Mapping[str, Any] | None = None,
     recipes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Space:
-    """Read the axes of a study, then its overrides at this scale, then the command line.
+    """Read the axes of the settings, then the overrides `scaled`, then the command line.
 
-    Each narrows, replaces or adds to the ones before. A recipe changes nothing that the command
-    line fixes.
+    A later one replaces an earlier one of the same key. A recipe changes nothing that the command
+    line sets.
 
     Args:
-        axes: The study's axes.
+        axes: The axes in the settings `params` and `axes`.
         arguments: The command line.
-        loader: Hydra's, for the options of a group.
-        scaled: The study's overrides at this scale.
-        recipes: The study's recipes: {name: overrides}.
+        loader: Hydra's config loader, which lists the options of a group.
+        scaled: Overrides of a study at the chosen scale.
+        recipes: The recipes of a study: {name: overrides}.
 
     Raises:
         ValueError: An axis has no value, or a recipe is unknown.
@@ -136,9 +141,9 @@ def read_space(
 def with_axes(
     space: Space, names: Iterable[str], loader: ConfigLoader, config: DictConfig
 ) -> Space:
-    """Return `space` with an axis more for each of `names` that it lacks: of one value.
+    """Return `space` with all of `names` as axes; each that it lacks becomes an axis of one value.
 
-    That value is typed on the command line, or else the one of the config.
+    That value is typed on the command line, or else it is the config's.
 
     Args:
         space: A grid.
@@ -158,6 +163,7 @@ def with_axes(
             choices[key] = [value]
         elif name in composed.hydra.runtime.choices:
             choices[name] = [str(composed.hydra.runtime.choices[name])]
+        # `typed` stands for "no such key": None may be a value
         elif (value := OmegaConf.select(composed, name, default=typed)) is not typed:
             choices[name] = [_setting_as_text(value)]
     fixed = [override for override in space.fixed if override.partition("=")[0] not in choices]

@@ -27,7 +27,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 class JournalLock(Protocol):
-    """What Optuna's journal asks of a lock."""
+    """The methods of a lock that Optuna's journal calls."""
 
     def acquire(self) -> bool: ...
     def release(self) -> None: ...
@@ -44,22 +44,22 @@ def held(lock: JournalLock) -> Iterator[None]:
 
 
 class FlockLock:
-    """An exclusive lock that the system drops when the process that holds it exits or is killed."""
+    """An exclusive file lock, which the system releases when the process that holds it exits."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._held = -1
+        self._descriptor = -1
 
     def acquire(self) -> bool:
         """Wait for the lock, and take it."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         flock(descriptor, wait=True)
-        self._held = descriptor
+        self._descriptor = descriptor
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        descriptor, self._held = self._held, -1
+        descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
 
@@ -74,7 +74,7 @@ class Journal(JournalFileBackend):
             self._remove_incomplete_line()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append whole lines, after what a killed writer has left of one was removed."""
+        """Append `logs`, one line each; remove the incomplete line of a killed writer first."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         with held(self.lock):
             self._remove_incomplete_line()
@@ -85,7 +85,7 @@ class Journal(JournalFileBackend):
                     os.fsync(file.fileno())
 
     def _remove_incomplete_line(self) -> None:
-        """Move a last line that has no end to `<journal>.cut`."""
+        """Move a last line without a line break to `<journal>.cut`."""
         with open(self.path, "r+b") as file:
             size = file.seek(0, os.SEEK_END)
             if size == 0:
@@ -103,9 +103,10 @@ class Journal(JournalFileBackend):
 
 
 def needs_sync(log: dict[str, Any]) -> bool:
-    """Return whether a power cut must not lose this line of the journal and those before it.
+    """Return whether a power cut must not lose this line of the journal.
 
-    A lost claim costs nothing, since the run's folder has the truth; a lost result or trial does.
+    Such lines are the end of a trial and the attributes of the study. Syncing one also syncs the
+    lines before it. A claim may be lost, since the run's folder tells whether its run has ended.
     """
     if "trial_id" in log and "state" in log:
         return TrialState(log["state"]).is_finished()
@@ -115,6 +116,7 @@ def needs_sync(log: dict[str, Any]) -> bool:
 def file_lock(path: Path) -> JournalLock:
     """Return a lock for the file at `path`: `flock`, or Optuna's own on a network file system."""
     mounts = re.findall(r"^\S+ (\S+) (\S+)", _read("/proc/mounts"), flags=re.MULTILINE)
+    # the longest mount point above `path`, and its type
     at = max((m for m in mounts if path.is_relative_to(m[0])), key=lambda m: len(m[0]), default="")
     if not HAS_FLOCK or (at and at[1].startswith(("nfs", "smb", "cifs"))):
         return JournalFileOpenLock(str(path))
@@ -122,7 +124,7 @@ def file_lock(path: Path) -> JournalLock:
 
 
 def _read(path: str) -> str:
-    """Return the text of a file of the system; empty where there is no such file."""
+    """Return the text of a system file; empty if it cannot be read."""
     try:
         return Path(path).read_text("utf-8")
     except OSError:

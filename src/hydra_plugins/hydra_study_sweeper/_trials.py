@@ -1,6 +1,9 @@
 """The trials of a sweep in its storage: each is run by one worker only, even after crashes.
 
-Nothing here needs a lock that a killed process could leave behind. A claim is the storage's own
+`Trial` is one trial, `Worker` tells which workers have exited, `TrialStore` reads and changes the
+storage, `TrialQueue` chooses the trials that a command runs, and `TrialsCsv` writes trials.csv.
+
+Nothing here needs a lock that a killed process could leave locked. A claim is the storage's own
 step from WAITING to RUNNING. A stale trial is reclaimed by the step from RUNNING to FAIL, followed
 by a new WAITING attempt with the same number. Each step succeeds for one caller only.
 """
@@ -39,18 +42,25 @@ ENDED = {  # the statuses that are final, and their state in Optuna
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-OUTSIDE = (  # errors whose cause is not the trial, and may be gone: files, disks, networks
+OUTSIDE = (  # types of errors whose cause is not the trial, and may have gone by now
     *("FileNotFoundError", "PermissionError", "NotADirectoryError", "OSError"),
     *("ConnectionError", "ConnectionRefusedError", "ConnectionResetError", "TimeoutError"),
 )
-WORKER = "worker:"  # prefix of attributes, of a trial and of the study
+WORKER = "worker:"  # prefix of attributes: of a trial, its claims; of the study, heartbeats
 
 
 @dataclass
 class Trial:
-    """A trial and its attempts. `number` names its folder, and stays the same for all attempts.
+    """A trial and its attempts.
 
-    Optuna has no step back to pending from an ended state, so each attempt is an Optuna trial.
+    Optuna has no step from an ended state back to pending, so each attempt is an Optuna trial.
+
+    Attributes:
+        number: The same for all attempts: the number of the first attempt in Optuna.
+        identity: The hash of its config.
+        values: The value of each axis.
+        folder: The name of its run folder in the sweep's folder.
+        attempts: The Optuna trial of each attempt, by the attempt's number from 0.
     """
 
     number: int
@@ -66,12 +76,12 @@ class Trial:
 
     @property
     def num_failures(self) -> int:
-        """How often it has failed and was tried again."""
+        """How often it was tried again after a failure."""
         return int(self.optuna_trial.user_attrs.get("num_failures", 0))
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result of the last attempt, as far as it is known: status, error, wall_s, ..."""
+        """The known part of the last attempt's result: status, error, objective, wall_s, ..."""
         attrs = self.optuna_trial.user_attrs
         if self.waiting:
             return {"status": self.status, "error": attrs.get("error")}
@@ -99,11 +109,11 @@ class Trial:
         return self.status in ENDED
 
 
-HEARTBEAT_TIMEOUT_S = 60.0  # without one for so long, a worker on another machine has exited
+HEARTBEAT_TIMEOUT_S = 60.0  # a worker on another machine counts as exited after so long without one
 
 
 class Worker:
-    """This process among the workers of a sweep, and its knowledge of the others.
+    """The worker that this process is, and which other workers are alive.
 
     A worker on this host is alive if its process is, one on another host if its heartbeat changes.
     """
@@ -111,11 +121,11 @@ class Worker:
     def __init__(self, optuna_study: optuna.Study) -> None:
         self.optuna_study = optuna_study
         self.name = worker_name()
-        self._heartbeats: dict[str, tuple[Any, float]] = {}  # of others: value, time it was new
+        self._heartbeats: dict[str, tuple[Any, float]] = {}  # of others: the last value, and since when
         self._last_heartbeat = -HEARTBEAT_TIMEOUT_S
 
     def heartbeat(self) -> None:
-        """Store this worker's heartbeat, four times within the timeout."""
+        """Store this worker's heartbeat, at most four times per timeout."""
         if time.monotonic() - self._last_heartbeat > HEARTBEAT_TIMEOUT_S / 4:
             self._last_heartbeat = time.monotonic()
             self.optuna_study.set_user_attr(f"{WORKER}{self.name}", time.time())
@@ -124,7 +134,7 @@ class Worker:
         """Return whether the worker named `other` is alive and is not this one."""
         if other == self.name:
             return False
-        if other.split("|")[:2] == self.name.split("|")[:2]:
+        if other.split("|")[:2] == self.name.split("|")[:2]:  # same host, boot and namespace
             pid, _, started = other.split("|", 2)[2].partition("|")
             return process_start_time(int(pid)) == started
         heartbeat = self.optuna_study.user_attrs.get(f"{WORKER}{other}")
@@ -146,13 +156,13 @@ def worker_name() -> str:
 
 
 def process_start_time(pid: int) -> str:
-    """Return when process `pid` was started, in the system's ticks; empty if there is none."""
+    """Return when process `pid` started, in clock ticks; empty if none; `unknown` without /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
+        return "" if fields[0] in "ZX" else fields[19]  # proc(5): a zombie has exited
     except OSError:
         pass
-    if os.path.isdir("/proc/self"):
+    if os.path.isdir("/proc/self"):  # this is Linux, so there is no such process
         return ""
     try:
         os.kill(pid, 0)
@@ -162,7 +172,7 @@ def process_start_time(pid: int) -> str:
 
 
 class TrialStore:
-    """The trials of one sweep in one storage, and which of them this worker runs.
+    """The trials of one sweep in its storage, and which of them this worker runs.
 
     Args:
         url: The storage, as `open_storage` takes it.
@@ -203,13 +213,13 @@ class TrialStore:
         self.worker = Worker(self.optuna_study)
         self._own: set[int] = set()  # numbers of the Optuna trials that this worker runs
         self._study_id = self.storage.get_study_id_from_name(name)
-        self._seen: list[FrozenTrial] = []
-        self._folders: dict[str, int] = {}  # of run folders, the trial's number
-        self._changed: dict[int, Trial] = {}
+        self._seen: list[FrozenTrial] = []  # at the last `sync`
+        self._folders: dict[str, int] = {}  # name of a run folder -> number of its trial
+        self._changed: dict[int, Trial] = {}  # since the last `pop_changes`
         self.sync()
 
     def describe(self, names: Sequence[str], command: str, about: Any) -> None:
-        """Store for Optuna's dashboard what the objectives are called and what the sweep asks."""
+        """Store the names of the objectives, the command and the study's texts for Optuna's dashboard."""
         if names and self.optuna_study.metric_names != list(names):
             self.optuna_study.set_metric_names(list(names))
         texts = {k: v for k, v in (about or {}).items() if isinstance(v, str)}
@@ -223,7 +233,7 @@ class TrialStore:
         optuna_trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
         for index, optuna_trial in enumerate(optuna_trials):
             if index < len(self._seen) and optuna_trial is self._seen[index]:
-                continue
+                continue  # Optuna returns the same object while nothing has changed
             if (trial := self._take_in(optuna_trial)) is not None:
                 self._changed[trial.number] = trial
         self._seen = optuna_trials
@@ -234,7 +244,7 @@ class TrialStore:
         return list(changed.values())
 
     def _take_in(self, optuna_trial: FrozenTrial) -> Trial | None:
-        """Add an attempt to its trial; None if it is no attempt that counts."""
+        """Add an attempt to its trial, and return the trial; None if the attempt does not count."""
         attrs = optuna_trial.user_attrs
         if "params" not in attrs:
             return None  # its worker was killed between `ask` and `attach_params`
@@ -260,7 +270,7 @@ class TrialStore:
         return trial
 
     def _free_folder(self, number: int, values: Mapping[str, str]) -> str:
-        """Name the folder of a trial; it is no other trial's, whatever names an app gives."""
+        """Return a trial's folder name, made different from all others if an app repeats a name."""
         if number in self.trials:
             return self.trials[number].folder
         name = self._name_folder(number, values)
@@ -288,14 +298,14 @@ class TrialStore:
                     values = {k: _typed(one.values[k], d) for k, d in distributions.items()}
                     self._create(attrs, values, distributions)
             self.sync()
-        for one in params:  # an axis that is new has a value in the trials that were before it
+        for one in params:  # an older trial lacks the axes that the sweep did not have then
             trial = self.trials.get(self.by_identity.get(one.identity, -1))
             if trial is not None and one.values.keys() - trial.values.keys():
                 trial.values = {**trial.values, **one.values}
                 self._changed[trial.number] = trial
 
     def locked(self) -> AbstractContextManager[None]:
-        """Return a lock of the sweep's trials on this machine, which is not to be taken twice."""
+        """Return a lock of the sweep's trials on this machine; a second one here would wait for ever."""
         return held(FlockLock(str(self.folder / ".fill.lock")))
 
     def import_trial(
@@ -311,9 +321,9 @@ class TrialStore:
         Args:
             params: Its parameters.
             folder: The name of its run folder.
-            state: In Optuna.
-            result: What the folder says of its end.
-            space: Of a search; None for a grid.
+            state: Its state in Optuna.
+            result: Its result, read from that folder.
+            space: The distributions of a search; None for a grid.
         """
         attrs: dict[str, Any] = {"folder": folder, "status": result["status"], "result": result}
         attrs["params"] = asdict(params)
@@ -328,7 +338,7 @@ class TrialStore:
 
         Args:
             trial: The trial.
-            status: What it is called while it waits: the status of its last attempt, or pending.
+            status: Its status while it waits: that of its last attempt, or `pending`.
             **attrs: More attributes of the attempt.
         """
         old = trial.optuna_trial
@@ -351,7 +361,7 @@ class TrialStore:
         state: TrialState = TrialState.WAITING,
         **more: Any,
     ) -> None:
-        """Add an Optuna trial to the storage."""
+        """Add an Optuna trial to the storage; `more` goes to Optuna's `create_trial`."""
         template = optuna.trial.create_trial(
             state=state,
             params=dict(params),
@@ -423,19 +433,19 @@ class TrialStore:
                 self.optuna_study.tell(trial.optuna_trial.number, values, state=state)
             else:
                 self.storage.set_trial_state_values(trial_id, state, values)
-        except (UpdateFinishedTrialError, ValueError):
+        except (UpdateFinishedTrialError, ValueError):  # another worker has finished it first
             pass
         self._own.discard(trial.optuna_trial.number)
         self.sync()
 
     def set_num_failures(self, trial: Trial, number: int) -> None:
-        """Store how often a trial has failed that is tried again at once."""
+        """Store how often a trial has failed, when it is tried again at once."""
         trial_id = self._id_of(trial.optuna_trial)
         self.storage.set_trial_user_attr(trial_id, "num_failures", number)
         self.sync()
 
     def requeue(self, trial: Trial, status: str, error: str | None) -> None:
-        """Give back a trial that was stopped or interrupted; the next command continues it."""
+        """Make a stopped or interrupted trial pending again; the next command continues it."""
         trial_id = self._id_of(trial.optuna_trial)
         self.storage.set_trial_user_attr(trial_id, "status", status)
         self.storage.set_trial_user_attr(trial_id, "error", error)
@@ -444,7 +454,7 @@ class TrialStore:
         self.sync()
 
     def stale_trials(self) -> list[Trial]:
-        """Return the trials that count as running, although their worker has exited."""
+        """Return the trials whose state is RUNNING although their worker has exited."""
         return [
             trial
             for trial in self.trials.values()
@@ -491,17 +501,17 @@ class TrialQueue:
 
     Args:
         store: All trials of the sweep.
-        identities: Of the trials of a grid; None for a search, to which all trials belong.
-        n_trials: How many trials a search is to have.
+        identities: Those of this command's trials; None for a search, to which all trials belong.
+        n_trials: The number of trials of a search.
     """
 
     def __init__(self, store: TrialStore, identities: set[str] | None, n_trials: int) -> None:
         self.store, self.identities, self.n_trials = store, identities, n_trials
-        self.interrupted: set[int] = set()  # ended without a result; the next command runs them
+        self.interrupted: set[int] = set()  # numbers of trials that are left to the next command
         self._waiting: dict[int, None] = {}  # numbers, in their order
 
     def update(self, changed: Iterable[Trial]) -> None:
-        """Add those of the changed trials that wait."""
+        """Add the changed trials that wait to be claimed."""
         for trial in changed:
             waits = trial.waiting and self.belongs_to_sweep(trial)
             if waits and trial.number not in self.interrupted:
@@ -516,7 +526,7 @@ class TrialQueue:
         return self.identities is None or trial.identity in self.identities
 
     def num_pending(self) -> int:
-        """Return how many runs are still to be started, as far as is known."""
+        """Return how many runs are still to be started, including those not sampled yet."""
         return len(self._waiting) + self.num_to_sample()
 
     def num_to_sample(self) -> int:
@@ -536,15 +546,15 @@ class TrialQueue:
         return None
 
     def any_running(self) -> bool:
-        """Return whether any worker runs a trial of this command, which may become stale."""
+        """Return whether any worker runs a trial of this command; it may become stale, so wait for it."""
         trials = self.store.trials.values()
         return any(t.status == "running" and self.belongs_to_sweep(t) for t in trials)
 
     def requeue_unfinished(self, max_retries: int, *, rerun_failed: bool) -> None:
         """Make trials pending that were interrupted, or failed up to `max_retries` times.
 
-        With `rerun_failed` all trials that failed run again, from their beginning. Those that
-        failed for want of a file, of disk space or of a network are tried again anyway.
+        With `rerun_failed` all failed trials run again, from the beginning. A trial that failed
+        with an error of `OUTSIDE`, such as a missing file, is tried again in any case.
         """
         for trial in list(self.store.trials.values()):
             if attempt := self.next_attempt(trial, max_retries, rerun_failed):
@@ -560,15 +570,15 @@ class TrialQueue:
         if is_failed and (rerun_failed or failures < max_retries) and not trial.waiting:
             failures = 0 if rerun_failed else failures + 1
             return {"status": "failed", "num_failures": failures, "from_scratch": rerun_failed}
-        if is_failed and _from_outside(trial) and not trial.waiting:
+        if is_failed and _has_outside_cause(trial) and not trial.waiting:
             return {"status": "failed", "num_failures": failures}
         if trial.optuna_trial.state is TrialState.FAIL and trial.status == "interrupted":
             return {"status": "interrupted"}
         return None
 
 
-def _from_outside(trial: Trial) -> bool:
-    """Return whether a failed trial may succeed without a change of the trial."""
+def _has_outside_cause(trial: Trial) -> bool:
+    """Return whether a trial failed with an error of `OUTSIDE`, and may succeed if tried again."""
     return str(trial.result.get("error") or "").partition(":")[0] in OUTSIDE
 
 
@@ -577,8 +587,8 @@ class TrialsCsv:
 
     Args:
         folder: The sweep's folder.
-        keys: The axes of this command; those of others are added when a trial has them.
-        objectives: How many there are.
+        keys: The axes of this command; axes of earlier commands are added when a trial has them.
+        objectives: The number of objectives.
     """
 
     def __init__(self, folder: Path, keys: Sequence[str], objectives: int) -> None:
@@ -587,7 +597,7 @@ class TrialsCsv:
         self._rows: dict[int, str] = {}
 
     def update(self, trial: Trial) -> bool:
-        """Note a trial's status and result; return whether its row has changed."""
+        """Make a trial's row anew; return whether the file has changed by it."""
         self._trials[trial.number] = trial
         names = [key.lstrip("+") for key in trial.values]
         if new := [name for name in names if name not in self.keys]:  # an axis of another command
@@ -610,6 +620,7 @@ class TrialsCsv:
         write_atomically(self.path, head + "".join(rows), sync=False)  # the storage has it, too
 
     def _row(self, trial: Trial) -> str:
+        """Return the line of a trial, in the order of the columns that `write` names."""
         result = trial.result
         values = {key.lstrip("+"): value for key, value in trial.values.items()}
         objectives = as_floats(result.get("objective")) or []

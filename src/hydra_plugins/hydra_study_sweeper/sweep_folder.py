@@ -1,4 +1,4 @@
-"""The folder of a sweep: sweep.yaml says what the sweep is, trials.csv has one row per trial.
+"""The files of a sweep's folder: sweep.yaml describes it, trials.csv has one row per trial.
 
 Hydra imports this file in every process.
 """
@@ -19,10 +19,11 @@ from hydra_plugins.hydra_study_sweeper.run_folder import (
     read_plain_yaml,
 )
 
+# the last one is a folder: it keeps the files of runs that were requeued
 SWEEP, TRIALS, JOURNAL, OLD = "sweep.yaml", "trials.csv", "study.journal", ".old"
 TRIALS_BYTES = 1 << 26
 IN_USE = ".sweeper.lock"
-VERSION = 1  # of sweep.yaml and of what the storage keeps; there was none before
+VERSION = 1  # of sweep.yaml and of the storage's content; older sweeps have no version
 
 
 def read_sweep(folder: Path, *, otherwise: str = "run the sweep again") -> dict[str, Any]:
@@ -78,7 +79,7 @@ def read_trials(folder: Path) -> list[dict[str, str]]:
 
 
 def hold(folder: Path) -> BinaryIO:
-    """Mark the sweep in `folder` as being run by this process, until the returned file is closed.
+    """Mark the sweep in `folder` as run by this process, until the returned file is closed.
 
     Several sweepers may run it at a time. The system drops the mark when the process exits.
     """
@@ -94,5 +95,5 @@ def is_in_use(folder: Path) -> bool:
 
 
 def without_password(url: str) -> str:
-    """Return `url` as it may be printed and stored."""
+    """Return `url` with *** in place of a password, to be printed or stored."""
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)

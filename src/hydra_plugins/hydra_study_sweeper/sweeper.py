@@ -2,26 +2,30 @@
 
 Choices and ranges make a grid, of which every trial runs exactly once; an interval makes a search.
 The same command again continues a sweep, however it stopped; a grown axis runs what is new. A trial
-is any job that leaves `metrics.json` in its folder, written last, with `status` and `objective`,
-and that holds a `flock` on `.lock` meanwhile.
+is a job of any Hydra app. The app may write `metrics.json` into the job's folder, as its last file,
+with `status` and `objective`, and hold a `flock` on `.lock` until then. Without that file, the
+job's return value is the objective, and Hydra's job status is the status.
 
-Five files know something of a trial. Each is right about one thing:
+Five files contain facts about a trial. Each decides one question:
 
-- `metrics.json` of its run: that the run has ended, and how;
-- `.lock` of its run: that the run is under way;
+- `metrics.json` of its run: whether the run has ended, and how;
+- `.lock` of its run: whether the run is under way;
 - the storage (`study.journal`): which trials there are, which worker has claimed each, and every
-  result; a lost one is rebuilt from the run folders;
+  result; a lost storage is restored from the run folders;
 - `sweep.yaml`: what must not change between two commands;
-- `trials.csv`: nothing. It is written from the storage, for readers.
+- `trials.csv`: nothing. It is a copy of the storage, for people and other programs. Only two modules
+  read it: `_resume` takes from it the axis values of trials that a lost storage had, and `_reuse`
+  finds candidates in other sweeps, whose run folders it then checks.
 
 Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
 sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (what a
 trial reports to its pruner).
 
 Private modules, in the order to read them: `_space` (the axes), `_composer` (configs and
-identities), `_samplers` (Optuna's side of a search), `_storage`, `_trials` (who runs which trial),
-`_jobs` (running jobs), `_results` (how a trial ended), `_reuse` (results of other sweeps),
-`_resume` (continuing a sweep), `_display`, `_scheduler` (the loop).
+identities), `_preflight` (questions to the app before trials run), `_samplers` (Optuna's side of a
+search), `_storage`, `_trials` (which worker runs which trial), `_jobs` (running jobs), `_results`
+(how a trial ended), `_reuse` (results of other sweeps), `_resume` (continuing a sweep), `_display`,
+`_scheduler` (the main loop), `_reporter` (the trial's side of pruning).
 """
 
 import os
@@ -59,7 +63,7 @@ class StudySweeperSearchPath(SearchPathPlugin):
 
 
 def _check_plain(config: dict[str, Any]) -> None:
-    """Raise ValueError for a setting that could not be read again from sweep.yaml."""
+    """Raise ValueError for a setting that sweep.yaml could not store and give back unchanged."""
     for key, value in config.items():
         try:
             parse_plain_yaml(OmegaConf.to_yaml(OmegaConf.create({key: value})), interpolations=True)
@@ -68,7 +72,7 @@ def _check_plain(config: dict[str, Any]) -> None:
 
 
 class StudySweeper(Sweeper):
-    """Hydra's entry to the sweeper.
+    """The sweeper as Hydra calls it: `setup`, then `sweep`.
 
     Args:
         **settings: Those of `StudySweeperConf`.
@@ -80,7 +84,7 @@ class StudySweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take the settings from `config` and make the launcher.
+        """Read the settings from `config`, check them, and make the launcher.
 
         Raises:
             ValueError: A setting is of another type, out of bounds or unknown.
@@ -96,7 +100,8 @@ class StudySweeper(Sweeper):
 
         Returns:
             One list of the jobs that this process ran, in the order of the trials, as Hydra's own
-            sweeper does; empty where folders are named, since a sweep may have many trials.
+            sweeper does. The list is empty if `named` or `name` is set: such a sweep may have more
+            trials than memory has room for results.
 
         Raises:
             ValueError: An axis is not possible, or the results would not be comparable with those
@@ -114,19 +119,19 @@ class StudySweeper(Sweeper):
         _check_plain(base)
         folder = Path(str(self.master_config.hydra.sweep.dir)).absolute()
         if settings.named or settings.name is not None:
-            folder /= self._name(space, base)
+            folder /= self._sweep_name(space, base)
         before = self._axes_before(folder) if not space.intervals else {}
         if before.keys() - space.keys:  # an axis that this command gives one value stays an axis
             space = _space.with_axes(space, before, self.loader, self.master_config)
             composer = self._make_composer(space)
             base = composer.base_config()
-        stages = self._stages(space, composer, arguments)
+        stages = self._make_stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
-            self._print_plan(folder, composer, stages)
+            self._dry_run(folder, composer, stages)
             return []
 
-        if not folder.exists():  # leave none behind for trials that cannot run
+        if not folder.exists():  # before it is made; the scheduler checks a sweep that continues
             check_before(settings, composer, [one.values for stage in stages for one in stage])
 
         # Optuna is slow to import, and the lines above do not need it
@@ -136,7 +141,7 @@ class StudySweeper(Sweeper):
         first = composer.compose(next(space.grid()))
         fingerprint = sweep_fingerprint(settings, space, base, first)
         scheduler = Scheduler(settings, folder, composer, stages, self.job_launcher, fingerprint)
-        if not scheduler.is_named and not settings.dry_run:
+        if not scheduler.is_named and not settings.dry_run:  # as Hydra's own sweeper does
             OmegaConf.save(self.master_config, folder / "multirun.yaml")
         code = scheduler.run()
         if settings.on_end and not settings.dry_run and code != STOPPED:
@@ -145,10 +150,10 @@ class StudySweeper(Sweeper):
             raise SystemExit(code)
         return [[scheduler.returns[number] for number in sorted(scheduler.returns)]]
 
-    def _print_plan(
+    def _dry_run(
         self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
     ) -> None:
-        """Print what a new sweep would take, and start nothing."""
+        """Print the number of trials, the time and the disk that a new sweep needs; start nothing."""
         from hydra_plugins.hydra_study_sweeper._display import format_needs
 
         settings = self.settings
@@ -176,7 +181,7 @@ class StudySweeper(Sweeper):
         )
 
     def _axes_before(self, folder: Path) -> dict[str, list[str]]:
-        """Return the axes that the sweep has had so far; none if it is new, or a search."""
+        """Return the axes that sweep.yaml lists; none for a new sweep or a search."""
         if not (folder / SWEEP).is_file():
             return {}
         old = read_sweep(folder, otherwise=f"use {self.settings.key('name')}=NAME for a new sweep")
@@ -184,10 +189,10 @@ class StudySweeper(Sweeper):
             return {}
         return {str(key): [str(value) for value in values] for key, values in old["axes"].items()}
 
-    def _stages(
+    def _make_stages(
         self, space: _space.Space, composer: _composer.Composer, arguments: list[str]
     ) -> list[list[_space.TrialParams]]:
-        """Return the trials of a grid by stage; one stage if no rule ends the sweep early.
+        """Return the trials of a grid by stage: one stage without `stop_when`; none for a search.
 
         Raises:
             ValueError: The command line names a rule, and there is one stage.
@@ -219,7 +224,7 @@ class StudySweeper(Sweeper):
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _check_ignored_axes(self, space: _space.Space, params: list[_space.TrialParams]) -> None:
-        """Raise ValueError for an axis that gives each of its values the same trial.
+        """Raise ValueError for an axis whose values all give the same trial.
 
         A key that the identity ignores may be an axis if it changes another setting of the trials,
         as the number of devices changes the effective batch size.
@@ -233,8 +238,8 @@ class StudySweeper(Sweeper):
             if len(trials) < len(params) or not params:
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
-    def _name(self, space: _space.Space, base: dict[str, Any]) -> str:
-        """Return the sweep's name: as set, or its study's, or its axes and a hash of the rest."""
+    def _sweep_name(self, space: _space.Space, base: dict[str, Any]) -> str:
+        """Return the sweep's name: `name`, or the study's, or the axes and a hash of the config."""
         settings = self.settings
         if settings.name is not None:
             if not is_plain_name(settings.name):
