@@ -146,7 +146,7 @@ class Composer:
 def drop_keys(content: Any, keys: Sequence[str]) -> dict[str, Any]:
     """Remove `keys` from `content`, in place, and return it.
 
-    They are written as in overrides: `a.b`, or `group/option@a.b` without what follows the `@`.
+    A key is written as in an override: `a.b`, or the path of a group, with or without `@package`.
     """
     for key in keys:
         *path, last = key.lstrip("+").split("@")[0].replace("/", ".").split(".")

@@ -30,7 +30,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_needs(seconds: float | None, disk: float | None, how: str = "") -> str:
-    """Write what a sweep will take; `how` says what the time is based on."""
+    """Write the time and the disk that a sweep needs; `how` tells what the time is based on."""
     unknown = "unknown until one has run"
     time_ = f"about {format_duration(seconds)}{how}" if seconds is not None else unknown
     space = f"about {disk / 1e9:.2g} GB" if disk is not None else unknown
@@ -44,22 +44,22 @@ def format_number(name: str, value: float) -> str:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Print nothing more when nobody reads any longer, as after `| head`: the sweep goes on."""
+        """Print nothing more after the reader has gone, as with `| head`; the sweep goes on."""
         self.quiet = True
         with open(os.devnull, "w") as nowhere:  # else Python fails at exit
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class ProgressReporter:
-    """Prints how the trials of a sweep stand, and writes trials.csv.
+    """Prints the states of a sweep's trials, and writes trials.csv.
 
     Args:
         folder: The sweep's folder.
         keys: The axes.
         directions: `minimize` or `maximize`, one per objective.
         names: The objectives' names; default: `objective`.
-        format_value: Writes the value of the objective with a name.
-        progress: Describes how far the run in a folder is; None if the app cannot say.
+        format_value: Function(name of an objective, value) -> text.
+        progress: Function(folder of a run) -> how far it is, as text; None if the app has none.
         writes: Whether to write trials.csv.
     """
 
@@ -81,7 +81,7 @@ class ProgressReporter:
         self.n_jobs = 1  # trials at a time
         self.estimated_s: float | None = None  # of a trial, until one has finished
         console = _Console()
-        self.console = console if console.is_terminal else _Console(width=200)  # files fold no line
+        self.console = console if console.is_terminal else _Console(width=200)  # do not fold lines in files
         self.csv = TrialsCsv(folder, keys, len(directions))
         self.trials: dict[int, Trial] = {}
         self._counts: Counter[str] = Counter()
@@ -95,6 +95,7 @@ class ProgressReporter:
         for trial in changed:
             dirty = self.csv.update(trial) or dirty
             self.trials[trial.number] = trial
+            # a new trial has the status "" before, whose negative count `counts` leaves out
             self._counts[self._statuses.get(trial.number, "")] -= 1
             self._statuses[trial.number] = trial.status
             self._counts[trial.status] += 1
@@ -102,7 +103,7 @@ class ProgressReporter:
             self.csv.write()
 
     def format_plan(self, to_run: int, disk: int | None, *, new: int = 0) -> str:
-        """Return what the sweep is about to do, in two lines.
+        """Return two lines: how many trials are to run, and the time and disk that they need.
 
         Args:
             to_run: How many trials are to run.
@@ -119,7 +120,7 @@ class ProgressReporter:
         return f"{os.path.relpath(self.folder)}: {trials}\n{needs}"
 
     def _seconds_left(self, to_run: int) -> float | None:
-        """Return the seconds for `to_run` trials: as the finished ones took, or as estimated."""
+        """Estimate the seconds for `to_run` trials from the finished ones, or from the app's estimate."""
         times = self._wall_times()
         each = median(times) if times else self.estimated_s
         return None if each is None else each * to_run / self.n_jobs
@@ -135,15 +136,15 @@ class ProgressReporter:
 
     def ranking(self, trials: Iterable[Trial]) -> list[Trial]:
         """Return the finished ones of `trials`, the best first; for one objective only."""
-        return sorted((t for t in trials if _has_objective(t)), key=self._loss)
+        return sorted((t for t in trials if _has_objective(t)), key=self._sort_key)
 
     def best(self) -> Trial | None:
         """Return the finished trial with the best objective; None if there are several."""
         finished = [trial for trial in self.trials.values() if _has_objective(trial)]
-        return min(finished, key=self._loss, default=None) if len(self.directions) == 1 else None
+        return min(finished, key=self._sort_key, default=None) if len(self.directions) == 1 else None
 
-    def _loss(self, trial: Trial) -> tuple[float, int]:
-        """Return a trial's sort key: the lower the better, and equals by their number."""
+    def _sort_key(self, trial: Trial) -> tuple[float, int]:
+        """Return a trial's sort key: the best objective first, equal ones by their number."""
         value = (as_floats(trial.result.get("objective")) or [0.0])[0]
         return (-value if self.directions[0] == "maximize" else value), trial.number
 
@@ -198,7 +199,7 @@ class ProgressReporter:
         return Group(head, table)
 
     def print_summary(self) -> None:
-        """Print the final table: all trials, or the best ten and those that failed."""
+        """Print the final table, ordered by the first objective: all trials, or ten and the failed."""
         sign = -1 if self.directions[0] == "maximize" else 1
 
         def order(trial: Trial) -> tuple[bool, float]:

@@ -1,4 +1,4 @@
-"""Running jobs: one thread per job, which waits for its launcher; with stop, kill and timeout."""
+"""Run jobs, each in a thread that waits for its launcher; stop, kill and time them out."""
 
 import math
 import os
@@ -20,7 +20,7 @@ from hydra_plugins.hydra_study_sweeper._trials import Trial
 
 
 def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
-    """Make `launcher` ready to be called from several threads; return how many jobs it can run."""
+    """Prepare `launcher` for calls from several threads; return how many jobs it runs at a time."""
     if is_basic_launcher(launcher):
         return 1
     if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
@@ -28,7 +28,7 @@ def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
 
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
-            ray.init(**{"object_store_memory": 78_643_200, **settings})
+            ray.init(**{"object_store_memory": 78_643_200, **settings})  # the least Ray allows: 75 MiB
     if (pool := getattr(launcher, "joblib", None)) is not None:
         pool["n_jobs"] = max(2, n_jobs or 1)  # with n_jobs=1 joblib would run it in this process
     prepare = getattr(launcher, "prepare", None)
@@ -40,10 +40,11 @@ class Job:
     """A running trial. Times are those of `time.monotonic`.
 
     Attributes:
-        stop_requested: It was asked to stop. It is asked once; a second time would kill it.
+        deadline: When it is stopped; after that stop, when it is killed.
+        stop_requested: It was asked to stop. It is asked once; a second signal would kill it.
         timed_out: It ran longer than `timeout_s`.
         done: Its launcher has returned. Its folder may still be locked.
-        result: What its launcher has returned or raised.
+        result: The JobReturn that its launcher has returned, or the error that it raised.
     """
 
     trial: Trial
@@ -56,12 +57,12 @@ class Job:
 
 
 class JobPool(dict[int, Job]):
-    """The running jobs of a sweep by trial number, launched one at a time through any launcher.
+    """The running jobs of a sweep by trial number; each has its own call of the launcher.
 
     Args:
-        launcher: Any Hydra launcher. It is called from several threads, with one job each. One with
-            `signal(number, signal)` is asked to pass signals on; otherwise they go to the process
-            that holds the lock of the run's folder.
+        launcher: Any Hydra launcher. It is called from several threads, with one job each. If it
+            has a method `signal(number, signal)`, signals go through it; otherwise they go to the
+            process that holds the lock of the run's folder.
         folder: The sweep's folder.
         timeout_s: How long a job may run; None for no limit.
         grace_s: Seconds between a timeout's SIGTERM and its SIGKILL.
@@ -76,7 +77,7 @@ class JobPool(dict[int, Job]):
         self._done: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
 
     def submit(self, trial: Trial, overrides: Sequence[str]) -> None:
-        """Launch a trial."""
+        """Launch a trial; Hydra's basic launcher returns when it has ended, any other at once."""
         job = Job(trial, deadline=time.monotonic() + self.timeout_s)
         self[trial.number] = job
         if is_basic_launcher(self.launcher):  # it runs in this thread
@@ -108,7 +109,7 @@ class JobPool(dict[int, Job]):
         return None
 
     def check_timeouts(self) -> None:
-        """Stop the jobs that run too long; while stopping, ask those that could not be asked."""
+        """Stop the jobs past their deadline; while stopping, ask jobs that had no process before."""
         for job in self.values():
             if (now := time.monotonic()) >= job.deadline:
                 self._send(job, signal.SIGKILL if job.timed_out else signal.SIGTERM)

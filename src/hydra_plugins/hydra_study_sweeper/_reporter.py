@@ -1,8 +1,8 @@
 """Report intermediate values of a running trial to its sweep, and ask whether to stop it early.
 
-Optuna is imported when a trial first reports. An app imports the class from `pruning`: Hydra 1.3
-executes that file once more when it looks for plugins, and a launcher could not pickle a class that
-is no longer the one of its module.
+Optuna is imported when a trial first reports. The class is here, and an app imports it from
+`pruning`: Hydra 1.3 executes a public file once more when it looks for plugins. A class defined
+there would exist twice, and a launcher could not pickle the older one.
 """
 
 from functools import cached_property
@@ -59,5 +59,5 @@ class TrialReporter:
         self._trial.report(objective, step)
 
     def should_prune(self) -> bool:
-        """Return whether the pruner would stop the trial after what it has reported."""
+        """Return whether the pruner would stop the trial, given its reports so far."""
         return bool(self._trial.should_prune())

@@ -1,4 +1,4 @@
-"""Determine how a trial ended, check its data fingerprint, and delete checkpoints."""
+"""Determine how a trial ended, check its data and its config, and delete checkpoints."""
 
 import math
 import signal
@@ -16,9 +16,9 @@ from hydra_plugins.hydra_study_sweeper._trials import Trial, TrialStore
 from hydra_plugins.hydra_study_sweeper.run_folder import as_floats
 
 TrialResult = dict[str, Any]  # status and error; from metrics.json also the other keys of KEPT
-MAX_ERROR = 2000  # characters, of a table
+MAX_ERROR = 2000  # characters of an error, which stands in trials.csv and in the final table
 KEPT = ("status", "error", "objective", "wall_s", "data_fingerprint")
-STOP_REQUESTS = {
+STOP_REQUESTS = {  # exit codes of a process that users, a cluster or the system have ended
     -getattr(signal, name)
     for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
     if hasattr(signal, name)  # Windows has two of them
@@ -28,13 +28,14 @@ STOP_REQUESTS = {
 def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialResult:
     """Determine how a run ended: from its metrics.json, or else from its launcher.
 
-    An end that the run did not report itself is `interrupted` if a signal may have caused it that
-    asks a process to exit.
+    Without metrics.json, the run is `interrupted` if the launcher raised an error, or if a signal
+    of STOP_REQUESTS may have ended the process. It is `finished` if Hydra counts the job as
+    completed, and `failed` otherwise.
 
     Args:
         folder: The run's folder.
-        launched: What its launcher has returned or raised; None if that is not known.
-        objectives: How many there are.
+        launched: The JobReturn of its launcher, or the error that it raised; None if not known.
+        objectives: The number of objectives.
     """
     metrics = run_folder.read_result(folder)
     if metrics is not None:
@@ -42,7 +43,7 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
         wall = as_floats(result["wall_s"])
         result["wall_s"] = wall[0] if wall and 0 <= wall[0] < math.inf else None
         if result["error"] is not None:
-            text = str(result["error"])[:MAX_ERROR]  # the name of a file may be no UTF-8
+            text = str(result["error"])[:MAX_ERROR]  # it may name a file whose name is not UTF-8
             result["error"] = text.encode("utf-8", "backslashreplace").decode()
         return _check_objective(result, objectives)
     if isinstance(launched, BaseException):  # the launcher failed, not the run
@@ -50,17 +51,17 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
     returned = value_of(launched) if isinstance(launched, JobReturn) else None
     if isinstance(returned, BaseException) and not hasattr(returned, "exit_code"):
         return {"status": "failed", "error": _in_one_line(returned)}
-    if (code := getattr(returned, "exit_code", 0)) != 0:  # None: nobody saw the process exit
+    if (code := getattr(returned, "exit_code", 0)) != 0:  # None: the exit was not observed
         if code is None or code in STOP_REQUESTS:
             return {"status": "interrupted", "error": str(returned)}
         return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
-    if getattr(launched, "status", None) is JobStatus.COMPLETED:  # an app that writes nothing
+    if getattr(launched, "status", None) is JobStatus.COMPLETED:  # the app writes no metrics.json
         return {"status": "finished", "error": None, "objective": _plain_objective(returned)}
     return {"status": "failed", "error": "the run ended without metrics.json"}
 
 
 def _plain_objective(returned: Any) -> Any:
-    """Return what a task returned if it is a number, or several; else None."""
+    """Return the return value of a task if it is a number or a list of them; else None."""
     return returned if as_floats(returned) is not None else None
 
 
@@ -97,13 +98,13 @@ class DataCheck:
         data_key: Axes below it are data settings, too.
 
     Attributes:
-        problem: The first difference; None so far.
+        problem: The last difference that `check` found; None if it found none.
     """
 
     def __init__(self, store: TrialStore, groups: Sequence[str], data_key: str) -> None:
         self.store, self.groups, self.data_key = store, groups, data_key
         self.problem: str | None = None
-        self._known: dict[tuple[str, ...], tuple[str, str]] = {}  # fingerprint, run folder
+        self._known: dict[tuple[str, ...], tuple[str, str]] = {}  # settings -> fingerprint, run folder
 
     def check(self, trial: Trial, result: TrialResult) -> str | None:
         """Return how the trial's data differ from those of earlier trials; None if they do not."""
@@ -121,7 +122,7 @@ class DataCheck:
     def fits(self, trial: Trial, result: TrialResult) -> bool:
         """Return whether the trial's data are those of earlier trials, or are not known to differ.
 
-        Unlike `check`, it notes nothing: the result may not be used.
+        Unlike `check`, it stores neither the data nor a problem: the result may not be used.
         """
         self._take_in_finished()
         fingerprint = result.get("data_fingerprint")
@@ -138,7 +139,7 @@ class DataCheck:
                 self._known.setdefault(self._data_settings(other), known)
 
     def _data_settings(self, trial: Trial) -> tuple[str, ...]:
-        """Return the values that may decide which data a run sees."""
+        """Return the axis values that may decide which data a run sees."""
         below = f"{self.data_key}."
         return tuple(
             value
@@ -148,14 +149,14 @@ class DataCheck:
 
 
 class ConfigCheck:
-    """Checks that a run trained what its trial is: conf/ may change while a sweep is running.
+    """Checks that a run had the config of its trial: files of conf/ may change during a sweep.
 
     Args:
         folder: The sweep's folder.
         composer: Makes the trials' configs.
 
     Attributes:
-        problem: The first difference; None so far.
+        problem: The last difference that `check` found; None if it found none.
     """
 
     def __init__(self, folder: Path, composer: Composer) -> None:
@@ -163,9 +164,9 @@ class ConfigCheck:
         self.problem: str | None = None
 
     def check(self, trial: Trial) -> str | None:
-        """Return how a run's config.yaml differs from its trial; None if it does not, or is none.
+        """Return how a run's config.yaml differs from its trial's; None if equal or not readable.
 
-        Two settings of equal identity are equal: only what can change a result is compared.
+        Keys that cannot change a result are not compared.
         """
         path = self.folder / trial.folder / run_folder.CONFIG
         try:
@@ -184,7 +185,7 @@ class ConfigCheck:
 
 
 class CheckpointCleaner:
-    """Deletes the checkpoints of ended trials that nobody needs.
+    """Deletes the checkpoints of ended trials, except those that `keep_best` keeps.
 
     Args:
         folder: The sweep's folder.
@@ -202,12 +203,12 @@ class CheckpointCleaner:
         self._best: list[Trial] = []
 
     def add_ended(self, trials: Iterable[Trial]) -> None:
-        """Take into account the trials that ended before this command."""
+        """Rank the trials that ended before this command; delete nothing."""
         if self.ranking is not None:
             self._best = self.ranking(trials)[: self.keep_best or 0]
 
     def clean(self, trial: Trial) -> None:
-        """Delete what is no longer needed now that `trial` has ended."""
+        """Delete last.ckpt of the ended `trial`, and the best.ckpt that is no longer among the best."""
         if self.keep_best is None:
             return
         run_folder.delete_checkpoint(self.folder / trial.folder, run_folder.LAST)

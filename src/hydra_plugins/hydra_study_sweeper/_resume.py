@@ -33,11 +33,13 @@ def sweep_fingerprint(
 ) -> dict[str, Any]:
     """Return the content of sweep.yaml: the command, and what must not change before the next one.
 
+    Its key `fingerprint` is the app's part of that, such as the data and the kind of device.
+
     Args:
         settings: The sweeper's.
         space: The axes.
         base: The config that all trials share.
-        config: That of one trial, for the app's own fingerprint.
+        config: The config of one trial, which the app's function `fingerprint` takes.
     """
     axes: dict[str, Any] = {key.lstrip("+"): list(v) for key, v in space.choices.items()}
     axes |= {
@@ -63,7 +65,7 @@ def sweep_fingerprint(
 
 
 def command_line() -> str:
-    """Return the running command as it may be stored, without a password."""
+    """Return the running command without passwords, as one line for a shell."""
     return shlex.join([*program(), *verbs(), *map(without_password, sys.argv[1:])])
 
 
@@ -85,8 +87,8 @@ def check_compatible(
 
     Args:
         folder: The sweep's folder.
-        new: The fingerprint of this command.
-        old: That of the sweep.
+        new: The content of sweep.yaml that this command would write.
+        old: The stored content.
         settings: The sweeper's.
 
     Raises:
@@ -108,7 +110,7 @@ def check_compatible(
 
 
 def _new_sweep(settings: StudySweeperConf) -> str:
-    """Return the end of an error that tells how to start a new sweep."""
+    """Return the end of an error message: how to start a new sweep."""
     return f"use {settings.key('name')}=NAME for a new sweep"
 
 
@@ -123,11 +125,11 @@ def restore_from_run_folders(
     Args:
         store: Where to add them.
         params: Of the trials of a grid.
-        composer: For the identity of a run's config.
-        search: The space of a search; None for a grid.
+        composer: Knows the axes, and the keys that are no part of an identity.
+        search: The distributions of a search; None for a grid.
 
     Returns:
-        One line per restored trial.
+        One line per run folder that was restored, or whose config.yaml could not be read.
     """
     by_identity = {one.identity: one for one in params}
     rows = read_csv(store.folder / TRIALS)
@@ -143,7 +145,7 @@ def restore_from_run_folders(
         row = rows.get(folder.name, {})
         values = {key: row[key.lstrip("+")] for key in composer.axes if key.lstrip("+") in row}
         one = by_identity.get(identity) or TrialParams(values, identity)
-        if not one.values:
+        if not one.values:  # neither the grid nor trials.csv tells which axis values it had
             continue
         result: TrialResult = {"status": "interrupted"}
         if run_folder.read_result(folder) is not None:
@@ -155,6 +157,6 @@ def restore_from_run_folders(
 
 
 def _folder_order(path: Path) -> tuple[int, str]:
-    """Return the sort key of a file in a run folder: the folder's number."""
+    """Return the sort key of a file in a run folder: the number of the folder, then its name."""
     number = path.parent.name.partition("-")[0]
     return (int(number) if number.isdigit() else 0, path.parent.name)

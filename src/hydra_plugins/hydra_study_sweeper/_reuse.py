@@ -1,7 +1,7 @@
 """Take the results of trials that other sweeps have: each identity is trained once.
 
-A finished run of a sweep beside this one is copied into this sweep; its checkpoints are linked. So
-removing one of the two sweeps leaves the other whole.
+A finished run of a sweep beside this one is copied into this sweep; its checkpoints are hard links.
+So either of the two sweeps can be deleted without a loss for the other.
 """
 
 import contextlib
@@ -33,9 +33,10 @@ class SharedResults:
         sweep: The content of this sweep's sweep.yaml.
         ignore: Keys of a config that are not part of its identity.
         compose: Makes the config of a trial from its values.
-        known: Returns the metrics.json of an identity, or None.
-        fits: Whether a result is on the same data as the others of this sweep.
-        needs_weights: Whether runs without best.ckpt are of no use.
+        known: Function(identity, `sweep`) -> the content of a metrics.json that the app knows, or
+            None.
+        fits: Function(trial, result) -> whether it has the data of this sweep's other trials.
+        needs_weights: Whether to take only runs that have a best.ckpt.
     """
 
     def __init__(
@@ -52,15 +53,18 @@ class SharedResults:
         self.folder, self.sweep, self.ignore = folder, sweep, ignore
         self.compose, self.known, self.fits = compose, known, fits
         self.needs_weights = needs_weights
+        # sweep -> time of change of its trials.csv, and the table that `_table` returns
         self._tables: dict[Path, tuple[int, dict[str, list[str]]]] = {}
 
     def take(self, trial: Trial) -> str | None:
-        """Fill the trial's run folder with a known result, and return where that came from.
+        """Fill the trial's run folder with a known result, and return the result's origin.
 
-        None if there is none, or if the run has begun.
+        Returns:
+            SWEEP/RUN, or the origin that the app gives; None if there is no such result, or if the
+            run has begun.
         """
         target = self.folder / trial.folder
-        self._clean(self.folder / TEMPORARY / target.name)  # of a sweeper that was killed
+        self._clean(self.folder / TEMPORARY / target.name)  # a sweeper was killed while it copied
         if target.exists():
             return None
         for source in self._sources(trial):
@@ -82,7 +86,7 @@ class SharedResults:
         return origin
 
     def _is_usable(self, trial: Trial, metrics: dict[str, Any]) -> bool:
-        """Return whether a result that the app knows has its objectives, on the same data."""
+        """Return whether a result that the app knows has all objectives, on the same data."""
         objectives = run_folder.as_floats(metrics.get("objective")) or []
         return len(objectives) == len(self.sweep["directions"]) and self.fits(trial, metrics)
 
@@ -94,11 +98,11 @@ class SharedResults:
                 continue
             folders = self._table(other.parent).get(trial.identity, [])
             places = [other.parent / name for name in folders]
-            found += [place for place in places if self._is_the_same(place, trial)]
+            found += [place for place in places if self._has_result_of(place, trial)]
         return found
 
     def _table(self, sweep: Path) -> dict[str, list[str]]:
-        """Return the folders of a sweep's finished trials by identity; its files may be broken."""
+        """Return the folders of a sweep's finished trials by identity; none if it is not readable."""
         try:
             changed = (sweep / TRIALS).stat().st_mtime_ns
             if self._tables.get(sweep, (None,))[0] != changed:
@@ -111,7 +115,7 @@ class SharedResults:
         except (OSError, ValueError):
             return {}
 
-    def _is_the_same(self, place: Path, trial: Trial) -> bool:
+    def _has_result_of(self, place: Path, trial: Trial) -> bool:
         """Return whether a run finished, with this trial's identity and the data of this sweep."""
         try:
             content = run_folder.read_plain_yaml(place / run_folder.CONFIG)
@@ -132,13 +136,13 @@ class SharedResults:
     def _fill(
         self, target: Path, source: Path | None, metrics: dict[str, Any], origin: str
     ) -> None:
-        """Make the run folder `target` in one step, from `source` if there is one."""
+        """Make the run folder `target` by one rename, with the files of `source` if there is one."""
         temporary = self.folder / TEMPORARY / target.name
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         if source is not None:
             _copy_files(source, temporary)
-            if self.needs_weights:  # a link to a file is not copied
+            if self.needs_weights:  # raises if best.ckpt was a symbolic link, which is not copied
                 (temporary / run_folder.BEST).stat()
         text = json.dumps({**metrics, "reused_from": origin}, indent=2) + "\n"
         run_folder.write_atomically(temporary / run_folder.METRICS, text)
@@ -146,14 +150,14 @@ class SharedResults:
         self._clean(temporary)
 
     def _clean(self, temporary: Path) -> None:
-        """Delete what is left of a copy."""
+        """Delete a temporary copy, and the folder of all such copies if it is empty."""
         shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another one is being copied
+        with contextlib.suppress(OSError):  # not empty: another run is being copied
             temporary.parent.rmdir()
 
 
 def _copy_files(source: Path, target: Path) -> None:
-    """Copy the regular files of a run; link its checkpoints, which are only ever replaced."""
+    """Copy the regular files of a run; link its checkpoints, which no program writes in place."""
     for path, _, names in os.walk(source, onerror=_raise):
         place = target / os.path.relpath(path, source)
         place.mkdir(exist_ok=True)
@@ -171,4 +175,5 @@ def _copy_files(source: Path, target: Path) -> None:
 
 
 def _raise(error: OSError) -> None:
+    """Raise an error of `os.walk`, which ignores errors by default."""
     raise error

@@ -11,29 +11,29 @@ from omegaconf.errors import ValidationError
 
 @dataclass
 class StudySweeperConf:
-    """The node hydra.sweeper. Durations are in seconds.
+    """The node hydra.sweeper. Durations are in seconds. A function is given as `package.function`.
 
-    An app extends it in a file conf/hydra/sweeper/study.yaml with `defaults: [base_study]`. If it
-    keeps settings in a node of its own config, it names that node in `settings_from`. They have the
-    names below there; other keys of that node are not read.
+    An app extends it in a file conf/hydra/sweeper/study.yaml with `defaults: [base_study]`. It may
+    keep settings in a node of its own config instead, under the names below; it names that node in
+    `settings_from`. Other keys of that node are ignored.
     """
 
     _target_: str = "hydra_plugins.hydra_study_sweeper.sweeper.StudySweeper"
     settings_from: Optional[str] = None  # noqa: UP045
     name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
-    named: bool = False  # folders have names made of the axes; else those that Hydra gives
+    named: bool = False  # name folders by the axes; else as hydra.sweep.dir and .subdir give
     n_jobs: Optional[int] = None  # trials at a time; default: the launcher's slots  # noqa: UP045
     n_trials: int = 20  # of a search
-    sampler: str = "tpe"
+    sampler: str = "tpe"  # of a search; see CHOICES
     sampler_seed: int = 0
-    pruner: str = "none"
-    max_retries: int = 0
-    on_error: str = "continue"
-    rerun_failed: bool = False
-    timeout_s: Optional[float] = None  # noqa: UP045
+    pruner: str = "none"  # stops trials that are worse than others; see CHOICES
+    max_retries: int = 0  # of a failed trial, from its last checkpoint
+    on_error: str = "continue"  # or `stop` the sweep when a trial has failed
+    rerun_failed: bool = False  # run failed trials of earlier commands again, from the beginning
+    timeout_s: Optional[float] = None  # of a trial; default: no limit  # noqa: UP045
     grace_s: float = 30.0  # between a timeout's SIGTERM and its SIGKILL
     keep_best: Optional[int] = None  # trials that keep best.ckpt; no other checkpoint stays  # noqa: UP045
-    dry_run: bool = False
+    dry_run: bool = False  # print the plan, and run nothing
     storage: Optional[str] = None  # default: a journal in the sweep's folder  # noqa: UP045
     direction: Any = "minimize"  # or a list, one per objective
     metric_names: Any = None  # of the objectives, for people: a name, or a list
@@ -41,10 +41,10 @@ class StudySweeperConf:
     params: Optional[Dict[str, Any]] = None  # axes, as for Hydra's basic sweeper  # noqa: UP006, UP045
     axes: Any = None  # axes of a study file
     recipes: Any = None  # {name: overrides}, for its axis `recipe`
-    scaled: Any = None  # overrides of the study at this scale, below those of the command line
-    about: Any = None  # what sweep.yaml keeps of the study
+    scaled: Any = None  # overrides of a study at one scale; the command line replaces them
+    about: Any = None  # texts of the study, stored in sweep.yaml
     group: Optional[str] = None  # the config group of study files: its choice names the sweep  # noqa: UP045
-    suffix: str = ""  # appended to a study's name
+    suffix: str = ""  # appended to the name of a study's sweep: its scale, as in `-tune`
     ignore: List[str] = field(default_factory=list)  # keys that cannot change a result  # noqa: UP006
     resolve: Optional[str] = None  # function(config) -> settings that a device decides  # noqa: UP045
     data_key: str = "data"  # axes below it may change a run's data_fingerprint
@@ -53,11 +53,11 @@ class StudySweeperConf:
     progress: Optional[str] = None  # function(folder of a run) -> how far it is  # noqa: UP045
     estimate: Optional[str] = None  # see `_preflight.estimate_cost`  # noqa: UP045
     before: Optional[str] = None  # function(config) that raises if no trial can run  # noqa: UP045
-    on_end: Optional[str] = None  # function(folder), called when the sweep has ended  # noqa: UP045
+    on_end: Optional[str] = None  # function(folder of the sweep), called at its end  # noqa: UP045
     stages: Any = None  # {axis, counts}: a grid runs in stages, by how many values of the axis
     stop_when: Optional[str] = None  # rule that ends a sweep in stages after one of them  # noqa: UP045
     stop_rules: Any = None  # {name: function(folder) -> bool}, for stop_when
-    reuse: Optional[bool] = None  # take results of the sweeps beside it; default: a study  # noqa: UP045
+    reuse: Optional[bool] = None  # take results of other sweeps; default: with `axes`  # noqa: UP045
     known_result: Optional[str] = None  # function(identity, sweep) -> metrics.json or None  # noqa: UP045
     trial: Any = None  # set in each trial, for its pruner
 
@@ -75,7 +75,7 @@ CHOICES = {
 
 
 def take_settings(settings: StudySweeperConf, config: DictConfig) -> StudySweeperConf:
-    """Fill in what the node `settings_from` of the app's `config` has, and check all settings.
+    """Read settings from the node `settings_from` of the app's `config`, and check all settings.
 
     Raises:
         ValueError: A setting has another type, is out of bounds, or stands in both places.
@@ -147,7 +147,7 @@ def metric_names(names: Any, count: int) -> list[str]:
 
 
 def load(path: str | None) -> Any:
-    """Return the function that `package.module.function` names, or None."""
+    """Import the function at `path`, as in `package.module.function`; None stays None."""
     if path is None:
         return None
     module, _, name = path.rpartition(".")

@@ -19,7 +19,7 @@ def quote(value: str) -> str:
 
 
 def is_inert(override: str) -> bool:
-    """Return whether `override` sets nothing of Hydra, calls nothing and reads no file by a path.
+    """Return whether `override` sets no key of Hydra, calls nothing and reads no file by a path.
 
     It has no interpolation, no key such as `_target_`, and no `..`, however they are quoted.
     """

@@ -1,4 +1,4 @@
-"""The protocol of a run's folder: its files, how they are written, and how a run's state is read.
+"""The protocol of a run's folder: its files, how they are written, how they give the run's state.
 
 `metrics.json` is written last and atomically, so a run that has one has ended. `.lock` holds a
 `flock` while the run is under way, and the system drops it when the process exits. No metrics.json
@@ -29,14 +29,14 @@ LAST, BEST = Path("checkpoints/last.ckpt"), Path("checkpoints/best.ckpt")
 
 METRICS_BYTES = 1 << 24
 YAML_BYTES = 1 << 20
-YAML_DEPTH = 32  # lists and mappings inside each other
+YAML_DEPTH = 32  # levels of nested lists and mappings
 YAML_NODES = 50_000
 YAML_SCALAR = 1 << 15  # characters: the time to read a number grows with the square of its length
 YAML_INT_BITS = 64
 
 
 def previous(path: Path) -> Path:
-    """Return the path of the checkpoint before the newest, which is at `path`."""
+    """Return the path of the checkpoint that was saved before the one at `path`."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
@@ -109,7 +109,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def scalar_resolvers() -> dict[str, Any]:
-    """Return by which first letters and patterns OmegaConf takes a YAML scalar for a number."""
+    """Return OmegaConf's patterns for YAML scalars such as numbers, by their first character."""
     from omegaconf._utils import get_yaml_loader
 
     resolvers: dict[str, Any] = get_yaml_loader().yaml_implicit_resolvers
@@ -184,10 +184,10 @@ def read_bounded(path: Path, limit: int) -> str:
 
 
 def _check_events(text: str, interpolations: bool) -> None:
-    """Raise ValueError for what must not even be composed, in the order of the text."""
+    """Raise ValueError for content that is not plain or too large, before objects are made of it."""
     nodes = documents = 0
-    keys: list[set[str] | None] = []  # of each open collection; None for a list
-    key_next: list[bool] = []  # of each open collection: whether it is a mapping that waits for one
+    keys: list[set[str] | None] = []  # seen keys of each open collection; None for a list
+    key_next: list[bool] = []  # of each open collection: whether a key comes next
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
@@ -229,7 +229,7 @@ def _check_events(text: str, interpolations: bool) -> None:
 
 
 def _check_types(content: Any) -> None:
-    """Raise ValueError for what is not a string, number, bool, None, list or mapping of strings."""
+    """Raise ValueError unless all is a string, number, bool, None, list, or mapping of strings."""
     if isinstance(content, dict):
         if not all(isinstance(key, str) for key in content):
             raise ValueError("a key that is not a string")
@@ -246,7 +246,7 @@ def _check_types(content: Any) -> None:
 
 
 def is_plain_name(name: object) -> bool:
-    """Return whether `name` names something in a folder, and nothing outside of it."""
+    """Return whether `name` is the name of a file or folder, without a path."""
     return isinstance(name, str) and re.fullmatch(r"(?!\.\.?$)[^/\\\0]+", name) is not None
 
 
@@ -287,7 +287,7 @@ def is_held(path: Path, *, shared: bool) -> bool:
 
     Args:
         path: The file; without it nothing is held.
-        shared: Ask as one more reader, whom only an exclusive lock keeps out; else any lock does.
+        shared: Whether only an exclusive lock counts; otherwise a shared one does, too.
     """
     try:
         with path.open("rb") as file:
@@ -308,21 +308,22 @@ def holder(folder: Path) -> int | None:
 
 
 def record_failure(folder: Path, error: str) -> None:
-    """Write the metrics.json of a run that could not write it, or that failed in another way."""
+    """Write `failed` into the metrics.json of a run that did not do so itself."""
     content = {**(read_result(folder) or {}), "status": "failed", "error": error}
     write_atomically(folder / METRICS, json.dumps(content, indent=2) + "\n")
 
 
 def delete_checkpoint(folder: Path, name: Path) -> None:
-    """Delete the checkpoint LAST or BEST of a run, and the one kept beside it."""
+    """Delete the checkpoint LAST or BEST of a run, and the one that was saved before it."""
     for path in (folder / name, previous(folder / name)):
         path.unlink(missing_ok=True)
 
 
 def prepare_attempt(folder: Path, *, from_scratch: bool) -> None:
-    """Rename the metrics.json of the attempt before, so that the next one has not ended.
+    """Rename the metrics.json of the last attempt, so that the next attempt counts as not ended.
 
-    It continues from the last checkpoint, or starts at the beginning if it is `from_scratch`.
+    The next attempt continues from the last checkpoint; with `from_scratch`, that is deleted. The
+    metrics.json of a stopped attempt is deleted, too.
     """
     if from_scratch:
         delete_checkpoint(folder, LAST)

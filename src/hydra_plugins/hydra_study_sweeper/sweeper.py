@@ -100,8 +100,8 @@ class StudySweeper(Sweeper):
 
         Returns:
             One list of the jobs that this process ran, in the order of the trials, as Hydra's own
-            sweeper does. The list is empty if `named` or `name` is set: such a sweep may have more
-            trials than memory has room for results.
+            sweeper does. The list is empty if `named` or `name` is set, since such a
+            sweep may have very many trials.
 
         Raises:
             ValueError: An axis is not possible, or the results would not be comparable with those
