@@ -1,4 +1,4 @@
-"""Devices of jobs: count CPUs, list GPUs without starting CUDA, and assign GPUs to jobs."""
+"""Count the CPUs, list the GPUs without starting CUDA, and assign GPUs to jobs."""
 
 import itertools
 import os
@@ -33,40 +33,40 @@ class Gpus:
 
 
 def list_gpus() -> Gpus:
-    """List the GPUs that the environment names, else those of nvidia-smi, else of rocm-smi.
+    """List the GPUs that the environment names, or else those of nvidia-smi, or of rocm-smi.
 
     An NVIDIA GPU is named by its UUID, since its number depends on CUDA_DEVICE_ORDER. Where a card
     is divided by MIG, its slices are listed and it is not: CUDA takes slices by UUID only.
     """
     for variable in (HIP, CUDA):  # as PyTorch for ROCm, which reads CUDA's where HIP's is not set
         if (value := os.environ.get(variable)) is not None:
-            names = _names(value)
+            names = _split_names(value)
             problem = "" if names else f"{variable}={value!r} hides all GPUs"
             if variable == CUDA:
-                problem = problem or _not_there(names)
+                problem = problem or _missing_gpu(names)
             return Gpus(names, variable, problem)
-    if (value := os.environ.get(ROCR)) is not None:  # HIP counts those that ROCr lets through
-        names = [str(number) for number in range(len(_names(value)))]
+    if (value := os.environ.get(ROCR)) is not None:  # HIP numbers the GPUs that ROCr shows, from 0
+        names = [str(number) for number in range(len(_split_names(value)))]
         return Gpus(names, HIP, "" if names else f"{ROCR}={value!r} hides all GPUs")
-    printed, problem = _ask("nvidia-smi", "-L")
+    printed, problem = _run_tool("nvidia-smi", "-L")
     cards, slices = _parse_nvidia_smi(printed)
     if cards:
         names = [name for card in cards for name in slices.get(card) or [card]]
         return Gpus(names)
-    printed, amd_problem = _ask("rocm-smi", "--showid")
+    printed, amd_problem = _run_tool("rocm-smi", "--showid")
     if numbers := sorted({int(n) for n in re.findall(r"^GPU\[(\d+)\]", printed, re.MULTILINE)}):
         return Gpus([str(number) for number in numbers], HIP)
     return Gpus(problem=problem or amd_problem)
 
 
-def _names(value: str) -> list[str]:
-    """Split the value of a variable; like CUDA, read nothing from -1 on."""
+def _split_names(value: str) -> list[str]:
+    """Split the value of a variable; like CUDA, ignore -1 and all that follows it."""
     names = (name.strip() for name in value.split(","))
     return [name for name in itertools.takewhile(lambda name: name != "-1", names) if name]
 
 
-def _ask(program: str, option: str) -> tuple[str, str]:
-    """Return what `program` prints and why it failed; two empty texts where it is not installed."""
+def _run_tool(program: str, option: str) -> tuple[str, str]:
+    """Return the output of `program` and why it failed; both empty if it is not installed."""
     try:
         done = subprocess.run(
             [program, option], capture_output=True, text=True, errors="replace", timeout=20
@@ -97,12 +97,12 @@ def _parse_nvidia_smi(printed: str) -> tuple[list[str], dict[str, list[str]]]:
     return cards, slices
 
 
-def _not_there(names: Iterable[str]) -> str:
-    """Say which of the GPUs that CUDA_VISIBLE_DEVICES names do not exist, if nvidia-smi works.
+def _missing_gpu(names: Iterable[str]) -> str:
+    """Return an error if CUDA_VISIBLE_DEVICES names a GPU that nvidia-smi does not list; else "".
 
-    CUDA would see those before the first such name only, and none if it comes first.
+    CUDA would use the GPUs before that name only, without a message.
     """
-    cards, slices = _parse_nvidia_smi(_ask("nvidia-smi", "-L")[0])
+    cards, slices = _parse_nvidia_smi(_run_tool("nvidia-smi", "-L")[0])
     if not cards:
         return ""
     known = [*cards, *itertools.chain.from_iterable(slices.values())]
@@ -118,8 +118,8 @@ def _not_there(names: Iterable[str]) -> str:
 def count_gpus_per_job(devices: Any) -> int | None:
     """Read Lightning's `devices` as a number of GPUs per job; None means all.
 
-    A number, as text too; "auto" is one; -1 is all; a list, as text too ("0,1"), must count from 0,
-    since a job's GPUs are numbered anew.
+    It may be a number, "auto" for one, -1 for all, or a list such as [0, 1] or "0,1". A list must
+    count from 0, since the GPUs of a job are numbered from 0.
 
     Raises:
         ValueError: It is none of these.
@@ -149,8 +149,8 @@ def find_gpus(accelerator: str) -> tuple[Gpus, str]:
     Without GPUs the jobs run on CPUs, or on whatever else `accelerator` names.
 
     Args:
-        accelerator: Lightning's word: `auto` uses the GPUs that there are; `gpu` and `cuda` need
-            one; any other uses none.
+        accelerator: As Lightning's: `auto` uses the GPUs that exist, `gpu` and `cuda` need one,
+            any other value uses none.
 
     Raises:
         ValueError: There is no GPU where one is asked for.
@@ -172,9 +172,9 @@ def find_gpus(accelerator: str) -> tuple[Gpus, str]:
 
 
 class GpuPool:
-    """Gives GPUs to jobs, each to at most `jobs_per_gpu` jobs at a time; threads may share it.
+    """Assigns GPUs to jobs, each to at most `jobs_per_gpu` jobs at a time; safe for threads.
 
-    Jobs get different GPUs first, then share them.
+    A job gets the GPUs that have the fewest jobs.
 
     Args:
         gpus: The GPUs; without any, jobs need none.
@@ -188,9 +188,9 @@ class GpuPool:
         if jobs_per_gpu < 1:
             raise ValueError(f"jobs_per_gpu={jobs_per_gpu}: must be at least 1")
         self.variable, self.jobs_per_gpu = gpus.variable, jobs_per_gpu
-        self._jobs = dict.fromkeys(gpus.names, 0)  # how many each GPU has
+        self._jobs = dict.fromkeys(gpus.names, 0)  # the number of jobs on each GPU
         self._released = threading.Condition()
-        self._turn = threading.Lock()  # so that small jobs cannot pass a large one for ever
+        self._turn = threading.Lock()  # so that small jobs cannot keep a large one waiting
 
     def num_jobs(self, gpus_per_job: Any) -> int:
         """Return how many jobs may run at a time; 0 without GPUs.
@@ -200,7 +200,7 @@ class GpuPool:
         """
         if not self._jobs:
             return 0
-        return len(self._jobs) // self._count(gpus_per_job) * self.jobs_per_gpu
+        return len(self._jobs) // self._num_gpus(gpus_per_job) * self.jobs_per_gpu
 
     def acquire(self, gpus_per_job: Any) -> dict[str, str]:
         """Wait until there are GPUs for one more job; return its environment.
@@ -213,7 +213,7 @@ class GpuPool:
         """
         if not self._jobs:
             return {}
-        count = self._count(gpus_per_job)
+        count = self._num_gpus(gpus_per_job)
         with self._turn, self._released:
             self._released.wait_for(lambda: len(self._free()) >= count)
             names = sorted(self._free(), key=lambda name: self._jobs[name])[:count]
@@ -223,7 +223,7 @@ class GpuPool:
         return {self.variable: ",".join(names)}
 
     def release(self, environment: Mapping[str, str]) -> None:
-        """Make the GPUs of a job free."""
+        """Give back the GPUs of a job, by the environment that `acquire` returned."""
         with self._released:
             for name in environment.get(self.variable, "").split(","):
                 if name:
@@ -231,9 +231,11 @@ class GpuPool:
             self._released.notify_all()
 
     def _free(self) -> list[str]:
+        """Return the GPUs that have room for one more job."""
         return [name for name, jobs in self._jobs.items() if jobs < self.jobs_per_gpu]
 
-    def _count(self, gpus_per_job: Any) -> int:
+    def _num_gpus(self, gpus_per_job: Any) -> int:
+        """Return the number of GPUs of a job; raise ValueError if it cannot have so many."""
         count = count_gpus_per_job(gpus_per_job) or len(self._jobs)
         if count > len(self._jobs):
             raise ValueError(

@@ -1,7 +1,7 @@
 """The process of one job: it runs the task function that Hydra gave to the launcher.
 
-Its output goes to train.log in the job's folder, and its result to the launcher. It exits when the
-process that launched it has exited.
+Its output goes to train.log in the job's folder, and its result to the launcher. If the launcher's
+process exits, this one saves and exits, too.
 """
 
 import atexit
@@ -41,9 +41,9 @@ SWEEP_FOLDER = ("hydra.sweep.dir", "hydra.sweep.subdir")
 
 
 class JobProcessError(RuntimeError):
-    """A job's process exited without a result, unlike one whose task raised an exception.
+    """A job's process exited without a result; an exception of the task is a result.
 
-    `exit_code` is negative for a signal, and None where nobody saw the process exit.
+    `exit_code` is negative for a signal, and None if the exit was not observed.
     """
 
     def __init__(self, exit_code: int | None) -> None:
@@ -63,18 +63,18 @@ class JobProcessError(RuntimeError):
 
 @dataclass
 class Job:
-    """One job, as its process gets it.
+    """One job, as it is sent to its process.
 
     Args:
         number: Its number in the sweep.
-        overrides: Those of this job.
-        shared: What all jobs of the sweep share, as `serialize` made it.
+        overrides: The overrides of this job.
+        shared: The state that all jobs of the sweep share, pickled by `serialize`.
         main: The module that `python -m` runs; None if a script runs.
-        argv: How sys.argv begins: the program, and the verbs of its dispatcher.
+        argv: The beginning of sys.argv: the program, and the verbs of its dispatcher.
         flags: Hydra's own flags of the sweep's command.
         environment: Variables to set.
         threads: CPU threads.
-        grace_s: Seconds to save and exit after the launcher has exited.
+        grace_s: Seconds that the job has to save and exit, once the launcher has exited.
     """
 
     number: int
@@ -89,9 +89,9 @@ class Job:
 
 
 def serialize(context: HydraContext, config: DictConfig, task_function: TaskFunction) -> bytes:
-    """Pickle what the jobs of a sweep share, with the state of Hydra's singletons.
+    """Pickle the state that all jobs of a sweep share, with Hydra's singletons.
 
-    As Hydra's joblib launcher does it, with cloudpickle: the task function may be defined in
+    It takes cloudpickle, like Hydra's joblib launcher: the task function may be defined in
     `__main__` or in a function.
     """
     shared: bytes = cloudpickle.dumps((context, config, task_function, Singleton.get_state()))
@@ -105,10 +105,10 @@ def run_job(job: Job, results: Connection) -> None:
     getattr(os, "setsid", int)()  # the terminal's Ctrl-C goes to the sweeper, which passes it on
     arguments = (parent.sentinel, job.grace_s)
     threading.Thread(target=exit_with_parent, args=arguments, daemon=True).start()
-    if hasattr(os, "register_at_fork"):  # the launcher takes the end of the pipe for our end
+    if hasattr(os, "register_at_fork"):  # to the launcher, a closed pipe means our exit
         os.register_at_fork(after_in_child=results.close)
     os.environ.update(job.environment)
-    if job.threads < cpus():  # else it is the job's own affair, which may divide them among ranks
+    if job.threads < cpus():  # with all CPUs, the job itself may divide them among its ranks
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(job.threads)
@@ -119,12 +119,12 @@ def run_job(job: Job, results: Connection) -> None:
 
 
 def run_exit_functions() -> None:
-    """Run what was registered with `atexit`, which multiprocessing leaves out."""
+    """Run the functions registered with `atexit`, since multiprocessing does not."""
     atexit._run_exitfuncs()
 
 
 def _result(job: Job) -> JobReturn:
-    """Run `job`; an exception, also before its task, is the result, and is printed."""
+    """Run `job` and return its result; print an exception, and return it as the result."""
     try:
         if (folder := folder_of_overrides(job.overrides)) is not None:
             redirect_output_to(folder / LOG)
@@ -136,7 +136,7 @@ def _result(job: Job) -> JobReturn:
     if result.status is JobStatus.FAILED and isinstance(error, BaseException):
         trace = "".join(traceback.format_exception(error))
         with contextlib.suppress(OSError):  # the disk may be full
-            if not _ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
+            if not _log_ends_with(trace.splitlines()[-1]):  # the task may have logged it itself
                 print(trace, end="", file=sys.stderr)
         if not keeps_traceback(result):
             error.add_note(f"\nIn the process of the job:\n{trace}")
@@ -148,7 +148,9 @@ def _execute(job: Job, *, redirected: bool) -> JobReturn:
     context: HydraContext
     config: DictConfig
     context, config, task_function, state = cloudpickle.loads(job.shared)
-    state["instances"].setdefault(Plugins, Plugins.instance())  # set_state would scan for them anew
+    state["instances"].setdefault(
+        Plugins, Plugins.instance()
+    )  # set_state would scan for them again
     setup_globals()
     Singleton.set_state(state)
     cfg = context.config_loader.load_sweep_config(config, job.overrides)
@@ -159,7 +161,7 @@ def _execute(job: Job, *, redirected: bool) -> JobReturn:
     keys = [str(OmegaConf.select(cfg, key)) for key in SWEEP_FOLDER]
     folder = Path(*keys).absolute()
     with read_write(cfg.hydra.run):
-        cfg.hydra.run.dir = str(folder)  # Lightning tells it to the other ranks
+        cfg.hydra.run.dir = str(folder)  # Lightning passes it to the other ranks
     if not redirected:
         redirect_output_to(folder / LOG)
     _become_single_run(job, config, cfg, folder)
@@ -186,8 +188,8 @@ def folder_of_overrides(overrides: Sequence[str]) -> Path | None:
 def _become_single_run(job: Job, config: DictConfig, cfg: DictConfig, folder: Path) -> None:
     """Set sys.argv and the name of `__main__` to the command of this job as a single run.
 
-    Lightning's DDP starts the other ranks with them. The command has Hydra's settings of the
-    sweep's `config`, and the overrides of the job, whose config is `cfg`.
+    Lightning's DDP starts the other ranks with that command. It has the Hydra overrides of the
+    sweep, whose config is `config`, and the overrides of the job, whose config is `cfg`.
     """
     replaced = ("hydra.mode=", "hydra.run.dir=")
     of_hydra: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
@@ -213,7 +215,7 @@ def _quoted(text: str) -> str:
 
 
 def _pickled(result: JobReturn) -> bytes:
-    """Pickle `result`; what cannot be pickled and read back is left out, and that is printed."""
+    """Pickle `result`; print and leave out a return value that cannot be pickled and read back."""
     try:
         pickled: bytes = cloudpickle.dumps(result)
         cloudpickle.loads(pickled)
@@ -229,7 +231,7 @@ def _pickled(result: JobReturn) -> bytes:
 
 
 def exit_with_parent(sentinel: int, grace_s: float) -> None:
-    """Exit when the process at `sentinel` has: by SIGTERM, then by SIGKILL of the group."""
+    """Wait for the exit of the process of `sentinel`; then send SIGTERM here, and later SIGKILL."""
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace_s)
@@ -237,7 +239,7 @@ def exit_with_parent(sentinel: int, grace_s: float) -> None:
 
 
 def redirect_output_to(log: Path) -> None:
-    """Append the output of this process, also that of C code, to `log`."""
+    """Append all output of this process, including that of C code, to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
@@ -249,8 +251,8 @@ def redirect_output_to(log: Path) -> None:
     faulthandler.enable(file=sys.stderr)
 
 
-def _ends_with(line: str) -> bool:
-    """Return True if standard error is a file, and `line` the last one in it."""
+def _log_ends_with(line: str) -> bool:
+    """Return whether standard error is a file and `line` is its last line."""
     if not stat.S_ISREG(os.fstat(2).st_mode):
         return False
     with open(2, "rb", closefd=False) as log:

@@ -1,4 +1,4 @@
-"""Imported by the fork server: Hydra looks for its plugins once, and not in every job."""
+"""Search for Hydra's plugins once: the fork server imports this file last, before any job."""
 
 import gc
 import signal
@@ -8,5 +8,6 @@ from hydra.core.plugins import Plugins
 import hydra_plugins.hydra_process_launcher._job  # noqa: F401
 
 Plugins.instance()
-gc.freeze()  # a later collection in a job would write to these objects, and so copy their pages
+# a garbage collection in a job would write to these objects, and so copy their memory pages
+gc.freeze()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # see `_uninterrupted`

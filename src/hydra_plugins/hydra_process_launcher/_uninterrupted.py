@@ -1,8 +1,8 @@
-"""Imported by the fork server before all else: Ctrl-C at the terminal is the sweeper's affair.
+"""Ignore Ctrl-C in the fork server, which imports this file first: the sweeper handles it.
 
-The terminal sends it to every process in the foreground. While the fork server imports what takes
-long it would end with a traceback, and take with it the jobs that wait for it. `_preload`, which
-is imported last, undoes this, so that a job has Python's own handler.
+The terminal sends Ctrl-C to every process in the foreground. Without this file it would end the
+fork server during its slow imports, with a traceback, and the jobs that wait for it would fail.
+`_preload`, which is imported last, restores Python's own handler for the jobs.
 """
 
 import signal

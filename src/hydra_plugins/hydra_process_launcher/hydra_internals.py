@@ -1,4 +1,4 @@
-"""What Hydra keeps private, each behind one function, for both plugins."""
+"""Read private parts of Hydra, each in one function, for both plugins."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hydra.plugins.launcher import Launcher
 def value_of(result: JobReturn) -> Any:
     """Return what a job's task returned, or the error that it raised.
 
-    The public `return_value` prints and raises the error.
+    The public property `return_value` would print and raise the error.
     """
     return result._return_value
 

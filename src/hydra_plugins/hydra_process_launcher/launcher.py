@@ -1,8 +1,9 @@
 """Hydra launcher that runs every job in a process of its own, forked from a preloaded parent.
 
-The parent, a fork server of multiprocessing, has imported what takes long, so a job starts in under
-a second and leaves nothing behind for the next. The job is Hydra's: its process composes the config
-of the job and calls the task function (`_job`). `_devices` assigns GPUs.
+The parent, a fork server of multiprocessing, has imported the slow packages, so a job starts within
+a second. Each job has a new process, so no job changes the state of the next one. That process
+composes the job's config and calls the task function, as Hydra does (`_job`). `_devices` assigns
+GPUs.
 """
 
 import contextlib
@@ -68,10 +69,10 @@ ConfigStore.instance().store(
 
 
 class ProcessLauncherSearchPath(SearchPathPlugin):
-    """Offer `hydra/launcher=process`, behind the file of that name that an app may have."""
+    """Offers `hydra/launcher=process` to apps that have no file of that name."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """See SearchPathPlugin."""
+        """Append the folder with that option to the search path."""
         search_path.append("process_launcher", f"file://{Path(__file__).parent / 'conf'}")
 
 
@@ -80,11 +81,11 @@ class ProcessLauncher(Launcher):
 
     Args:
         preload: Modules that the fork server imports.
-        start_method: `forkserver` or `spawn`; default: what the system can do.
-        n_jobs: Jobs at a time; default: one, or one per slot on the GPUs. CPU threads are divided
-            by it.
-        accelerator: Lightning's word. `auto` uses the GPUs that there are, `gpu` and `cuda` need
-            one, any other word uses none.
+        start_method: `forkserver` or `spawn`; default: `forkserver` on Linux, else `spawn`.
+        n_jobs: Jobs at a time; default: one, or one per slot on the GPUs. They share the CPU
+            threads equally.
+        accelerator: As Lightning's: `auto` uses the GPUs that exist, `gpu` and `cuda` need one,
+            any other value uses none.
         jobs_per_gpu: Jobs that share a GPU, at most.
         gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
             If it is `${KEY}`, a job that overrides KEY gets the GPUs that its own value asks for.
@@ -108,21 +109,21 @@ class ProcessLauncher(Launcher):
         self.n_jobs, self.accelerator = n_jobs, accelerator
         self.jobs_per_gpu, self.gpus_per_job = jobs_per_gpu, gpus_per_job
         self._gpus: GpuPool | None = None
-        self._shared: bytes | None = None
+        self._shared: bytes | None = None  # made by `prepare`
         self._lock = threading.RLock()  # two threads must not poll one process
         self._processes: dict[int, Any] = {}
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See Launcher."""
+        """Keep what the jobs need; Hydra calls this once."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def prepare(self, n_jobs: int | None) -> int:
-        """Get ready for calls of `launch` from several threads; return how many jobs may run.
+        """Prepare for calls of `launch` from several threads; return how many jobs run at a time.
 
-        What jobs share is pickled here, in the calling thread: `launch` would read Hydra's state
-        while the caller may be composing configs.
+        It pickles the state that jobs share. `launch` would do that in another thread, while the
+        caller may change Hydra's state by composing a config.
 
         Args:
             n_jobs: Jobs at a time; default: the launcher's own setting.
@@ -135,7 +136,7 @@ class ProcessLauncher(Launcher):
         return jobs
 
     def _make_slots(self, n_jobs: int | None) -> int:
-        """Assign devices, and start no more jobs than that gives slots; return their number."""
+        """Find the devices, and return how many jobs run at a time on them."""
         try:
             gpus, warning = find_gpus(self.accelerator)
             self._gpus = GpuPool(gpus, self.jobs_per_gpu)
@@ -152,23 +153,23 @@ class ProcessLauncher(Launcher):
         if warning:
             log.warning(self._with_keys(warning))
         self.threads = self.threads or max(1, cpus() // jobs)
-        self._jobs = threading.Semaphore(jobs)
+        self._slots = threading.Semaphore(jobs)
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
         make_sockets_possible()
-        self._method: Any = multiprocessing.get_context(self.start_method)
+        self._multiprocessing: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
             here = __name__.rpartition(".")[0]
             modules = [f"{here}._uninterrupted", *self.preload, f"{here}._preload"]
-            self._method.set_forkserver_preload(modules)
+            self._multiprocessing.set_forkserver_preload(modules)
         return jobs
 
     def _with_keys(self, message: str) -> str:
-        """Give each setting in `message` the key that a user sets, maybe one of the app's own."""
+        """Replace each setting's name in `message` by the key that a user sets."""
         names = r"\b(accelerator|jobs_per_gpu|gpus_per_job)(?==)"
-        return re.sub(names, lambda found: self._key(found[1]), message)
+        return re.sub(names, lambda found: self._user_key(found[1]), message)
 
-    def _key(self, name: str) -> str:
-        """Return the key that a user sets for the launcher's setting `name`."""
+    def _user_key(self, name: str) -> str:
+        """Return the key that a user sets for a setting: KEY if the setting is `${KEY}`."""
         node: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
         wired = re.fullmatch(r"\$\{([\w.]+)\}", str(node[name]))
         return wired[1] if wired else f"hydra.launcher.{name}"
@@ -176,7 +177,7 @@ class ProcessLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """See Launcher."""
+        """Run the jobs and return their results in order, as Hydra's launchers do."""
         if self._gpus is None:
             self._make_slots(self.n_jobs)
         setup_globals()
@@ -190,9 +191,10 @@ class ProcessLauncher(Launcher):
             return list(pool.map(self._run, job_overrides, numbers, itertools.repeat(shared)))
 
     def _run(self, overrides: Sequence[str], number: int, shared: bytes) -> JobReturn:
+        """Wait for a slot and GPUs, run one job there, and return its result or its error."""
         assert self._gpus is not None
         result = JobReturn(overrides=list(overrides), status=JobStatus.FAILED)
-        with self._jobs:
+        with self._slots:
             try:
                 environment = self._gpus.acquire(self._gpus_of(overrides))
             except ValueError as problem:
@@ -224,8 +226,8 @@ class ProcessLauncher(Launcher):
         return result
 
     def _gpus_of(self, overrides: Sequence[str]) -> Any:
-        """Return `gpus_per_job` of the job with these overrides."""
-        key = self._key("gpus_per_job")
+        """Return the value of `gpus_per_job` for the job with these overrides."""
+        key = self._user_key("gpus_per_job")
         own = [o for o in overrides if o.lstrip("+").startswith(f"{key}=")]
         if not own:
             return self.gpus_per_job
@@ -234,13 +236,14 @@ class ProcessLauncher(Launcher):
     def _wait_for(self, job: Job) -> tuple[int | None, bytes]:
         """Run `job` in a process; return its exit code, if known, and its pickled result, if any.
 
-        The result, or the end of the pipe, comes also from a process whose fork server was killed.
+        If the fork server was killed, the exit code is unknown. Then the result, or the end of the
+        pipe, tells that the process has ended.
         """
         receiver: Connection
-        receiver, sender = self._method.Pipe(duplex=False)
+        receiver, sender = self._multiprocessing.Pipe(duplex=False)
         with receiver:
             with sender:
-                process = self._method.Process(target=run_job, args=(job, sender))
+                process = self._multiprocessing.Process(target=run_job, args=(job, sender))
                 with self._lock:
                     process.start()
                     self._processes[job.number] = process
@@ -256,12 +259,12 @@ class ProcessLauncher(Launcher):
         return (None if self._is_unobserved(process) else process.exitcode), pickled
 
     def _is_unobserved(self, process: Any) -> bool:
-        """Return True if multiprocessing did not see how `process` ended, and it may still run."""
+        """Return whether multiprocessing lost sight of `process`, which may still run."""
         with self._lock:
             return self.start_method == "forkserver" and process.exitcode == UNOBSERVED
 
     def signal(self, number: int, what: signal.Signals) -> bool:
-        """Send `what` to job `number`; SIGKILL also to all that it has started."""
+        """Send `what` to a job, SIGKILL also to its child processes; False if it has no process."""
         with self._lock:
             process = self._processes.get(number)
             if process is None or process.pid is None:
@@ -280,13 +283,13 @@ def make_sockets_possible() -> None:
     if os.name == "posix" and len(os.fsencode(tempfile.gettempdir())) > longest:
         before, tempfile.tempdir = tempfile.tempdir, "/tmp"
         try:
-            multiprocessing.util.get_temp_dir()  # it makes one, and keeps it for this process
+            multiprocessing.util.get_temp_dir()  # makes it, and keeps it for this process
         finally:
             tempfile.tempdir = before
 
 
 def hydra_flags(config: DictConfig) -> list[str]:
-    """Return Hydra's own flags that a job's command needs, as the sweep's command had them."""
+    """Return the flags, such as --config-dir, with which a job's command finds its config."""
     flags = []
     if (name := config.hydra.job.config_name) is not None:
         flags.append(f"--config-name={name}")

@@ -1,4 +1,4 @@
-"""The running program as its user typed it: for commands that are recorded, or started again.
+"""Return the running program as its user typed it, for commands to store or to start again.
 
 Lightning's DDP starts its other ranks with the command that `__main__` and sys.argv make up, and a
 dispatcher such as `alexlab VERB ...` takes its verb off sys.argv before the verb's module parses
@@ -33,7 +33,7 @@ def verbs() -> list[str]:
 
 
 def _arguments_of_interpreter() -> list[str]:
-    """Return what was typed behind the program; nothing if this is another process's child."""
+    """Return the words typed after the program; none in a process that multiprocessing started."""
     words = sys.orig_argv
     if main_module() is None:
         return words[words.index(sys.argv[0]) + 1 :] if sys.argv[0] in words else []
@@ -42,8 +42,8 @@ def _arguments_of_interpreter() -> list[str]:
 
 
 def restore_verbs() -> None:
-    """Put the dispatcher's words back in sys.argv, once it has been parsed.
+    """Put the dispatcher's words back into sys.argv, after it has been parsed.
 
-    Then sys.argv is a command that can be started again, as DDP does.
+    After that, sys.argv is a command that DDP can start again.
     """
     sys.argv[1:1] = verbs()

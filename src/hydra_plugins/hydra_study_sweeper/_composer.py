@@ -94,31 +94,10 @@ class Composer:
         content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         return content
 
-    def base_config(self) -> dict[str, Any]:
-        """Compose the config that all trials share; its interpolations stay as written."""
-        try:
-            fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
-        except ConfigCompositionException:  # a group that has no default is an axis
-            values = next(self.space.grid())
-            fixed = self.loader.load_sweep_config(self.config, self.space.overrides(values))
-        content = OmegaConf.to_container(fixed, resolve=False)
-        return drop_keys(content, ["hydra", *self.ignore])
-
-    def folder_of_hydra(self, number: int, values: Mapping[str, str]) -> str:
-        """Return the folder that `hydra.sweep.subdir` gives the trial with this number."""
-        template = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-        if template == "${hydra.job.num}":  # Hydra's default: composing would take 100 ms per trial
-            return str(number)
-        cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
-        with open_dict(cfg):
-            cfg.hydra.job.num = number
-            cfg.hydra.job.id = f"{cfg.hydra.job.name}_{number}"
-        return str(cfg.hydra.sweep.subdir)
-
     def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
         """Return the cached config for the group choices of `values`.
 
-        Its other axes have the values of an earlier trial: `_compose_for_any_machine` sets them all.
+        Its other axes have the values of an earlier trial; `_compose_for_any_machine` sets them.
         """
         chosen = tuple(item for item in values.items() if self._is_composed(*item))
         if chosen not in self._composed:
@@ -141,6 +120,27 @@ class Composer:
             override: Override = OverridesParser.create().parse_override(line)
             self._parsed[line] = override.value()
         return self._parsed[line]
+
+    def base_config(self) -> dict[str, Any]:
+        """Compose the config that all trials share; its interpolations stay as written."""
+        try:
+            fixed = self.loader.load_sweep_config(self.config, self.space.fixed)
+        except ConfigCompositionException:  # a group that has no default is an axis
+            values = next(self.space.grid())
+            fixed = self.loader.load_sweep_config(self.config, self.space.overrides(values))
+        content = OmegaConf.to_container(fixed, resolve=False)
+        return drop_keys(content, ["hydra", *self.ignore])
+
+    def folder_of_hydra(self, number: int, values: Mapping[str, str]) -> str:
+        """Return the folder that `hydra.sweep.subdir` gives the trial with this number."""
+        template = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+        if template == "${hydra.job.num}":  # Hydra's default: composing would take 100 ms per trial
+            return str(number)
+        cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+            cfg.hydra.job.id = f"{cfg.hydra.job.name}_{number}"
+        return str(cfg.hydra.sweep.subdir)
 
 
 def drop_keys(content: Any, keys: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class ProgressReporter:
         self.n_jobs = 1  # trials at a time
         self.estimated_s: float | None = None  # of a trial, until one has finished
         console = _Console()
-        self.console = console if console.is_terminal else _Console(width=200)  # do not fold lines in files
+        self.console = console if console.is_terminal else _Console(width=200)  # files: no folding
         self.csv = TrialsCsv(folder, keys, len(directions))
         self.trials: dict[int, Trial] = {}
         self._counts: Counter[str] = Counter()
@@ -120,7 +120,7 @@ class ProgressReporter:
         return f"{os.path.relpath(self.folder)}: {trials}\n{needs}"
 
     def _seconds_left(self, to_run: int) -> float | None:
-        """Estimate the seconds for `to_run` trials from the finished ones, or from the app's estimate."""
+        """Estimate the seconds for `to_run` trials: as finished ones took, or as the app says."""
         times = self._wall_times()
         each = median(times) if times else self.estimated_s
         return None if each is None else each * to_run / self.n_jobs
@@ -136,14 +136,14 @@ class ProgressReporter:
 
     def ranking(self, trials: Iterable[Trial]) -> list[Trial]:
         """Return the finished ones of `trials`, the best first; for one objective only."""
-        return sorted((t for t in trials if _has_objective(t)), key=self._sort_key)
+        return sorted((t for t in trials if _has_objective(t)), key=self._order)
 
     def best(self) -> Trial | None:
         """Return the finished trial with the best objective; None if there are several."""
         finished = [trial for trial in self.trials.values() if _has_objective(trial)]
-        return min(finished, key=self._sort_key, default=None) if len(self.directions) == 1 else None
+        return min(finished, key=self._order, default=None) if len(self.directions) == 1 else None
 
-    def _sort_key(self, trial: Trial) -> tuple[float, int]:
+    def _order(self, trial: Trial) -> tuple[float, int]:
         """Return a trial's sort key: the best objective first, equal ones by their number."""
         value = (as_floats(trial.result.get("objective")) or [0.0])[0]
         return (-value if self.directions[0] == "maximize" else value), trial.number
@@ -199,7 +199,7 @@ class ProgressReporter:
         return Group(head, table)
 
     def print_summary(self) -> None:
-        """Print the final table, ordered by the first objective: all trials, or ten and the failed."""
+        """Print the final table, by the first objective: all trials, or ten and the failed."""
         sign = -1 if self.directions[0] == "maximize" else 1
 
         def order(trial: Trial) -> tuple[bool, float]:

@@ -28,7 +28,8 @@ def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
 
         if not ray.is_initialized():
             settings: Any = OmegaConf.to_container(cfg.init, resolve=True)
-            ray.init(**{"object_store_memory": 78_643_200, **settings})  # the least Ray allows: 75 MiB
+            # 75 MiB is the least that Ray allows
+            ray.init(**{"object_store_memory": 78_643_200, **settings})
     if (pool := getattr(launcher, "joblib", None)) is not None:
         pool["n_jobs"] = max(2, n_jobs or 1)  # with n_jobs=1 joblib would run it in this process
     prepare = getattr(launcher, "prepare", None)
@@ -109,7 +110,7 @@ class JobPool(dict[int, Job]):
         return None
 
     def check_timeouts(self) -> None:
-        """Stop the jobs past their deadline; while stopping, ask jobs that had no process before."""
+        """Stop jobs past their deadline; while stopping, ask those that had no process before."""
         for job in self.values():
             if (now := time.monotonic()) >= job.deadline:
                 self._send(job, signal.SIGKILL if job.timed_out else signal.SIGTERM)

@@ -29,7 +29,7 @@ def check_before(
 
 
 class Cost(NamedTuple):
-    """What a trial needs: bytes on disk while it runs, bytes after its end, and seconds if known."""
+    """What a trial needs: bytes on disk while it runs and after its end; seconds if known."""
 
     running: float
     ended: float
@@ -41,8 +41,8 @@ def estimate_cost(
 ) -> Cost | None:
     """Estimate the largest bytes and the mean seconds of a trial; None if the app cannot.
 
-    It asks for some trials only. The app's function `estimate` takes the composed config of a trial,
-    and returns the three fields of `Cost`.
+    The app's function `estimate` takes the composed config of a trial, and returns the three fields
+    of `Cost`. It is called for a few of the trials.
 
     Args:
         settings: The sweeper's.

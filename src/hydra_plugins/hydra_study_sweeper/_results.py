@@ -104,7 +104,7 @@ class DataCheck:
     def __init__(self, store: TrialStore, groups: Sequence[str], data_key: str) -> None:
         self.store, self.groups, self.data_key = store, groups, data_key
         self.problem: str | None = None
-        self._known: dict[tuple[str, ...], tuple[str, str]] = {}  # settings -> fingerprint, run folder
+        self._known: dict[tuple[str, ...], tuple[str, str]] = {}  # -> fingerprint, run folder
 
     def check(self, trial: Trial, result: TrialResult) -> str | None:
         """Return how the trial's data differ from those of earlier trials; None if they do not."""
@@ -208,7 +208,7 @@ class CheckpointCleaner:
             self._best = self.ranking(trials)[: self.keep_best or 0]
 
     def clean(self, trial: Trial) -> None:
-        """Delete last.ckpt of the ended `trial`, and the best.ckpt that is no longer among the best."""
+        """Delete last.ckpt of the ended `trial`, and each best.ckpt that is not to be kept."""
         if self.keep_best is None:
             return
         run_folder.delete_checkpoint(self.folder / trial.folder, run_folder.LAST)

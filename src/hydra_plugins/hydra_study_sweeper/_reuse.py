@@ -102,7 +102,7 @@ class SharedResults:
         return found
 
     def _table(self, sweep: Path) -> dict[str, list[str]]:
-        """Return the folders of a sweep's finished trials by identity; none if it is not readable."""
+        """Return the folders of a sweep's finished trials by identity; none if not readable."""
         try:
             changed = (sweep / TRIALS).stat().st_mtime_ns
             if self._tables.get(sweep, (None,))[0] != changed:
@@ -136,7 +136,7 @@ class SharedResults:
     def _fill(
         self, target: Path, source: Path | None, metrics: dict[str, Any], origin: str
     ) -> None:
-        """Make the run folder `target` by one rename, with the files of `source` if there is one."""
+        """Make the run folder `target` by one rename, with the files of `source` if given."""
         temporary = self.folder / TEMPORARY / target.name
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -29,7 +29,9 @@ def search_space(space: Space) -> dict[str, BaseDistribution]:
     choices: dict[str, BaseDistribution] = {
         key: CategoricalDistribution(values) for key, values in space.choices.items()
     }
-    return choices | {key: _interval_distribution(key, sweep) for key, sweep in space.intervals.items()}
+    return choices | {
+        key: _interval_distribution(key, sweep) for key, sweep in space.intervals.items()
+    }
 
 
 def _interval_distribution(key: str, sweep: IntervalSweep) -> BaseDistribution:

@@ -47,7 +47,7 @@ from hydra_plugins.hydra_study_sweeper.config import (
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP, hold
 
-TICK_S = 0.5
+TICK_S = 0.5  # between two readings of the storage
 STOP_SIGNALS = [  # a cluster sends SIGUSR1 some time before it kills
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -56,13 +56,13 @@ STOP_SIGNALS = [  # a cluster sends SIGUSR1 some time before it kills
 
 
 class Scheduler:
-    """Runs the sweep in `folder` in this process, beside other workers perhaps.
+    """Runs the sweep in `folder`, as one of the workers that may run it at the same time.
 
     Args:
         settings: The sweeper's.
         folder: The sweep's folder.
         composer: Makes the trials' configs.
-        stages: The parameters of a grid's trials, in their order, by stage; none for a search.
+        stages: The parameters of a grid's trials by stage; empty for a search.
         launcher: Any Hydra launcher. It is called from several threads, with one job each.
         fingerprint: The content of sweep.yaml, see `sweep_fingerprint`.
 
@@ -88,18 +88,18 @@ class Scheduler:
         self.jobs = JobPool(launcher, folder, settings.timeout_s, settings.grace_s)
         self._num_signals, self._last_tick = 0, 0.0
         self.stages, self._stage, self._launcher_is_ready = stages, 0, False
-        self._rule_problem: str | None = None
-        self._in_rule = False
+        self._rule_problem: str | None = None  # why the app's rule `stop_when` failed
+        self._in_rule = False  # that rule is being asked, so a signal must interrupt it
         try:
             self._open(fingerprint)
         except OSError as error:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
 
     def _open(self, fingerprint: dict[str, Any]) -> None:
-        """Open the sweep's folder and storage, and add the trials that are new."""
+        """Open the sweep's folder and storage, add new trials, and make what works on them."""
         if not (is_dry := self.settings.dry_run):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._in_use = hold(self.folder)
+            self._in_use = hold(self.folder)  # until this object is deleted
         settings, objectives = self.settings, directions(self.settings.direction)
         stored = read_fingerprint(self.folder, settings)
         name = folder_name if self.is_named else self.composer.folder_of_hydra
@@ -125,16 +125,17 @@ class Scheduler:
                 self.store.describe(names, fingerprint["command"], fingerprint["about"])
                 self._restore(params)
         known = self.store.by_identity
+        # continue in the last stage that has trials
         begun = itertools.takewhile(
             lambda stage: any(one.identity in known for one in stage), self.stages
         )
         self._stage = max(0, len(list(begun)) - 1)
         for stage in self.stages[: self._stage + 1]:
             if not is_dry:
-                self.store.add(stage, self._parameters())
+                self.store.add(stage, self._optuna_parameters())
         identities = None
         if self.search is None:
-            identities = {one.identity for one in params} | self._to_rerun()
+            identities = {one.identity for one in params} | self._requeued_identities()
         self.queue = TrialQueue(self.store, identities, settings.n_trials)
         self.data_check = DataCheck(self.store, self.composer.groups, settings.data_key)
         self.config_check = ConfigCheck(self.folder, self.composer)
@@ -154,13 +155,8 @@ class Scheduler:
         self._update()
         self.checkpoints.add_ended(self.store.trials.values())
 
-    def _parameters(self) -> dict[str, Sequence[str]]:
-        """Return the axes of a grid that Optuna is told of: not those that only repeat a trial."""
-        choices = self.space.choices.items()
-        return {key: v for key, v in choices if key.lstrip("+") not in self.settings.repeats}
-
     def _write_fingerprint(self, fingerprint: dict[str, Any]) -> None:
-        """Write sweep.yaml with every value that an axis of the sweep ever had."""
+        """Write sweep.yaml; its axes keep the values of earlier commands and get the new ones."""
         stored = read_fingerprint(self.folder, self.settings)
         if stored is not None and self.search is None:
             for key, values in stored["axes"].items():
@@ -171,17 +167,23 @@ class Scheduler:
         self.store.optuna_study.set_user_attr("sweep", fingerprint)
 
     def _restore(self, params: Sequence[TrialParams]) -> None:
-        """Add the trials that a lost storage had."""
+        """Add the trials that a lost storage had, if the storage has none."""
         self.store.sync()
         if self.store.trials:
             return
         for line in restore_from_run_folders(self.store, params, self.composer, self.search):
             self.reporter.log(line)
 
-    def _to_rerun(self) -> set[str]:
-        """Return the identities of trials that were queued to run again, if this command can.
+    def _optuna_parameters(self) -> dict[str, Sequence[str]]:
+        """Return the axes that are parameters for Optuna: not those that only repeat a trial."""
+        choices = self.space.choices.items()
+        return {key: v for key, v in choices if key.lstrip("+") not in self.settings.repeats}
 
-        Those of `alexlab sweeps rerun` may be of an axis' value that this command leaves out.
+    def _requeued_identities(self) -> set[str]:
+        """Return the identities of trials that `requeue_trials` made pending.
+
+        Their axis values may be among those that this command leaves out. A trial whose values no
+        longer give its identity is left out.
         """
         found = set()
         for trial in self.store.trials.values():
@@ -193,34 +195,10 @@ class Scheduler:
                         found.add(trial.identity)
         return found
 
-    def _print_plan(self) -> None:
-        """Print what the command would do, and change nothing."""
-        self._update()
-        planned = {one.identity for stage in self.stages[: self._stage + 1] for one in stage}
-        new = len(planned - self.store.by_identity.keys())
-        settings, trials = self.settings, self.store.trials.values()
-        retries, rerun_failed = settings.max_retries, settings.rerun_failed
-        again = [t for t in trials if self.queue.next_attempt(t, retries, rerun_failed)]
-        stale = [t for t in self.store.stale_trials() if self.queue.belongs_to_sweep(t)]
-        if to_run := self.queue.num_pending() + new + len(again) + len(stale):
-            self._prepare_launcher()
-        self._log_plan(to_run, self._disk_needed(to_run), new=new)
-        self.reporter.log("not started")
-
-    def _log_plan(self, to_run: int, disk: int | None, *, new: int = 0) -> None:
-        """Print how much is to be done, and in which stages."""
-        self.reporter.log(self.reporter.format_plan(to_run, disk, new=new))
-        if len(self.stages) > 1:
-            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
-            self.reporter.log(
-                f"stages of {sizes} trials: it ends after the first that is"
-                f" {self.settings.stop_when}"
-            )
-
     def run(self) -> int:
         """Run the trials that are missing, and return the exit code."""
         if self.settings.dry_run:
-            self._print_plan()
+            self._dry_run()
             return 0
         settings = self.settings
         self.queue.requeue_unfinished(settings.max_retries, rerun_failed=settings.rerun_failed)
@@ -240,26 +218,33 @@ class Scheduler:
             self.reporter.log("nothing to do")
         try:
             self._run_until_done()
-            return self._finish()
+            return self._finish_sweep()
         except OSError as error:
-            self.jobs.stop()  # this process ends when they have
+            self.jobs.stop()  # they save a checkpoint and exit, before this process exits
             raise ValueError(
                 f"cannot write {self.folder}: {error.strerror}; the same command continues the"
                 " sweep when that is solved"
             ) from error
 
+    def _dry_run(self) -> None:
+        """Print what the command would do for a sweep that exists; change nothing."""
+        self._update()
+        planned = {one.identity for stage in self.stages[: self._stage + 1] for one in stage}
+        new = len(planned - self.store.by_identity.keys())
+        settings, trials = self.settings, self.store.trials.values()
+        retries, rerun_failed = settings.max_retries, settings.rerun_failed
+        again = [t for t in trials if self.queue.next_attempt(t, retries, rerun_failed)]
+        stale = [t for t in self.store.stale_trials() if self.queue.belongs_to_sweep(t)]
+        if to_run := self.queue.num_pending() + new + len(again) + len(stale):
+            self._prepare_launcher()
+        self._log_plan(to_run, self._disk_needed(to_run), new=new)
+        self.reporter.log("not started")
+
     def _check_before(self) -> None:
-        """Ask the app whether the trials that are left can run."""
+        """Ask the app whether the trials that have not ended can run."""
         known = self.store.trials.values()
         trials = [t.values for t in known if not t.ended and self.queue.belongs_to_sweep(t)]
         check_before(self.settings, self.composer, trials)
-
-    def _stage_numbers(self) -> range:
-        """Return the numbers of the stages, from 1."""
-        return range(1, len(self.stages) + 1)
-
-    def _is_last_stage(self) -> bool:
-        return self._stage >= len(self.stages) - 1
 
     def _prepare_launcher(self) -> None:
         """Prepare the launcher, once."""
@@ -267,42 +252,10 @@ class Scheduler:
             self.reporter.n_jobs = prepare_launcher(self.launcher, self.settings.n_jobs)
             self._launcher_is_ready = True
 
-    def _start_next_stage(self) -> bool:
-        """Add the trials of the next stage; False if there is none, or the rule ends the sweep."""
-        if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
-            return False
-        name = str(self.settings.stop_when)
-        self._in_rule = True
-        try:
-            done = bool(load((self.settings.stop_rules or {})[name])(self.folder))
-        except Exception as error:  # of the app: the trials that have ended are kept
-            key = self.settings.key("stop_when")
-            self._rule_problem = (
-                f"{key}={name}: {type(error).__name__}: {error}; the same command asks again, and"
-                f" {key}=null runs all stages"
-            )
-            return False
-        except KeyboardInterrupt:  # of `_on_signal`
-            return False
-        finally:
-            self._in_rule = False
-        if self.jobs.stopping:
-            return False
-        stage = f"stage {self._stage + 1} of {len(self.stages)}"
-        self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
-        if done:
-            return False
-        self._stage += 1
-        self.store.add(self.stages[self._stage], self._parameters())
-        self._update()
-        self.queue.sort()
-        self._prepare_launcher()
-        return True
-
     def _disk_needed(self, to_run: int) -> int | None:
-        """Estimate the bytes for `to_run` trials: as the last ones took, or as the app says.
+        """Estimate the bytes for `to_run` trials from the last finished ones, or ask the app.
 
-        In the second case the app's estimate of the time is noted too.
+        The app's estimate includes the time, which the reporter gets here.
         """
         if not to_run:
             return 0
@@ -317,8 +270,22 @@ class Scheduler:
         self.reporter.estimated_s = cost.seconds
         return int(cost.running * self.reporter.n_jobs + cost.ended * to_run)
 
+    def _log_plan(self, to_run: int, disk: int | None, *, new: int = 0) -> None:
+        """Print how many trials are to run, what they need, and the stages."""
+        self.reporter.log(self.reporter.format_plan(to_run, disk, new=new))
+        if len(self.stages) > 1:
+            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
+            self.reporter.log(
+                f"stages of {sizes} trials: it ends after the first that is"
+                f" {self.settings.stop_when}"
+            )
+
+    def _stage_numbers(self) -> range:
+        """Return the numbers of the stages, from 1."""
+        return range(1, len(self.stages) + 1)
+
     def _run_until_done(self) -> None:
-        """Keep `n_jobs` jobs running until there is nothing left to start."""
+        """Keep `n_jobs` jobs running until no trial is left, in this stage and the next ones."""
         is_main = threading.current_thread() is threading.main_thread()
         before = {n: signal.signal(n, self._on_signal) for n in STOP_SIGNALS} if is_main else {}
         self.reporter.start()
@@ -344,8 +311,44 @@ class Scheduler:
         self._update()
         return not self.queue.any_running()
 
+    def _start_next_stage(self) -> bool:
+        """Add the next stage's trials; False if there is none, or if `stop_when` ends the sweep."""
+        if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
+            return False
+        name = str(self.settings.stop_when)
+        self._in_rule = True
+        try:
+            done = bool(load((self.settings.stop_rules or {})[name])(self.folder))
+        except Exception as error:  # in code of the app; report it at the end, after the results
+            key = self.settings.key("stop_when")
+            self._rule_problem = (
+                f"{key}={name}: {type(error).__name__}: {error}; the same command asks again, and"
+                f" {key}=null runs all stages"
+            )
+            return False
+        except KeyboardInterrupt:  # raised by `_on_signal`
+            return False
+        finally:
+            self._in_rule = False
+        if self.jobs.stopping:
+            return False
+        stage = f"stage {self._stage + 1} of {len(self.stages)}"
+        self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
+        if done:
+            return False
+        self._stage += 1
+        self.store.add(self.stages[self._stage], self._optuna_parameters())
+        self._update()
+        self.queue.sort()
+        self._prepare_launcher()
+        return True
+
+    def _is_last_stage(self) -> bool:
+        """Return whether no stage follows; True for a search and a grid without stages."""
+        return self._stage >= len(self.stages) - 1
+
     def _wait(self) -> None:
-        """Wait until a job is done or a tick has passed, and handle it."""
+        """Wait up to a tick for a job to end; check the storage, stale trials and timeouts."""
         job = self.jobs.wait_any(TICK_S)
         if job is not None and self.on_job_end(job):
             self.start_trial(job.trial)
@@ -359,7 +362,7 @@ class Scheduler:
         self.reporter.refresh(pending + len(self.jobs), self.jobs.values())
 
     def _update(self) -> None:
-        """Take in what this worker or another one has changed in the storage."""
+        """Pass the trials that any worker has changed to the reporter and the queue."""
         changed = self.store.pop_changes()
         self.reporter.update(changed)
         self.queue.update(changed)
@@ -376,7 +379,7 @@ class Scheduler:
         return trial is not None
 
     def _sample_trial(self) -> Trial:
-        """Add a trial with the sampler's suggestions."""
+        """Add a trial with the sampler's suggestions, claimed by this worker."""
         assert self.search is not None
         settings, number = self.settings, len(self.store.trials)
         key = settings.key("sampler")
@@ -386,13 +389,14 @@ class Scheduler:
         return self.store.attach_params(optuna_trial, self.composer.params(values))
 
     def start_trial(self, trial: Trial) -> None:
-        """Launch a claimed trial, unless its result is known or another trial will give it."""
+        """Launch a claimed trial, unless its result is known or a duplicate will give it."""
         duplicate = self.store.duplicate_of(trial)
         if duplicate is not None:
             if duplicate.ended:
                 self._finish_trial(trial, duplicate.result)
-            return  # else it gets the result of the first trial when that has one
+            return  # otherwise `_finish_trial` of the first trial also finishes this one
         result = self._stored_result(trial)
+        # a failed run starts again, unless its result was refused just now: so would the next one
         if result is not None and (result["status"] != "failed" or self._problem()):
             self._finish_trial(trial, result)
             if problem := self._problem():
@@ -406,7 +410,7 @@ class Scheduler:
         self._update()
 
     def _reuse(self, trial: Trial) -> bool:
-        """Finish a trial with a result that another sweep has; False if there is none."""
+        """Finish a trial with the result of another sweep's trial; False if there is none."""
         origin = self.shared.take(trial) if self.shared is not None else None
         result = self._stored_result(trial) if origin is not None else None
         if result is None:
@@ -418,7 +422,8 @@ class Scheduler:
     def _overrides(self, trial: Trial) -> list[str]:
         """Return the command line of a trial, without the settings of the sweep.
 
-        They are of no use to a run, and may hold the password of a storage.
+        A run does not need them, and they may contain the password of a storage. With a pruner, the
+        run gets the storage in `hydra.sweeper.trial`.
         """
         self.space.check(trial.values)
         overrides = [
@@ -437,7 +442,7 @@ class Scheduler:
     def on_job_end(self, job: Job) -> bool:
         """Store how a job ended; return True if its trial is to start again at once.
 
-        A trial that is tried again has not failed yet, as far as `on_error` is concerned.
+        With `on_error=stop`, only a failure without a retry stops the sweep.
         """
         trial, result = job.trial, self._resolve(job)
         if not self.is_named and isinstance(job.result, JobReturn):
@@ -456,22 +461,30 @@ class Scheduler:
             self.stop(f"a trial {how}, and {self.settings.key('on_error')}=stop")
         return False
 
-    def _problem(self) -> str | None:
-        """Return why the sweep cannot go on; None if it can."""
-        return self.data_check.problem or self.config_check.problem or self._rule_problem
+    def _resolve(self, job: Job) -> TrialResult:
+        """Determine the result of a job; write a failure that the run did not write itself."""
+        trial, folder = job.trial, self.folder / job.trial.folder
+        result = resolve_status(folder, job.result, len(self.reporter.directions))
+        if job.timed_out:
+            limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
+            result = {**result, "status": "failed", "error": f"ran longer than {limit}"}
+        result = self._check_result(trial, result)
+        if result["status"] == "failed":
+            run_folder.record_failure(folder, result["error"])
+        return result
 
     def _stored_result(self, trial: Trial) -> TrialResult | None:
-        """Return what a run folder says of its end; None if the run is to start or continue."""
+        """Return the final result in a run folder; None if the run is to start or continue."""
         metrics = run_folder.read_result(self.folder / trial.folder)
         if metrics is None or metrics["status"] not in ENDED:
             return None
         result = resolve_status(self.folder / trial.folder, None, len(self.reporter.directions))
-        return self._checked(trial, result)
+        return self._check_result(trial, result)
 
-    def _checked(self, trial: Trial, result: TrialResult) -> TrialResult:
-        """Return a run's result as failed, also in its folder, if it is not this trial's.
+    def _check_result(self, trial: Trial, result: TrialResult) -> TrialResult:
+        """Return `result`, or a failed one if the run had other data or another config.
 
-        It had other data, or another config.
+        That failure is also written into the run's folder.
         """
         if result["status"] != "finished":
             return result
@@ -481,20 +494,12 @@ class Scheduler:
         run_folder.record_failure(self.folder / trial.folder, error)
         return {**result, "status": "failed", "error": error}
 
-    def _resolve(self, job: Job) -> TrialResult:
-        """Determine the result of a job; write a failure that the run did not write itself."""
-        trial, folder = job.trial, self.folder / job.trial.folder
-        result = resolve_status(folder, job.result, len(self.reporter.directions))
-        if job.timed_out:
-            limit = f"{self.settings.key('timeout_s')}={self.settings.timeout_s:g}"
-            result = {**result, "status": "failed", "error": f"ran longer than {limit}"}
-        result = self._checked(trial, result)
-        if result["status"] == "failed":
-            run_folder.record_failure(folder, result["error"])
-        return result
+    def _problem(self) -> str | None:
+        """Return what stops the sweep: changed data, a changed config, a failed rule; else None."""
+        return self.data_check.problem or self.config_check.problem or self._rule_problem
 
     def _should_retry(self, trial: Trial, result: TrialResult) -> bool:
-        """Return whether the trial is tried again from its last checkpoint; count and print it."""
+        """Return whether to retry the trial from its last checkpoint; if so, count and print it."""
         failures, allowed = trial.num_failures + 1, self.settings.max_retries
         if failures > allowed or self.jobs.stopping:
             return False
@@ -505,7 +510,7 @@ class Scheduler:
         return True
 
     def _requeue(self, trial: Trial, result: TrialResult) -> None:
-        """Leave a stopped or interrupted trial to the next command."""
+        """Make a stopped or interrupted trial, and its duplicates, pending for the next command."""
         for one in (trial, *self._duplicates_of(trial)):
             self.queue.interrupted.add(one.number)
             self.store.requeue(one, result["status"], result.get("error"))
@@ -531,7 +536,7 @@ class Scheduler:
         return [t for t in same if t.status == "running" and t.number not in self.jobs]
 
     def _reclaim_stale_trials(self) -> None:
-        """Finish stale trials from their metrics.json, or make them pending again."""
+        """Store a heartbeat; finish stale trials from their metrics.json, or make them pending."""
         self.store.worker.heartbeat()
         for trial in self.store.stale_trials():
             if run_folder.is_locked(self.folder / trial.folder):
@@ -544,7 +549,7 @@ class Scheduler:
                 self._update()
 
     def stop(self, reason: str) -> None:
-        """Start no more trials, and ask the running ones to save a checkpoint and exit."""
+        """Print `reason`, start no more trials, and ask the jobs to save a checkpoint and exit."""
         if not self.jobs.stopping:
             self.reporter.log(reason)
             self.jobs.stop()
@@ -562,10 +567,10 @@ class Scheduler:
             self.jobs.kill()
         else:
             os._exit(130)
-        if in_rule:  # it may take long, and the same command asks it again
+        if in_rule:  # the rule may take long; the same command will ask it again
             raise KeyboardInterrupt
 
-    def _finish(self) -> int:
+    def _finish_sweep(self) -> int:
         """Print the final table, draw a search's plots, and return the exit code."""
         self.store.sync()
         self._update()

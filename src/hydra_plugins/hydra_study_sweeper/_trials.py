@@ -121,7 +121,7 @@ class Worker:
     def __init__(self, optuna_study: optuna.Study) -> None:
         self.optuna_study = optuna_study
         self.name = worker_name()
-        self._heartbeats: dict[str, tuple[Any, float]] = {}  # of others: the last value, and since when
+        self._heartbeats: dict[str, tuple[Any, float]] = {}  # of others: last value, since when
         self._last_heartbeat = -HEARTBEAT_TIMEOUT_S
 
     def heartbeat(self) -> None:
@@ -219,7 +219,7 @@ class TrialStore:
         self.sync()
 
     def describe(self, names: Sequence[str], command: str, about: Any) -> None:
-        """Store the names of the objectives, the command and the study's texts for Optuna's dashboard."""
+        """Store the objectives' names, the command and the study's texts for Optuna's dashboard."""
         if names and self.optuna_study.metric_names != list(names):
             self.optuna_study.set_metric_names(list(names))
         texts = {k: v for k, v in (about or {}).items() if isinstance(v, str)}
@@ -305,7 +305,7 @@ class TrialStore:
                 self._changed[trial.number] = trial
 
     def locked(self) -> AbstractContextManager[None]:
-        """Return a lock of the sweep's trials on this machine; a second one here would wait for ever."""
+        """Return a lock of the sweep's trials on this machine; it cannot be taken twice."""
         return held(FlockLock(str(self.folder / ".fill.lock")))
 
     def import_trial(
@@ -546,7 +546,7 @@ class TrialQueue:
         return None
 
     def any_running(self) -> bool:
-        """Return whether any worker runs a trial of this command; it may become stale, so wait for it."""
+        """Return whether any worker runs a trial of this command, which may still become stale."""
         trials = self.store.trials.values()
         return any(t.status == "running" and self.belongs_to_sweep(t) for t in trials)
 

@@ -31,7 +31,7 @@ def requeue_trials(folder: Path, numbers: Sequence[int], *, storage: str | None 
     for number in numbers:
         trial = store.trials[number]
         set_aside(folder / trial.folder)
-        store.add_attempt(trial, "pending", from_scratch=True)  # so no result of another sweep counts
+        store.add_attempt(trial, "pending", from_scratch=True)  # not from another sweep
 
 
 def set_aside(folder: Path) -> None:

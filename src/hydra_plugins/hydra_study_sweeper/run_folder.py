@@ -184,7 +184,7 @@ def read_bounded(path: Path, limit: int) -> str:
 
 
 def _check_events(text: str, interpolations: bool) -> None:
-    """Raise ValueError for content that is not plain or too large, before objects are made of it."""
+    """Raise ValueError for content that is not plain or is too large, before it is loaded."""
     nodes = documents = 0
     keys: list[set[str] | None] = []  # seen keys of each open collection; None for a list
     key_next: list[bool] = []  # of each open collection: whether a key comes next

@@ -13,9 +13,9 @@ Five files contain facts about a trial. Each decides one question:
 - the storage (`study.journal`): which trials there are, which worker has claimed each, and every
   result; a lost storage is restored from the run folders;
 - `sweep.yaml`: what must not change between two commands;
-- `trials.csv`: nothing. It is a copy of the storage, for people and other programs. Only two modules
-  read it: `_resume` takes from it the axis values of trials that a lost storage had, and `_reuse`
-  finds candidates in other sweeps, whose run folders it then checks.
+- `trials.csv`: nothing. It is a copy of the storage, for people and other programs. Two modules
+  here read it: `_resume` takes from it the axis values of trials that a lost storage had, and
+  `_reuse` finds candidates in other sweeps, whose run folders it then checks.
 
 Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
 sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (what a
@@ -150,28 +150,17 @@ class StudySweeper(Sweeper):
             raise SystemExit(code)
         return [[scheduler.returns[number] for number in sorted(scheduler.returns)]]
 
-    def _dry_run(
-        self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
-    ) -> None:
-        """Print the number of trials, the time and the disk that a new sweep needs; start nothing."""
-        from hydra_plugins.hydra_study_sweeper._display import format_needs
-
+    def _check_axes(self, space: _space.Space) -> None:
+        """Raise ValueError for a key that cannot be an axis."""
         settings = self.settings
-        counts = [sum(map(len, stages)) or settings.n_trials]
-        if len(stages) > 1:
-            counts = [len(stages[0]), *counts]
-        count = " to ".join(map(str, counts))
-        print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
-        cost = estimate_cost(settings, composer, [one for stage in stages for one in stage])
-        if cost is not None:
-            jobs, most = settings.n_jobs or 1, counts[-1]
-            seconds = cost.seconds and cost.seconds * most / jobs
-            disk = cost.running * jobs + cost.ended * most
-            print(
-                format_needs(
-                    seconds, disk, f" for {most} trials, {jobs} at a time (a rough estimate)"
+        for key in space.keys:
+            if key == settings.group:
+                raise ValueError(
+                    f"{key}: only one per command, since each has its own axes; run {key}=a and"
+                    f" then {key}=b"
                 )
-            )
+            if key.startswith(("hydra.", "hydra/", "~")):
+                raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _make_composer(self, space: _space.Space) -> _composer.Composer:
         """Return the composer of the trials of `space`."""
@@ -179,6 +168,21 @@ class StudySweeper(Sweeper):
         return _composer.Composer(
             self.loader, self.master_config, space, settings.ignore, load(settings.resolve)
         )
+
+    def _sweep_name(self, space: _space.Space, base: dict[str, Any]) -> str:
+        """Return the sweep's name: `name`, or the study's, or the axes and a hash of the config."""
+        settings = self.settings
+        if settings.name is not None:
+            if not is_plain_name(settings.name):
+                key = settings.key("name")
+                raise ValueError(f"{key}={settings.name}: must be a plain name, without folders")
+            return settings.name
+        if settings.group and settings.axes:
+            choice = str(OmegaConf.select(self.master_config.hydra.runtime.choices, settings.group))
+            return choice.replace("/", "-") + settings.suffix
+        keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
+        rest = _composer.drop_keys(OmegaConf.to_container(OmegaConf.create(base)), space.keys)
+        return f"{keys}-{_space.short_hash(rest)[:6]}"
 
     def _axes_before(self, folder: Path) -> dict[str, list[str]]:
         """Return the axes that sweep.yaml lists; none for a new sweep or a search."""
@@ -211,18 +215,6 @@ class StudySweeper(Sweeper):
             )
         return found if params else []
 
-    def _check_axes(self, space: _space.Space) -> None:
-        """Raise ValueError for a key that cannot be an axis."""
-        settings = self.settings
-        for key in space.keys:
-            if key == settings.group:
-                raise ValueError(
-                    f"{key}: only one per command, since each has its own axes; run {key}=a and"
-                    f" then {key}=b"
-                )
-            if key.startswith(("hydra.", "hydra/", "~")):
-                raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
-
     def _check_ignored_axes(self, space: _space.Space, params: list[_space.TrialParams]) -> None:
         """Raise ValueError for an axis whose values all give the same trial.
 
@@ -238,17 +230,25 @@ class StudySweeper(Sweeper):
             if len(trials) < len(params) or not params:
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
-    def _sweep_name(self, space: _space.Space, base: dict[str, Any]) -> str:
-        """Return the sweep's name: `name`, or the study's, or the axes and a hash of the config."""
+    def _dry_run(
+        self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
+    ) -> None:
+        """Print how many trials a new sweep has, its time and its disk; start nothing."""
+        from hydra_plugins.hydra_study_sweeper._display import format_needs
+
         settings = self.settings
-        if settings.name is not None:
-            if not is_plain_name(settings.name):
-                key = settings.key("name")
-                raise ValueError(f"{key}={settings.name}: must be a plain name, without folders")
-            return settings.name
-        if settings.group and settings.axes:
-            choice = str(OmegaConf.select(self.master_config.hydra.runtime.choices, settings.group))
-            return choice.replace("/", "-") + settings.suffix
-        keys = "-".join(space.keys).replace("/", ".")[:100] or "single"
-        rest = _composer.drop_keys(OmegaConf.to_container(OmegaConf.create(base)), space.keys)
-        return f"{keys}-{_space.short_hash(rest)[:6]}"
+        counts = [sum(map(len, stages)) or settings.n_trials]
+        if len(stages) > 1:
+            counts = [len(stages[0]), *counts]
+        count = " to ".join(map(str, counts))
+        print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
+        cost = estimate_cost(settings, composer, [one for stage in stages for one in stage])
+        if cost is not None:
+            jobs, most = settings.n_jobs or 1, counts[-1]
+            seconds = cost.seconds and cost.seconds * most / jobs
+            disk = cost.running * jobs + cost.ended * most
+            print(
+                format_needs(
+                    seconds, disk, f" for {most} trials, {jobs} at a time (a rough estimate)"
+                )
+            )
