@@ -96,7 +96,7 @@ class Scheduler:
             raise ValueError(f"cannot write {self.folder}: {error.strerror}") from error
 
     def _open(self, fingerprint: dict[str, Any]) -> None:
-        """Open the sweep's folder and storage, add new trials, and make what works on them."""
+        """Open the sweep's folder and storage, add new trials, make the queue and the checks."""
         if not (is_dry := self.settings.dry_run):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._in_use = hold(self.folder)  # until this object is deleted

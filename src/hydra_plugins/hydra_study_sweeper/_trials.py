@@ -113,7 +113,7 @@ HEARTBEAT_TIMEOUT_S = 60.0  # a worker on another machine counts as exited after
 
 
 class Worker:
-    """The worker that this process is, and which other workers are alive.
+    """The worker of this process; it also finds out which other workers are alive.
 
     A worker on this host is alive if its process is, one on another host if its heartbeat changes.
     """
@@ -229,7 +229,7 @@ class TrialStore:
                 self.optuna_study.set_user_attr(key, value)
 
     def sync(self) -> None:
-        """Read from the storage what has changed."""
+        """Read the changes from the storage."""
         optuna_trials = self.storage.get_all_trials(self._study_id, deepcopy=False)
         for index, optuna_trial in enumerate(optuna_trials):
             if index < len(self._seen) and optuna_trial is self._seen[index]:
@@ -597,7 +597,7 @@ class TrialsCsv:
         self._rows: dict[int, str] = {}
 
     def update(self, trial: Trial) -> bool:
-        """Make a trial's row anew; return whether the file has changed by it."""
+        """Set a trial's row; return whether the file is out of date now."""
         self._trials[trial.number] = trial
         names = [key.lstrip("+") for key in trial.values]
         if new := [name for name in names if name not in self.keys]:  # an axis of another command

@@ -18,8 +18,8 @@ Five files contain facts about a trial. Each decides one question:
   `_reuse` finds candidates in other sweeps, whose run folders it then checks.
 
 Public modules: `config` (settings), `run_folder` and `sweep_folder` (the files of a run and of a
-sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (what a
-trial reports to its pruner).
+sweep), `requeue` (ended trials run again), `overrides` (Hydra overrides as text), `pruning` (the
+reports of a trial to its pruner).
 
 Private modules, in the order to read them: `_space` (the axes), `_composer` (configs and
 identities), `_preflight` (questions to the app before trials run), `_samplers` (Optuna's side of a
@@ -96,7 +96,7 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        """Run what is missing of the sweep that `arguments` describe.
+        """Run the missing trials of the sweep that `arguments` describe.
 
         Returns:
             One list of the jobs that this process ran, in the order of the trials, as Hydra's own
