@@ -107,3 +107,9 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])
+
+
+def without_notices(text):
+    """Return what was printed to standard error without the lines on decoding images."""
+    lines = text.strip().splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("decoding ", "decoded in ")))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from alexlab.commands.train import main
+from tests.tiny import without_notices
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ BAD = {
     "modl=alexnet": r"modl: no such setting; did you mean model",
     "data.root=nowhere": r"no folder nowhere",
     "data=pokemon data.root=null": r"data=pokemon needs data.root",
-    "data=pokemon data.root=data/pokemon": r"no folder data/pokemon.*DATA_DIR.*alexlab data fetch",
+    "data=pokemon data.root=data/pokemon": r"no folder data/pokemon; .*data fetch pokemon .*DATA_DIR",
     "data.batch_size=0": r"data.batch_size=0: must be a whole number of at least 1",
     "data.batch_size=500": r"data.batch_size=500 is more than the 12 images of train",
     "optim.lr=0": r"optim.lr=0: must be a number greater than 0",
@@ -106,7 +107,7 @@ def test_it_is_said_in_short_and_nothing_is_left(command, tmp_path, capfd, overr
     with pytest.raises(SystemExit) as exit_:
         command(*overrides.split())
     assert exit_.value.code == 1
-    told = capfd.readouterr().err.strip()
+    told = without_notices(capfd.readouterr().err)
     assert told.startswith("error: ")
     assert len(told.splitlines()) <= 2
     assert re.search(BAD[overrides], told, re.DOTALL), told

@@ -12,7 +12,7 @@ from alexlab.runs import config as run_config
 from alexlab.runs.config import add_config_dir, config_folders, read
 from alexlab.runs.folder import RunFolder, read_history, read_metrics
 from alexlab.training.run import TrainingRun
-from tests.tiny import in_child
+from tests.tiny import in_child, without_notices
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def refused(capfd):
         with pytest.raises(SystemExit) as exit_:
             function()
         assert exit_.value.code == 1
-        told = capfd.readouterr().err.strip()
+        told = without_notices(capfd.readouterr().err)
         assert told.startswith("error: ")
         assert len(told.splitlines()) <= 2
         return told

@@ -76,8 +76,12 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_write_it(make_sweep, cap
     folder = sweep_of(make_sweep, [0.0, 0.01, 0.0, 0.01, 0.0])
     interrupted = lambda *_: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
     monkeypatch.setattr("alexlab.studies.report.report", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        after_sweep(folder)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job ignores it
+    try:
+        with pytest.raises(SystemExit) as ended:
+            after_sweep(folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
     assert f"alexlab report {os.path.relpath(folder)}" in capsys.readouterr().out
 

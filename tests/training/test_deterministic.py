@@ -9,7 +9,7 @@ import torch
 from alexlab.data import cache
 from alexlab.runs.checkpoint import load
 from alexlab.runs.folder import BEST
-from alexlab.training.run import TrainingRun
+from alexlab.training import build
 from tests.tiny import same, tiny, train, weights
 
 
@@ -27,16 +27,16 @@ def expected(config, once):
 def without(*names):
     """Take callbacks away before the training begins."""
 
-    def change(training):
-        kept = [c for c in training.trainer.callbacks if type(c).__name__ not in names]
-        assert len(kept) == len(training.trainer.callbacks) - len(names)
-        training.trainer.callbacks = kept
+    def change(trainer):
+        kept = [c for c in trainer.callbacks if type(c).__name__ not in names]
+        assert len(kept) == len(trainer.callbacks) - len(names)
+        trainer.callbacks = kept
 
     return change
 
 
-def sanity_check(training):
-    training.trainer.num_sanity_val_steps = 2
+def sanity_check(trainer):
+    trainer.num_sanity_val_steps = 2
 
 
 CHANGES = {
@@ -54,14 +54,14 @@ CHANGES = {
 def test_it_changes_nothing(config, expected, tmp_path, monkeypatch, name):
     overrides, change = CHANGES[name]
     if change is not None:
-        build = TrainingRun._trainer
+        built = build.trainer
 
-        def changed(self):
-            self.trainer = build(self)
-            change(self)
-            return self.trainer
+        def changed(*args, **kwargs):
+            trainer = built(*args, **kwargs)
+            change(trainer)
+            return trainer
 
-        monkeypatch.setattr(TrainingRun, "_trainer", changed)
+        monkeypatch.setattr(build, "trainer", changed)
     assert same(weights(train(config(*overrides), tmp_path / "run")), expected)
     assert torch.are_deterministic_algorithms_enabled()
 
