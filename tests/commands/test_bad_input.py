@@ -39,7 +39,7 @@ BAD = {
     "modl=alexnet": r"modl: no such setting; did you mean model",
     "data.root=nowhere": r"no folder nowhere",
     "data=pokemon data.root=null": r"data=pokemon needs data.root",
-    "data=pokemon data.root=data/pokemon": r"no folder data/pokemon; .*data fetch pokemon .*DATA_DIR",
+    "data=pokemon data.root=data/pokemon": r"data/pokemon; .*data fetch pokemon .*DATA_DIR",
     "data.batch_size=0": r"data.batch_size=0: must be a whole number of at least 1",
     "data.batch_size=500": r"data.batch_size=500 is more than the 12 images of train",
     "optim.lr=0": r"optim.lr=0: must be a number greater than 0",
