@@ -177,6 +177,20 @@ def test_the_measured_steps_are_the_middles_of_four_parts_of_an_epoch(batches, m
     assert steps == measured
 
 
+def test_an_update_is_measured_against_the_weights_before_it():
+    """The weights 3 and 4, of norm 5, become 0 and 4: a change of 3 is 0.6 of them."""
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data = torch.tensor([[3.0, 4.0]])
+    diagnostics, learner = Diagnostics(None), SimpleNamespace(net=nn.Sequential(layer))
+    learner.net(torch.ones(1, 2)).sum().backward()
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=0))
+    trainer = SimpleNamespace(fit_loop=loop, num_training_batches=1)
+    diagnostics.on_before_optimizer_step(trainer, learner, None)
+    layer.weight.data = torch.tensor([[0.0, 4.0]])
+    diagnostics.on_train_batch_end(trainer, learner)
+    assert diagnostics.steps[0]["0/update_ratio"] == pytest.approx(0.6)
+
+
 def test_frozen_layers_have_activations_only(compose, image_folder, tmp_path):
     cfg = compose(
         *["data=folder", f"data.root={image_folder}", "data.resolution=32", "data.batch_size=6"],

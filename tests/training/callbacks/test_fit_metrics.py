@@ -1,6 +1,7 @@
 """Train and test in eval mode at the end of a training, against a pass by hand."""
 
 import csv
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.nn.functional import cross_entropy
 
+from alexlab import factory
 from alexlab.evaluation.loading import load_run
 from alexlab.runs.folder import read_history, read_metrics
+from alexlab.training import build
 from alexlab.training.callbacks.fit_metrics import FitMetrics
 from tests.tiny import train
 
@@ -179,6 +182,18 @@ def test_test_is_measured_after_the_last_three_epochs_and_train_after_the_last(
     trainer.current_epoch = 1  # the best weights, of another epoch
     callback.on_test_epoch_end(trainer, learner)
     assert logged == {"fit/loss": 2.0, "fit/loss_last": 5.0, "test/loss_last_3": 4.0}
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_measurement_leaves_the_net_in_its_mode(config, mode):
+    """In eval mode with the test: dropout would then change what comes after it."""
+    cfg = config("model.dropout=0.5")
+    data = factory.data_module(cfg)
+    learner = build.learner(cfg, data)
+    learner.net.train(mode)
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
+    FitMetrics(data)._measure(trainer, learner, learner.net, "test")
+    assert {module.training for module in learner.net.modules()} == {mode}
 
 
 def test_two_epochs_have_no_mean_of_three(monkeypatch):
