@@ -97,6 +97,33 @@ def test_two_machines_that_add_a_trial_at_once_share_it(store, monkeypatch):
     assert not two.claim(two.trials[3])
 
 
+def test_two_workers_that_add_an_attempt_at_once_share_the_first(store, monkeypatch):
+    one, two = store(), store()
+    failed = {"status": "failed", "error": "x"}
+    one.claim(one.trials[0])
+    one.finish(one.trials[0], TrialState.FAIL, failed)
+    two.sync()
+    with monkeypatch.context() as blind:  # `two` has not seen what `one` adds
+        blind.setattr(two, "sync", lambda: None)
+        one.add_attempt(one.trials[0], "failed")
+        two.add_attempt(two.trials[0], "failed")
+    for view in (one, two, store()):
+        view.sync()
+        assert [view.trials[0].attempts[n].number for n in (0, 1)] == [0, 3]
+        assert view.trials[0].optuna_trial.number == 3  # and not 4, which came later
+    assert one.claim(one.trials[0])
+    assert not two.claim(two.trials[0])
+
+
+def test_a_search_may_suggest_the_same_values_twice(store):
+    sweep, sampler = store(), optuna.samplers.RandomSampler(seed=0)
+    same = TrialParams({"act": "relu"}, "identity-relu")
+    found = [sweep.attach_params(sweep.ask(sampler, {}), same) for _ in range(2)]
+    assert [trial.number for trial in found] == [3, 4]
+    assert sweep.duplicate_of(found[0]) is None
+    assert sweep.duplicate_of(found[1]) is found[0]
+
+
 def test_one_worker_reclaims_a_stale_trial(store, monkeypatch):
     exited = store()
     exited.worker.name = "host|boot|3|3"
