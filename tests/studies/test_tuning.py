@@ -120,6 +120,24 @@ def test_what_doubling_gained_stands_beside_the_chosen_rates(make_sweep, capsys)
     assert "relu: twice the epochs gain +0.03 on val" in capsys.readouterr().out
 
 
+def test_what_doubling_gained_of_an_error_is_what_it_fell_by(make_sweep):
+    """By hand: the error ends at .50, twice as long at .42, so it gains .08."""
+    study = {**STUDY, "trained": {"metric": "last(val/mae)", "chance": 1.0, "margin": 0.1}}
+
+    def run_ending_at(error):
+        return lambda values: {"objective": error, "history": {"val/mae": [1.0, error]}}
+
+    axes = {"recipe": ["relu"], "optim.lr": ["0.01"], "seed": [1000, 1001]}
+    down = {"directions": ["minimize"]}
+    tune = make_sweep(axes, run_ending_at(0.5), study, scale="tune", name="acts-tune", **down)
+    tuning.write_tuned(load(tune))
+    del axes["optim.lr"]
+    double = make_sweep(
+        axes, run_ending_at(0.42), study, scale="doubled", name="acts-doubled", **down
+    )
+    assert tuning.write_converged(load(double)) == {"relu": 0.08}
+
+
 def test_the_lowest_error_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep):
     errors = {
         "relu": {"0.01": [0.6, 0.6], "0.03": [0.3, 0.5], "0.1": [0.5, 0.6]},
