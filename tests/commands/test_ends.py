@@ -148,10 +148,12 @@ def test_ctrl_c_at_any_moment_prints_no_traceback(tmp_path, words, seconds, hit)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    assert process.returncode in (130, -signal.SIGINT, 0, 1)
+    # torch's C++ cannot be interrupted while it is imported: rarely it ends by abort()
+    interrupted = (130, -signal.SIGINT, -signal.SIGABRT)
+    assert process.returncode in (*interrupted, 0, 1)
     assert "Traceback" not in told, told
     if words == "train":
-        assert process.returncode in (130, -signal.SIGINT)
+        assert process.returncode in interrupted
     left = [path for path in tmp_path.rglob("*") if path.is_file() and ".cache" not in path.parts]
     assert not left or any(path.name == "config.yaml" for path in left)
     hit(f"Ctrl-C of {words} after {seconds} s")

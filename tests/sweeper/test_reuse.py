@@ -293,3 +293,22 @@ def test_runs_that_another_sweep_finishes_meanwhile_are_found(tmp_path):
         os.utime(table, (second, second))
         taken.append(one.take(trial))
     assert taken == [None, "before/0-a"]
+
+
+@pytest.mark.parametrize(
+    ("needs_weights", "same_data", "taken"),
+    [(False, True, "a table"), (True, True, None), (False, False, None)],
+)
+def test_a_result_that_the_app_knows_has_no_weights_and_must_be_of_the_same_data(
+    tmp_path, needs_weights, same_data, taken
+):
+    (tmp_path / "multirun/one").mkdir(parents=True)
+    content = {"status": "finished", "objective": 0.5, "reused_from": "a table"}
+    one = _reuse.SharedResults(
+        *(tmp_path / "multirun/one", {"fingerprint": {}, "directions": ["minimize"]}, []),
+        *(lambda values: {"lr": 0.1}, lambda identity, sweep: content),
+        fits=lambda trial, metrics: same_data,
+        needs_weights=needs_weights,
+    )
+    assert one.take(SimpleNamespace(folder="0-a", identity="i", values={})) == taken
+    assert (tmp_path / "multirun/one/0-a/metrics.json").exists() == (taken is not None)
