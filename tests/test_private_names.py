@@ -1,4 +1,4 @@
-"""Each private name of a library stands in one function of ours, and the library still has it."""
+"""Names of libraries that begin with _: each is used in one function only, and still exists."""
 
 import ast
 import atexit

@@ -68,11 +68,8 @@ def test_warps_stay_within_their_settings():
     assert -4.01 <= columns.min() < -3
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"), [("shift", 0.1), ("stretch", 0.2), ("shear", 0.2)], ids=str
-)
-def test_the_two_axes_are_drawn_independently(setting, value):
-    """Of the parameters that reach the warp, among 400 images."""
+def reaching_the_warp(images, **settings):
+    """The parameters that the warp gets for so many images, {name: Tensor [images, ...]}."""
     torch.manual_seed(0)
     drawn = {}
 
@@ -82,7 +79,16 @@ def test_the_two_axes_are_drawn_independently(setting, value):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transforms, "warp", warp)
-        Augment(**{setting: value})(torch.zeros(400, 3, 8, 8, dtype=torch.uint8), 8)
+        Augment(**settings)(torch.zeros(images, 3, 8, 8, dtype=torch.uint8), 8)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("shift", 0.1), ("stretch", 0.2), ("shear", 0.2)], ids=str
+)
+def test_the_two_axes_are_drawn_independently(setting, value):
+    """Of the parameters that reach the warp, among 400 images."""
+    drawn = reaching_the_warp(400, **{setting: value})
     amounts = drawn[setting] - (1.0 if setting == "stretch" else 0.0)
     assert amounts.shape == (400, 2)
     assert abs(torch.corrcoef(amounts.T)[0, 1]) < 0.2  # 4 standard deviations
@@ -183,16 +189,7 @@ def test_each_colour_changes_by_its_own_setting(name):
 
 
 def test_images_are_turned_by_up_to_so_many_degrees_either_way():
-    torch.manual_seed(0)
-    drawn = {}
-
-    def warp(images, **parameters):
-        drawn.update(parameters)
-        return images
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transforms, "warp", warp)
-        Augment(rotate=30)(torch.zeros(2000, 3, 8, 8, dtype=torch.uint8), 8)
+    drawn = reaching_the_warp(2000, rotate=30)
     angle = drawn["angle"] * 180 / torch.pi
     assert -30 <= angle.min() < -29
     assert 29 < angle.max() <= 30
