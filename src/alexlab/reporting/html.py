@@ -82,7 +82,7 @@ def html_page(
     body, contents = _with_anchors(body)
     body = CARD.sub(r'<section class="card">\n\1</section>\n', body)
     body = _fold(body, folded)
-    first, mark, rest = body.partition(min(("<h2", "<details"), key=lambda tag: _at(body, tag)))
+    before, *sections = re.split("(?=<h2|<details)", body, maxsplit=1)
     heading = re.search(r"<h1>(.*?)</h1>", body)
     data = "".join(
         f'<script type="application/json" data-image="plots/{escape(name)}">{_json(chart)}'
@@ -95,14 +95,9 @@ def html_page(
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{heading[1] if heading else 'Report'}</title>\n"
-        f"<style>{CSS}</style>\n{first}{contents}{mark}{rest}"
+        f"<style>{CSS}</style>\n{before}{contents}{''.join(sections)}"
         f"{data}<script>{SCRIPT}</script>\n</html>\n"
     )
-
-
-def _at(body: str, tag: str) -> int:
-    place = body.find(tag)
-    return place if place >= 0 else len(body)
 
 
 def _with_anchors(body: str) -> tuple[str, str]:
