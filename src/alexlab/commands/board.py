@@ -74,7 +74,3 @@ def main() -> None:
             print(f"no index: --index-port {options.index_port}: {error.strerror}", flush=True)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
     sys.exit(subprocess.call([*command, "--window_title", "alexlab", *rest]))
-
-
-if __name__ == "__main__":
-    main()

@@ -64,7 +64,3 @@ def main() -> None:
 
     script = BASH.replace("VERBS", " ".join(VERBS)).replace("DATA_SETS", " ".join(NAMES))
     print(script, end="")
-
-
-if __name__ == "__main__":
-    main()

@@ -111,7 +111,3 @@ def _preview(options: argparse.Namespace) -> None:
     print(f"rows: {printable(', '.join(names))}")
     print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
     print(path_link(options.out))
-
-
-if __name__ == "__main__":
-    main()

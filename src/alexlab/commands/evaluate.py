@@ -33,7 +33,3 @@ def main() -> None:
         from alexlab.evaluation.evaluate import evaluate  # torch takes seconds
 
         evaluate(run, settings=options.data, crops=options.crops, split=options.split)
-
-
-if __name__ == "__main__":
-    main()

@@ -42,7 +42,3 @@ def main() -> None:
     if published := getattr(net, "published", {}):
         console.print(published_table(summary, published))
         console.print(published["where"])
-
-
-if __name__ == "__main__":
-    main()

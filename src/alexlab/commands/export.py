@@ -38,7 +38,3 @@ def main() -> None:
         )
         print(f"{path_link(path)} ({path.stat().st_size / 1e6:.1f} MB)")
         print(f"largest difference on {export.IMAGES} {which}: {difference:.2g}")
-
-
-if __name__ == "__main__":
-    main()

@@ -33,7 +33,3 @@ def main() -> None:
 
         pictures = look(load_run(run), options.test, options.data)
     print(*map(path_link, pictures), sep="\n")
-
-
-if __name__ == "__main__":
-    main()

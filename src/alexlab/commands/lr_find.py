@@ -39,7 +39,3 @@ def main() -> None:
             )
         lowest = curve.lrs[curve.smooth.argmin()]
         print(f"optim.lr={curve.suggestion:.2g}   (falls fastest here; lowest at {lowest:.2g})")
-
-
-if __name__ == "__main__":
-    main()

@@ -146,7 +146,3 @@ def main() -> None:
             print(path)
         print(f"then: pip install -e ./{options.into}")
         print(f"      alexlab train {options.kind}={options.name}")
-
-
-if __name__ == "__main__":
-    main()

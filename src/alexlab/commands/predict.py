@@ -44,7 +44,3 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         sys.exit(1 if broken else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -46,7 +46,3 @@ def main() -> None:
             print(comparison(options.folders))
             return
         sys.exit(1 if write_reports(options.folders, options.publish) else 0)
-
-
-if __name__ == "__main__":
-    main()

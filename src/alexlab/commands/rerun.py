@@ -26,7 +26,3 @@ def main() -> None:
     restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv
     with user_errors():
         sys.exit(0 if rerun(options.run, into) else 1)
-
-
-if __name__ == "__main__":
-    main()

@@ -232,7 +232,3 @@ def act(options: argparse.Namespace) -> int:
             done = rerun(sweep, options.trials, storage=options.storage, dry_run=options.dry_run)
             code = max(code, done)
     return code
-
-
-if __name__ == "__main__":
-    main()

@@ -202,7 +202,3 @@ def main() -> None:
             if (run / CONFIG).exists():  # it had started
                 print(f"stopped; to go on: {shlex.join([*typed, f'resume={run}'])}")
             raise
-
-
-if __name__ == "__main__":
-    main()
