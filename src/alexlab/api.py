@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ class Run:
     def _repr_html_(self) -> str:
         """Show the metrics as a table in a notebook."""
         table = pd.DataFrame({"": self._shown()}).to_html(border=0)
-        return f"<b>{_escaped(self.folder)}</b>{table}"
+        return f"<b>{escape(str(self.folder))}</b>{table}"
 
     def _shown(self) -> dict[str, str]:
         from alexlab.reporting.formatting import format_metric
@@ -200,7 +201,7 @@ class LoadedSweep:
         if self.answers:
             columns = ["claim", "answer", "judgement", "effect", "low", "high", "n"]
             table = pd.DataFrame(self.answers)[columns]
-        return f"<b>{_escaped(self.question)}</b>{table.to_html(border=0, index=False)}"
+        return f"<b>{escape(self.question)}</b>{table.to_html(border=0, index=False)}"
 
 
 class Page:
@@ -214,9 +215,9 @@ class Page:
 
     def _repr_html_(self) -> str:
         """Show the page in a frame, in which nothing of it can run."""
-        content = _escaped(self.path.read_text("utf-8"))
+        content = escape(self.path.read_text("utf-8"))
         frame = f'<iframe sandbox srcdoc="{content}" width="100%" height="600"></iframe>'
-        return f"{_escaped(self.path)}<br>{frame}"
+        return f"{escape(str(self.path))}<br>{frame}"
 
 
 def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
@@ -351,9 +352,3 @@ def _number(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _escaped(text: object) -> str:
-    from html import escape
-
-    return escape(str(text))

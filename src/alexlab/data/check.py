@@ -16,7 +16,7 @@ from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.files import ImageFiles, tally
 from alexlab.data.labels_csv import readable_table
 from alexlab.data.split import SPLITS, grey_notes, load_or_create_split, one_colour
-from alexlab.reporting.markdown import code, escape
+from alexlab.reporting.markdown import code, escape, markdown
 
 SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
 
@@ -181,13 +181,11 @@ def _share(leak: Mapping[str, int]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+    return markdown(head, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> str:
-    text = f"{value:,}" if isinstance(value, int) else escape(value)
-    return text.replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else escape(value)
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:

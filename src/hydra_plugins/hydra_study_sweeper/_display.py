@@ -16,7 +16,6 @@ from rich.text import Text
 
 from hydra_plugins.hydra_study_sweeper._jobs import Job
 from hydra_plugins.hydra_study_sweeper._trials import ENDED, Trial, TrialsCsv
-from hydra_plugins.hydra_study_sweeper.run_folder import as_floats
 
 MAX_ROWS = 40  # of a table that a person still reads
 
@@ -145,7 +144,7 @@ class ProgressReporter:
 
     def _order(self, trial: Trial) -> tuple[float, int]:
         """Return a trial's sort key: the best objective first, equal ones by their number."""
-        value = (as_floats(trial.result.get("objective")) or [0.0])[0]
+        value = (trial.objectives or [0.0])[0]
         return (-value if self.directions[0] == "maximize" else value), trial.number
 
     def start(self) -> None:
@@ -200,13 +199,7 @@ class ProgressReporter:
 
     def print_summary(self) -> None:
         """Print the final table, by the first objective: all trials, or ten and the failed."""
-        sign = -1 if self.directions[0] == "maximize" else 1
-
-        def order(trial: Trial) -> tuple[bool, float]:
-            value = as_floats(trial.result.get("objective"))
-            return (value is None, sign * value[0] if value else trial.number)
-
-        trials = sorted(self.trials.values(), key=order)
+        trials = sorted(self.trials.values(), key=lambda t: (t.objectives is None, *self._order(t)))
         failed = [trial for trial in trials if trial.status == "failed"]
         shown = trials if len(trials) <= MAX_ROWS else trials[:10] + failed[: MAX_ROWS - 10]
         table = Table(box=None, pad_edge=False)
@@ -232,8 +225,7 @@ class ProgressReporter:
 
     def _objectives(self, trial: Trial) -> str:
         """Return a trial's objectives as text."""
-        values = as_floats(trial.result.get("objective")) or []
-        return " ".join(map(self.format_value, self.names, values))
+        return " ".join(map(self.format_value, self.names, trial.objectives or []))
 
 
 def _link(path: Path) -> Style:
@@ -243,4 +235,4 @@ def _link(path: Path) -> Style:
 
 def _has_objective(trial: Trial) -> bool:
     """Return whether a trial has finished with an objective: an app need not return one."""
-    return trial.status == "finished" and as_floats(trial.result.get("objective")) is not None
+    return trial.status == "finished" and trial.objectives is not None

@@ -56,13 +56,9 @@ def resolve_status(folder: Path, launched: Any, objectives: int = 1) -> TrialRes
             return {"status": "interrupted", "error": str(returned)}
         return {"status": "failed", "error": ": ".join([str(returned), *_last_error(folder)])}
     if getattr(launched, "status", None) is JobStatus.COMPLETED:  # the app writes no metrics.json
-        return {"status": "finished", "error": None, "objective": _plain_objective(returned)}
+        objective = returned if as_floats(returned) is not None else None
+        return {"status": "finished", "error": None, "objective": objective}
     return {"status": "failed", "error": "the run ended without metrics.json"}
-
-
-def _plain_objective(returned: Any) -> Any:
-    """Return the return value of a task if it is a number or a list of them; else None."""
-    return returned if as_floats(returned) is not None else None
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -274,15 +274,13 @@ class Scheduler:
         """Print how many trials are to run, what they need, and the stages."""
         self.reporter.log(self.reporter.format_plan(to_run, disk, new=new))
         if len(self.stages) > 1:
-            sizes = ", ".join(str(sum(map(len, self.stages[:k]))) for k in self._stage_numbers())
+            sizes = ", ".join(
+                str(sum(map(len, self.stages[:k]))) for k in range(1, len(self.stages) + 1)
+            )
             self.reporter.log(
                 f"stages of {sizes} trials: it ends after the first that is"
                 f" {self.settings.stop_when}"
             )
-
-    def _stage_numbers(self) -> range:
-        """Return the numbers of the stages, from 1."""
-        return range(1, len(self.stages) + 1)
 
     def _run_until_done(self) -> None:
         """Keep `n_jobs` jobs running until no trial is left, in this stage and the next ones."""

@@ -89,6 +89,11 @@ class Trial:
         return result
 
     @property
+    def objectives(self) -> list[float] | None:
+        """Its objectives; None if it has none, or one is no number."""
+        return as_floats(self.result.get("objective"))
+
+    @property
     def waiting(self) -> bool:
         """Whether a worker can claim it."""
         return self.optuna_trial.state is TrialState.WAITING
@@ -295,7 +300,7 @@ class TrialStore:
             for one in params:
                 if one.identity not in self.by_identity:
                     attrs = {"params": asdict(one), "grid": True}
-                    values = {k: _typed(one.values[k], d) for k, d in distributions.items()}
+                    values = {k: from_override(one.values[k], d) for k, d in distributions.items()}
                     self._create(attrs, values, distributions)
             self.sync()
         for one in params:  # an older trial lacks the axes that the sweep did not have then
@@ -486,11 +491,6 @@ def axis_distribution(values: Sequence[str]) -> BaseDistribution:
     return FloatDistribution(min(numbers), max(numbers))
 
 
-def _typed(value: str, distribution: BaseDistribution) -> Any:
-    """Return an axis' value in the type of its distribution."""
-    return float(value) if isinstance(distribution, FloatDistribution) else value
-
-
 def _workers(optuna_trial: FrozenTrial) -> list[str]:
     """Return the workers that tried to claim the trial; the one that runs it is among them."""
     return [key.removeprefix(WORKER) for key in optuna_trial.user_attrs if key.startswith(WORKER)]
@@ -623,8 +623,7 @@ class TrialsCsv:
         """Return the line of a trial, in the order of the columns that `write` names."""
         result = trial.result
         values = {key.lstrip("+"): value for key, value in trial.values.items()}
-        objectives = as_floats(result.get("objective")) or []
-        wall = result.get("wall_s")
+        objectives, wall = trial.objectives or [], result.get("wall_s")
         return _line(
             [
                 trial.number,
