@@ -1,5 +1,8 @@
+import weakref
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexlab.data.augment import Augment
 from alexlab.data.preprocess import Preprocess
@@ -59,3 +62,43 @@ def test_a_crop_without_room_is_said():
 def test_images_too_small_are_refused(images):
     with pytest.raises(ValueError, match=r"load_size=20 is smaller than data.resolution=24"):
         Preprocess(24)(images, training=False)
+
+
+class Memory(TorchDispatchMode):
+    """Count the bytes of the tensors that exist at a time, and their largest sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.known = set()
+
+    def freed(self, pointer, size):
+        self.known.discard(pointer)
+        self.bytes -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        storage = result.untyped_storage()
+        if storage.data_ptr() not in self.known:
+            self.known.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+            self.peak = max(self.peak, self.bytes)
+            weakref.finalize(storage, self.freed, storage.data_ptr(), storage.nbytes())
+        return result
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_takes_the_memory_of_two_float_batches_while_it_is_prepared(training):
+    images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+    view = Preprocess(32)
+    with Memory() as memory:
+        memory.known.add(images.untyped_storage().data_ptr())
+        view(images, training=training)
+    assert memory.peak == 2 * 8 * 3 * 32 * 32 * 4  # the result, and the batch in another layout
+
+
+def test_images_that_are_standardised_are_not_overwritten():
+    images = torch.rand(2, 3, 8, 8)
+    before = images.clone()
+    Preprocess(8).representation(images)
+    assert torch.equal(images, before)

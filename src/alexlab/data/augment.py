@@ -77,10 +77,10 @@ class Augment(nn.Module):
     def forward(self, images: Tensor, resolution: int) -> Tensor:
         """Warp, crop and flip, then change the colours."""
         if any(self.warp.values()):
-            images = self._warp(images.float() / 255)
+            images = self._warp(images.float().div_(255))
         images = self._crop_flip(images, resolution)
         if images.dtype == torch.uint8:
-            images = images.float() / 255
+            images = images.float().div_(255)
         for name, largest in self.colour.items():
             if largest:
                 factor = 1 + largest * self._draw(images)

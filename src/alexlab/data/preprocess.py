@@ -47,11 +47,12 @@ class Preprocess(nn.Module):
         if training:
             augmented: Tensor = self.augment(images, self.resolution)
             return augmented
-        return centre_crop(images, self.resolution).float() / 255
+        return centre_crop(images, self.resolution).float().div_(255)
 
     def forward(self, images: Tensor, *, training: bool) -> Tensor:
         """Augment or crop, transform and standardise a batch."""
         if self.representation.mean.device != images.device:
             self.to(images.device)
-        inputs: Tensor = self.representation(self.pixels(images, training=training))
+        pixels = self.pixels(images, training=training)
+        inputs: Tensor = self.representation(pixels, overwrite=True)
         return inputs

@@ -133,8 +133,16 @@ class Representation(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Transform and standardise a batch."""
-        standardised: Tensor = self.transform(images) - self.mean
-        standardised /= self.std  # in place: one copy of the batch less
-        return standardised.contiguous(memory_format=torch.channels_last)
+    def forward(self, images: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Transform and standardise a batch.
+
+        Args:
+            images: RGB float32 [N, 3, R, R] in [0, 1].
+            overwrite: The images may be overwritten; saves one copy of the batch.
+        """
+        transformed = self.transform(images)
+        if transformed is images and not overwrite:
+            transformed = images.clone()
+        transformed -= self.mean
+        transformed /= self.std
+        return transformed.contiguous(memory_format=torch.channels_last)
