@@ -39,6 +39,7 @@ from alexlab.data.decode import (
 )
 from alexlab.data.duplicates import find_duplicates
 from alexlab.data.files import ImageFiles
+from alexlab.performance.devices import cores
 from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write
 
 log = logging.getLogger(__name__)
@@ -286,8 +287,3 @@ def _sha1(path: Path) -> str:
     if path.stat().st_size > MAX_BYTES:
         return ""
     return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,17 +9,19 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 FetchFn = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Indices [N] int64 -> their images [N, 3, S, S] uint8 and targets [N]."""
 
-AHEAD = 2  # batches that a thread fetches in advance
+AHEAD = 2  # items that each thread computes in advance
 CHUNK = 1024  # images copied to a device at a time
 
 
@@ -90,11 +92,9 @@ class ArrayLoader:
         first = self.position if self._resume else 0
         self._resume = False
         batches = self.batches()[first:]
-        if not batches:
-            return
         epoch = to_device(np.concatenate(batches), self.device)
         indices = torch.split(epoch, [len(batch) for batch in batches])  # views: no copy per step
-        fetched = _prefetch(self.fetch, indices) if self.prefetch else map(self.fetch, indices)
+        fetched = prefetch(self.fetch, indices) if self.prefetch else map(self.fetch, indices)
         for position, batch in enumerate(fetched, first + 1):
             self.position = position
             yield batch
@@ -119,14 +119,16 @@ class ArrayLoader:
         self._resume = self.position < len(self)
 
 
-def _prefetch(fetch: FetchFn, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Fetch the batches in order in a thread, `AHEAD` of them in advance."""
-    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
-    pool = ThreadPoolExecutor(1)
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1
+) -> Iterator[Result]:
+    """Yield `function` of each item, in order, computed in threads a few items in advance."""
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
-        for indices in batches:
-            waiting.append(pool.submit(fetch, indices))
-            if len(waiting) > AHEAD:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > AHEAD * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

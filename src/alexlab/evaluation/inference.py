@@ -1,8 +1,6 @@
 """Predict image files, each from one or several crops (test-time augmentation)."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import five_crop
 
-from alexlab.data.cache import cores
 from alexlab.data.decode import DEFAULT_WHITE, MAX_BYTES, BrokenImage, White, to_rgb, to_square
+from alexlab.data.loader import prefetch
 from alexlab.data.split import ONE_COLOUR
 from alexlab.data.transforms import centre_crop
+from alexlab.performance.devices import cores
 
 NUMBERS = (1, 10, 144)
 SCALES, REFERENCE = (256, 288, 320, 352), 224  # pixels: GoogLeNet's, for what its net sees
@@ -97,7 +96,6 @@ def _mirrored(views: Iterable[Tensor]) -> Tensor:
 
 
 BATCH = 256  # the least number of views in one forward pass
-AHEAD = 2  # images that each thread decodes in advance
 
 Seen = tuple[Path, Tensor | BrokenImage]
 
@@ -167,12 +165,4 @@ def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
         except BrokenImage as error:
             return path, error
 
-    threads = cores()
-    waiting: deque[Future[Seen]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for path in paths:
-            waiting.append(pool.submit(read, path))
-            if len(waiting) > AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return prefetch(read, paths, threads=cores())

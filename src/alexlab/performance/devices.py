@@ -1,4 +1,4 @@
-"""Resolve precision and effective batch size without importing torch and without starting CUDA.
+"""Resolve precision, effective batch size and cores, without importing torch or starting CUDA.
 
 A sweep resolves both before it forks its runs, and a process that has started CUDA must not fork.
 """
@@ -33,6 +33,11 @@ def resolve_precision(accelerator: str) -> str:
         return "32-true"
     capabilities = _compute_capabilities()
     return "bf16-mixed" if min(capabilities, default=0.0) >= BF16_CAPABILITY else "32-true"
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def effective_batch_size(batch_size: int, trainer: Mapping[str, Any]) -> int:

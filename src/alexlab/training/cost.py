@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from alexlab.models.summary import summarize
-from alexlab.performance.devices import GPU_ACCELERATORS
+from alexlab.performance.devices import GPU_ACCELERATORS, cores
 
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 MAC_S, WEIGHT_S, STEP_S, GPU = 80e-12, 1e-9, 4e-3, 50
@@ -68,10 +68,7 @@ def _seconds(config: Mapping[str, Any], images: float, macs: int, weights: int) 
     trainer, batch = config["trainer"], config["data"]["batch_size"]
     on_gpu = trainer["accelerator"] in GPU_ACCELERATORS and torch.cuda.is_available()
     jobs = config["sweep"]["n_jobs"] or 1
-    allowed = getattr(os, "sched_getaffinity", None)  # CPUs that a container or a batch job has
-    cpus = len(allowed(0)) if allowed else os.cpu_count() or 1
-    threads = max(1, cpus // jobs)
-    speed = GPU if on_gpu else threads
+    speed = GPU if on_gpu else max(1, cores() // jobs)
     step = (batch * macs * MAC_S + weights * WEIGHT_S) / speed + STEP_S
     epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # it costs one more
     steps = epochs * max(1.0, images / batch)
