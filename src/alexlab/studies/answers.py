@@ -183,15 +183,16 @@ def _answer_comparison(
     margin = claim.margin_of_differences
     look = st.look_at(samples, looks, margin, comparisons=count, level=level)
     notes = [f"seeds {', '.join(by_hand)} are not in the study file: not used"] * bool(by_hand)
+    base = ClaimAnswer(claim, setting, looks=looks, comparison=comparison, notes=notes)
     if not look.number or (reasons[-1] and look.answer == st.CANNOT_TELL):
-        return _untested(claim, setting, comparison, planned, looks, reached, reasons, notes)
+        return _untested(base, comparison, planned, reached, reasons)
     seeds = reached[look.number - 1]
     extra = sum(comparison.has_ended([seed]) for seed in planned[len(seeds) :])
     if extra and look.answer == st.CANNOT_TELL:
         notes.append(f"{extra} more seeds wait for the next look")
     notes += _notes(table, claim, comparison, seeds, gate, setting)
     notes += _notes_on_failures(claim, comparison, look, seeds, planned)
-    found = _tested(claim, setting, comparison, look, looks, seeds, notes, table, count, level)
+    found = _tested(replace(base, seeds=seeds), comparison, look, table, count, level)
     if gate is None:
         return found
     failed = comparison.not_trained(seeds)
@@ -204,62 +205,46 @@ def _answer_comparison(
 
 
 def _untested(
-    claim: Claim,
-    setting: str,
+    base: ClaimAnswer,
     comparison: Comparison,
     planned: Sequence[str],
-    looks: Sequence[int],
     reached: Sequence[Sequence[str]],
     reasons: Sequence[str],
-    notes: Sequence[str],
 ) -> ClaimAnswer:
     ended = [seed for seed in planned if comparison.has_ended([seed])]
     if reasons:
         reason, seeds = reasons[-1], reached[-1]
     else:
-        first = sum(seed in ended for seed in planned[: looks[0]])
-        reason = f"{first} of the {looks[0]} seeds of the first look have ended"
+        first = sum(seed in ended for seed in planned[: base.looks[0]])
+        reason = f"{first} of the {base.looks[0]} seeds of the first look have ended"
         seeds = ended
     values = comparison.differences(seeds)
     effect = float(values.mean()) if len(values) else math.nan
-    return ClaimAnswer(
-        claim,
-        setting,
-        reason=reason,
-        effect=effect,
-        n=len(values),
-        look=len(reached),
-        looks=looks,
-        comparison=comparison,
-        seeds=seeds,
-        notes=notes,
+    return replace(
+        base, reason=reason, effect=effect, n=len(values), look=len(reached), seeds=seeds
     )
 
 
 def _tested(
-    claim: Claim,
-    setting: str,
+    base: ClaimAnswer,
     comparison: Comparison,
     look: st.Look,
-    looks: Sequence[int],
-    seeds: Sequence[str],
-    notes: list[str],
     table: RunsTable,
     count: int,
     level: float,
 ) -> ClaimAnswer:
+    claim, seeds = base.claim, base.seeds
     values = comparison.differences(seeds)
     sd, n = float(values.std(ddof=1)), len(values)
     images = table.frame[["test_images", "train_images"]].mean()
     share = float(images["test_images"] / images["train_images"])
     new = st.interval_for_new_images(values, look.level, share)
     margin = claim.margin_of_differences
-    final = st.levels_of_looks(looks, level)[-1] / count
+    final = st.levels_of_looks(base.looks, level)[-1] / count
     planned = st.planned_seeds(st.upper_limit_of_sd(sd, n), margin, final)
     trained = trained_though_listed(table, claim, comparison, seeds)
-    return ClaimAnswer(
-        claim,
-        setting,
+    return replace(
+        base,
         answer=look.answer,
         judgement=CONTRADICTED if trained else judge(claim, look),
         reason=trained,
@@ -270,16 +255,12 @@ def _tested(
         high_new=new.high,
         n=n,
         look=look.number,
-        looks=looks,
         level=look.level,
         sd=sd,
         smallest_detectable=st.smallest_detectable(sd, n, look.level),
         planned_seeds=planned if look.answer == st.CANNOT_TELL else None,
         if_trained=look.trained,
         n_trained=int(comparison.pairs(seeds).trained.sum()),
-        comparison=comparison,
-        seeds=seeds,
-        notes=notes,
     )
 
 
