@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from alexlab.commands.arguments import command_parser
 from alexlab.errors import user_errors
 from alexlab.reporting.console import wide_console
 from alexlab.reporting.formatting import format_duration
@@ -198,11 +199,7 @@ def _is_safe(word: str) -> bool:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="alexlab sweeps",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = command_parser("sweeps", __doc__)
     parser.add_argument("what", choices=["list", "rm", "rerun", "clean"])
     parser.add_argument(
         "sweeps", nargs="*", type=Path, help="folders; multirun by default for list"
