@@ -61,15 +61,15 @@ def test_an_unknown_setting_is_found_in_its_group(error_of, override, hint):
     [
         (
             "optim=adam optim.momentum=0.9",
-            "optim.momentum: optim=adam has no such setting; it is one of optim=rmsprop and sgd",
+            "optim.momentum: optim=adam has no such setting; it exists for optim=rmsprop and sgd",
         ),
         (
             "sched=step sched.T_max=3",
-            "sched.T_max: sched=step has no such setting; it is one of sched=cosine",
+            "sched.T_max: sched=step has no such setting; it exists for sched=cosine",
         ),
         (
             "model.width=2",
-            "model.width: the chosen model has no such setting; it is one of model=alexnet",
+            "model.width: the chosen model has no such setting; it exists for model=alexnet",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_of_several_options_those_that_lack_the_setting_are_named(error_of, monk
         ("data.root=a(b", "data.root=a(b: cannot be read; put the value into quotes: 'data.root="),
         ("data.root=[x", "data.root=[x: cannot be read; put the value into quotes"),
         ("folder", "folder: a setting is KEY=VALUE; put a value with spaces into quotes"),
-        ("=y", "a setting without a key; a setting is KEY=VALUE, without spaces around ="),
+        ("=y", "a setting without a key; write KEY=VALUE, without spaces around ="),
     ],
 )
 def test_a_command_line_that_cannot_be_read_has_a_way_out(error_of, override, told):

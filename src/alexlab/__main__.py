@@ -1,4 +1,4 @@
-"""Dispatch `alexlab VERB ...`; each verb is a module that is imported only when asked for."""
+"""Dispatch `alexlab VERB ...` to the module of the verb, which is imported only then."""
 
 import os
 import signal
@@ -22,16 +22,16 @@ VERBS = {
     "board": "open TensorBoard on all runs",
     "completion": "print a script for completion in bash",
 }
-# they import torch, which takes seconds
+# these verbs import torch, which takes seconds
 SLOW = {"train", "evaluate", "predict", "export", "explain", "look", "lr-find", "rerun", "data"}
-COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option, whose script knows no verbs
+COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option; its script does not know our verbs
 
 
 def main() -> None:
-    """Run the verb that the command line names; it finds the words behind the verb in sys.argv.
+    """Run the verb that the command line names; sys.argv keeps the words after the verb.
 
     Raises:
-        SystemExit: With the verb's exit code; 2 if there is no such verb.
+        SystemExit: With the verb's exit code; 2 if the verb is unknown.
     """
     with ExitOnInterrupt():
         say_starting(sys.argv[1:])
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def say_starting(words: list[str]) -> None:
-    """Say on a terminal that a command is starting that takes seconds, before anything slow."""
+    """Print "starting ..." on a terminal if the verb takes seconds to start."""
     help_only = {"-h", "--help", *COMPLETION, "--cfg", "--info"} & {*words}
     first_rank = "LOCAL_RANK" not in os.environ
     if words and words[0] in SLOW and not help_only and first_rank and sys.stderr.isatty():
@@ -50,11 +50,11 @@ def say_starting(words: list[str]) -> None:
 
 
 class ExitOnInterrupt:
-    """Exit at once on Ctrl-C: inside an import a KeyboardInterrupt may become any other error."""
+    """Exit with 130 on Ctrl-C: an import may turn a KeyboardInterrupt into another error."""
 
     def __enter__(self) -> None:  # noqa: D105
         self.before: Any = signal.getsignal(signal.SIGINT)
-        if callable(self.before):  # neither ignored nor left to the system
+        if callable(self.before):  # neither SIG_IGN nor SIG_DFL
             signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
     def __exit__(self, *_: Any) -> None:  # noqa: D105
@@ -62,7 +62,7 @@ class ExitOnInterrupt:
 
 
 def dispatch() -> None:
-    """Run the verb; see `main`."""
+    """Run the verb of the command line; see `main`."""
     program, *words = sys.argv
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -85,7 +85,7 @@ def dispatch() -> None:
     sys.argv = [program, *rest]
     with ExitOnInterrupt():
         command = import_module(f"alexlab.commands.{verb.replace('-', '_')}")
-        if verb == "train":  # it composes a config first; a run has handlers of its own
+        if verb == "train":  # composing the config imports more; a run sets its own handlers
             command.main()
             return
     from alexlab.messages import show

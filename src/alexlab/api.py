@@ -1,7 +1,7 @@
 """Train networks and read their results from Python: `from alexlab import train, load_run`.
 
-The functions take the settings of the command line, write the same folders and raise the same
-errors, as `ValueError` or `FileNotFoundError`.
+The functions take the settings of the command line and write the same folders. Errors have the
+texts of the command line, and are a `ValueError` or a `FileNotFoundError`.
 """
 
 import json
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 PLAIN_TEXT = re.compile(r"[A-Za-z_./~][\w./~:-]*")
 WORDS = {None: "null", True: "true", False: "false"}
-NOT_TEXT = {"null", "true", "false", "nan", "inf"}  # words that Hydra reads as something else
+NOT_TEXT = {"null", "true", "false", "nan", "inf"}  # words that Hydra does not parse as text
 
 
 class Run:
     """A finished run, read from its folder.
 
     Args:
-        folder: Its folder, or best:SWEEP_DIR for the best run of a sweep.
+        folder: The run folder, or best:SWEEP_DIR for the best run of a sweep.
 
     Raises:
-        FileNotFoundError: There is no such folder, or its weights were not kept.
-        ValueError: It is no run, or one that has not finished.
+        FileNotFoundError: The folder does not exist, is not a run folder, or has no best.ckpt.
+        ValueError: The run has not finished, or the folder is that of a sweep.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Return the metrics of the best epoch, such as {"val/acc": 0.9, "test/acc": 0.88}."""
+        """Return the metrics, such as {"val/acc": 0.9}: of the best epoch, except `..._last...`."""
         return dict(self.record["metrics"])
 
     @cached_property
@@ -62,7 +62,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Return all settings, nested: `config["optim"]["lr"]`."""
+        """Return config.yaml as nested dictionaries: `config["optim"]["lr"]`."""
         return read_plain_yaml(self.folder / CONFIG)
 
     @cached_property
@@ -73,9 +73,9 @@ class Run:
 
     @property
     def net(self) -> "nn.Module":
-        """Return the network with the weights of the best epoch, in eval mode.
+        """Return the network in eval mode, with the weights of the best epoch.
 
-        It maps standardised images [N, C, R, R] to outputs [N, num_outputs].
+        It maps standardised images [N, C, R, R] float32 to outputs [N, num_outputs].
         """
         return self._loaded.net
 
@@ -90,16 +90,17 @@ class Run:
         """Predict image files.
 
         Args:
-            images: An image, a folder with images in it, or paths of images.
+            images: The path of an image or of a folder of images, or several paths of images.
             top: Number of classes per image.
-            crops: Views per image: 1, 10 or 144.
+            crops: Crops per image, whose predictions are averaged: 1, 10 or 144.
 
         Returns:
-            A row per image: `path`; `class` and `probability` (for `top` above 1 class_1,
+            One row per image: `path`; `class` and `probability` (with `top` above 1: class_1,
             probability_1, class_2, ...), or `score`; `error` for a file that cannot be read.
 
         Raises:
-            FileNotFoundError: There is no such file, or no image in the folder.
+            FileNotFoundError: The one path does not exist, or its folder has no image.
+            ValueError: `crops` has another value.
         """
         from alexlab.evaluation.image_paths import find_images
         from alexlab.evaluation.predict import predict
@@ -133,10 +134,10 @@ class Run:
 
 
 class LoadedSweep:
-    """A sweep, read from its folder; it may be unfinished.
+    """A sweep, read from its folder; the sweep may be unfinished.
 
     Args:
-        folder: The folder that has its trials.csv.
+        folder: The folder with trials.csv and sweep.yaml.
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
@@ -155,7 +156,7 @@ class LoadedSweep:
         return self._sweep.question
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row per trial: number, state, the values of the axes, metrics, folder."""
+        """Return one row per trial: number, state, values of the axes, metrics, folder."""
         from hydra_plugins.hydra_study_sweeper.sweep_folder import read_trials
 
         folders = {int(row["number"]): row["folder"] for row in read_trials(self.folder)}
@@ -176,9 +177,9 @@ class LoadedSweep:
 
     @cached_property
     def answers(self) -> list[dict[str, Any]]:
-        """Return the answers to the claims of its study, computed from its runs now.
+        """Compute the answers to the claims of the study from the runs.
 
-        Each has the keys of answers.json, such as `claim`, `answer`, `effect`, `low`, `high`, `n`.
+        Each answer has the keys of answers.json, such as `claim`, `answer`, `effect` and `n`.
         """
         from alexlab.studies.answers import answer_claims, table_of
         from alexlab.studies.answers_json import claim_facts
@@ -188,7 +189,7 @@ class LoadedSweep:
         return [claim_facts(one) for one in answers]
 
     def best(self) -> Run:
-        """Return the run with the best objective among those whose weights were kept."""
+        """Return the run with the best objective among the runs that kept their weights."""
         return Run(f"best:{self.folder}")
 
     def __repr__(self) -> str:  # noqa: D105
@@ -205,7 +206,7 @@ class LoadedSweep:
 
 
 class Page:
-    """A page that was written: `path`, shown in a notebook within a frame."""
+    """The HTML report at `path`; a notebook shows it in a frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -214,7 +215,7 @@ class Page:
         return f"Page({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
-        """Show the page in a frame, in which nothing of it can run."""
+        """Show the page in a sandboxed frame, in which no script runs."""
         content = escape(self.path.read_text("utf-8"))
         frame = f'<iframe sandbox srcdoc="{content}" width="100%" height="600"></iframe>'
         return f"{escape(str(self.path))}<br>{frame}"
@@ -224,17 +225,17 @@ def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
     """Train a network, as `alexlab train` does, and return the run.
 
     Args:
-        *overrides: Settings as on the command line: "optim.lr=0.1", or lists of them.
-        **settings: Groups and settings by name: model="alexnet", act="tanh", seed=1. A name with a
-            dot is given as `**{"trainer.max_epochs": 1}`.
+        *overrides: Settings as on the command line, such as "optim.lr=0.1", or lists of them.
+        **settings: Groups and settings by name: model="alexnet", act="tanh", seed=1. Write a name
+            that has a dot as `**{"trainer.max_epochs": 1}`.
 
     Returns:
-        The finished run; its folder is below multirun/single, or at "hydra.run.dir".
+        The finished run; its folder is in multirun/single, or is "hydra.run.dir".
 
     Raises:
-        ValueError: A setting does not exist or cannot work, or it asks for a sweep.
+        ValueError: A setting does not exist or is not valid, or the settings ask for a sweep.
         FileNotFoundError: The data set is missing.
-        KeyboardInterrupt: Ctrl-C; the message says how to continue.
+        KeyboardInterrupt: Ctrl-C or another stop signal; the message says how to continue.
     """
     words = [word for one in overrides for word in ([one] if isinstance(one, str) else one)]
     words += [f"{key}={_as_text(value)}" for key, value in settings.items()]
@@ -253,7 +254,7 @@ def train(*overrides: str | Sequence[str], **settings: Any) -> Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Read a finished run from its folder, or the best one of a sweep: "best:multirun/NAME"."""
+    """Read a finished run from its folder, or the best run of a sweep: "best:multirun/NAME"."""
     return Run(folder)
 
 
@@ -273,16 +274,16 @@ def evaluate(
 
     Args:
         run: The run, or its folder.
-        data: Changed settings of the data, such as {"root": "FOLDER"}; the classes stay the same.
-        crops: Numbers of views per image, 1, 10 or 144; 1 is always among them.
+        data: Data settings to change, such as {"root": "FOLDER"}. The classes must be the run's.
+        crops: Numbers of crops per image: 1, 10 or 144. One crop is always evaluated.
         split: `test`, `val`, or `all` images.
 
     Returns:
-        The content of evaluation.json in the folder `evaluation` of the run.
+        The content of evaluation/evaluation.json in the run folder.
 
     Raises:
-        ValueError: The data has other classes, or a setting cannot work.
-        FileNotFoundError: The data is not there.
+        ValueError: The data has other classes, or a setting is not valid.
+        FileNotFoundError: The data set is missing.
     """
     from alexlab.evaluation.evaluate import evaluate as evaluate_folder
 
@@ -295,13 +296,13 @@ def evaluate(
 
 
 def report(*folders: Run | LoadedSweep | str | Path) -> "Page | pd.DataFrame":
-    """Write the report of a sweep, as `alexlab report` does; or compare runs.
+    """Write the report of a sweep, or compare runs, as `alexlab report` does.
 
     Args:
-        *folders: A sweep; or several runs.
+        *folders: One sweep, or runs.
 
     Returns:
-        The page of the sweep; for runs a table: what differs in their settings, then their metrics.
+        The page of the sweep; for runs a table of the settings that differ and of the metrics.
 
     Raises:
         FileNotFoundError: A folder is neither a sweep nor a run.
@@ -320,7 +321,7 @@ def report(*folders: Run | LoadedSweep | str | Path) -> "Page | pd.DataFrame":
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Raise Hydra's errors as ValueError with the text of the command line."""
+    """Convert Hydra's errors to ValueError with the message of the command line."""
     from hydra.errors import HydraException
 
     from alexlab.commands.arguments import explain_setting
@@ -332,7 +333,7 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _as_text(value: Any) -> str:
-    """Write a value as on the command line: None is null, texts are quoted where they need it."""
+    """Write a value as a Hydra override: None becomes null, a text is quoted if necessary."""
     if value is None or isinstance(value, bool):
         return WORDS[value]
     if isinstance(value, Mapping):
@@ -347,7 +348,7 @@ def _as_text(value: Any) -> str:
 
 
 def _number(text: str) -> Any:
-    """Return a value of an axis as a number, if it is one."""
+    """Parse a value of an axis as JSON, such as a number; return other texts as they are."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Errors that a user reads: one or two lines, `key=value: problem; what to do`."""
+"""Write errors for users: one or two lines, `key=value: problem; what to do`."""
 
 import os
 import re
@@ -23,8 +23,8 @@ MAX_LISTED = 20  # longer lists of choices are left out
 
 
 def missing_data(name: str, root: str) -> str:
-    """Return the message for a data set whose folder is not there, with the command to get it."""
-    given = {"flower": "", "cifar10": "", "pokemon": " FILE_OR_FOLDER"}  # what fetch needs
+    """Return the message for a data set without a folder, with the command to get the images."""
+    given = {"flower": "", "cifar10": "", "pokemon": " FILE_OR_FOLDER"}  # arguments of fetch
     if name in given:
         return (
             f"data={name}: no folder {root}; get the images: alexlab data fetch {name}{given[name]}"
@@ -34,7 +34,7 @@ def missing_data(name: str, root: str) -> str:
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """Return the end of an error about the unknown `name`: near matches, and choices if few."""
+    """Return the end of an error about the unknown `name`: similar choices, or all if few."""
     options = list(choices)
     matches = get_close_matches(name, options, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
@@ -47,7 +47,7 @@ def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
     """Return ``table[value]``.
 
     Raises:
-        ValueError: There is none; the message has the argument, near matches and choices.
+        ValueError: `value` is not in `table`; the message suggests choices.
     """
     if isinstance(value, str) and value in table:
         return table[value]
@@ -55,14 +55,14 @@ def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
 
 
 def check_folder(setting: str, folder: Path) -> None:
-    """Check that `folder` is one, or can be made.
+    """Check that `folder` is a folder, or can be created.
 
     Args:
-        setting: What names it, as in "cache_dir=FOLDER".
-        folder: It need not exist.
+        setting: The setting with its value, such as "cache_dir=FOLDER".
+        folder: The value; it need not exist.
 
     Raises:
-        ValueError: It or a folder above it is a file.
+        ValueError: `folder` or one of its parents is a file.
     """
     above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if above.exists() and not above.is_dir():
@@ -71,17 +71,22 @@ def check_folder(setting: str, folder: Path) -> None:
 
 
 def check_file(setting: str, path: Path, example: str) -> None:
-    """Check that a file can be written at `path`, before the work of making its content.
+    """Check that `path` can become a file, before its content is computed.
+
+    Args:
+        setting: The setting with its value, such as "--out FILE".
+        path: The value.
+        example: A file name for the message.
 
     Raises:
-        ValueError: `path` is a folder, or a folder above it is a file.
+        ValueError: `path` is a folder, or one of its parents is a file.
     """
     if path.is_dir():
         raise ValueError(f"{setting}: it is a folder; name a file, as in {path / example}")
     check_folder(setting, path.parent)
 
 
-# settings of version 0.1 -> their names since
+# name of a setting in version 0.1 -> its present name
 RENAMED = {
     "sweep": "sweep.name",
     "jobs": "sweep.n_jobs",
@@ -100,11 +105,11 @@ RENAMED = {
     "sched.after": "sched.drop_lr",
     "sched.lr": "sched.lrs",
 }
-RENAMED_LISTS = {"sched.after": "sched.milestones"}  # of those, if the value is a list
+RENAMED_LISTS = {"sched.after": "sched.milestones"}  # instead, if the value is a list
 
 
 def refuse_old_settings(overrides: Iterable[str]) -> None:
-    """Raise ValueError for an override that uses a setting's old name; it gives the new one."""
+    """Raise ValueError for an override with the old name of a setting; the message has the new."""
     for override in overrides:
         key, equals, value = override.partition("=")
         name = key.lstrip("+~")
@@ -113,27 +118,27 @@ def refuse_old_settings(overrides: Iterable[str]) -> None:
             raise ValueError(f"{override}: this setting is now {new}; write {new}={value}")
 
 
-# what a terminal obeys, what changes the direction of text, and halves of characters
+# control characters, line separators, marks of text direction, surrogates
 UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def printable(text: object) -> str:
-    r"""Return `text` with control characters written out, as \x1b, so that a terminal obeys none.
+    r"""Return `text` with control characters escaped, such as \x1b, for printing on a terminal.
 
-    Names of files, classes and settings may be a stranger's.
+    Names of files, classes and settings may come from a stranger.
     """
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 TRACES = "ALEXLAB_TRACES"  # the user's value of HYDRA_FULL_ERROR, before alexlab train sets it
-# their texts are for users; of other types the name is printed too
+# types whose messages are written for users; other errors are printed with the name of their type
 PLAIN = (ValueError, FileNotFoundError, RuntimeError, FloatingPointError, HydraException)
 
 
 def suggest_setting(name: str, keys: Iterable[str]) -> str:
-    """Return the end of an error about the unknown setting `name`: lr is close to optim.lr."""
+    """Return the end of an error about the unknown setting `name`: for lr it suggests optim.lr."""
     keys = list(keys)
     last = name.rpartition(".")[2]
     by_last: dict[str, list[str]] = {}
@@ -145,7 +150,7 @@ def suggest_setting(name: str, keys: Iterable[str]) -> str:
 
 
 def _of_hydra(text: str, override: str | None) -> str | None:
-    """Return what a user can do about an error of Hydra's command line; None for other errors."""
+    """Return the message for an error of Hydra's override parser; None for other errors."""
     if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^'\n]+)'", text):
         key, _, value = found[1].partition("=")
         return (
@@ -160,17 +165,17 @@ def _of_hydra(text: str, override: str | None) -> str | None:
         written = shlex.quote(f"{key}={quoted}")
         return f"{override}: cannot be read; put the value into quotes: {written}"
     if text.startswith("Config group override must be a string or a list"):
-        return "a group has no null; name one of its options, as in optim=sgd, or leave it out"
+        return "a group cannot be null; name one of its options, as in optim=sgd, or leave it out"
     if "Could not override ''" in text:
-        return "a setting without a key; a setting is KEY=VALUE, without spaces around ="
+        return "a setting without a key; write KEY=VALUE, without spaces around ="
     return None
 
 
 def format_error(
     error: BaseException, explain: Callable[[str], str] = "{}: no such setting".format
 ) -> str:
-    """Return one or two lines for `error`; `explain` those for a setting that does not exist."""
-    where = ""  # the part of the config
+    """Return one or two lines for `error`; `explain` writes them for an unknown setting."""
+    where = ""  # key of the config node that was instantiated
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         if found := re.search(r"full_key: (\S+)", str(error)):
             where = f"{found[1]}: "
@@ -202,7 +207,7 @@ def format_error(
 def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) -> Iterator[None]:
     """Print an error of the block in one or two lines and exit with 1.
 
-    See `quiet_ends` for other ends. HYDRA_FULL_ERROR=1 asks for tracebacks instead of lines.
+    `quiet_ends` handles Ctrl-C and closed pipes. HYDRA_FULL_ERROR=1 prints tracebacks instead.
 
     Args:
         explain: See `format_error`.
@@ -215,7 +220,7 @@ def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) ->
         except Exception as error:
             if (stop := _interruption(error)) is not None:
                 raise stop from None
-            if _pressed:  # a library has lost it: half an import, say, may recurse without end
+            if _pressed:  # the interrupted code raised another error, without a chain to Ctrl-C
                 raise KeyboardInterrupt from None
             if os.environ.get(TRACES, os.environ.get("HYDRA_FULL_ERROR")) == "1":
                 raise
@@ -225,18 +230,18 @@ def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) ->
 
 
 def _interruption(error: BaseException | None) -> BaseException | None:
-    """Return the Ctrl-C or the stop that a library has turned into `error`, if it is one."""
+    """Return the KeyboardInterrupt or SystemExit in the exception chain of `error`, if any."""
     while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__cause__ or error.__context__
     return error
 
 
-_pressed: list[int] = []  # the Ctrl-C of this block
+_pressed: list[int] = []  # signal numbers of Ctrl-C in this block
 
 
 @contextmanager
 def _remember_ctrl_c() -> Iterator[None]:
-    """Note that Ctrl-C was pressed, as far as Python's own handler would raise it."""
+    """Record Ctrl-C in `_pressed` if Python's own handler is installed."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         _pressed.append(number)
@@ -259,7 +264,7 @@ def _remember_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def quiet_ends() -> Iterator[None]:
-    """Exit without a traceback: with 130 after Ctrl-C, with 141 when nobody reads the output."""
+    """Exit without a traceback: with 130 after Ctrl-C, with 141 after a closed pipe."""
     try:
         try:
             with _remember_ctrl_c():
@@ -277,7 +282,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def close_output() -> None:
-    """Send what is still printed nowhere: Python would complain about it as it exits."""
+    """Redirect stdout and stderr to the null device: Python cannot flush a closed pipe at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
@@ -285,14 +290,14 @@ def close_output() -> None:
 
 
 def missing_extra(extra: str, purpose: str) -> str:
-    """Tell how to install what `purpose` needs, after an import of it has failed.
+    """Return the message for a failed import of an optional package, with the install command.
 
-    In a checkout that is an extra of this project. Elsewhere the missing packages are named: the
-    project is on no package index, so its extras cannot be asked for there.
+    In a checkout the command installs an extra. Elsewhere it names the packages, because the
+    project is on no package index.
 
     Args:
-        extra: One of `project.optional-dependencies` in pyproject.toml.
-        purpose: What asks for it, such as `--format onnx`.
+        extra: A key of `project.optional-dependencies` in pyproject.toml.
+        purpose: The option that needs the package, such as `--format onnx`.
     """
     from importlib.metadata import requires
 

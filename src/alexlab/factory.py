@@ -12,14 +12,14 @@ from alexlab.data.representation import Representation
 
 
 def data_module(cfg: DictConfig) -> ImageFolderData:
-    """Build the data module and prepare it: its classes and channels are known afterwards."""
+    """Build the data module and prepare it, so that its classes and channels are known."""
     data = unprepared_data(cfg)
     data.prepare()
     return data
 
 
 def unprepared_data(cfg: DictConfig) -> ImageFolderData:
-    """Build the data module; no file is looked for yet."""
+    """Build the data module without reading a file."""
     data: ImageFolderData = instantiate(
         cfg.data,
         augment=instantiate(cfg.augment) or None,
@@ -45,14 +45,14 @@ def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int
 
 
 def untrained_network(cfg: DictConfig, num_outputs: int) -> tuple[nn.Module, dict[str, int]]:
-    """Build the net without a data set, on the meta device: shapes only, it takes no memory.
+    """Build the net on the meta device, without a data set and without memory for the weights.
 
     Args:
         cfg: The composed config.
-        num_outputs: Number of classes; a regression has 1 output whatever is given.
+        num_outputs: Number of classes; a regression always has 1 output.
 
     Returns:
-        The net, and what it takes: `in_channels` and `resolution`.
+        The net, and the shape of its input as `in_channels` and `resolution`.
     """
     is_regression = cfg.task._target_.endswith("Regression")
     classes = 1 if is_regression else num_outputs

@@ -1,7 +1,7 @@
-"""Messages beside the results: warnings and notices, through Python's `logging`, in plain lines.
+"""Print the log messages of alexlab, such as warnings, as plain lines on standard error.
 
-Each module has a logger of its own name. `alexlab train` configures them with Hydra's job logging
-(conf/hydra/job_logging/messages.yaml), the other verbs with `show`.
+`alexlab train` configures `logging` through Hydra (conf/hydra/job_logging/messages.yaml), the other
+verbs through `show`.
 """
 
 import logging
@@ -10,28 +10,28 @@ from typing import TextIO
 
 
 class Lines(logging.Formatter):
-    """Writes a message as it is; before one that is more than a notice stands its level."""
+    """Format a log record as its message, with its level in front if that is above INFO."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return `warning: TEXT`, or `TEXT`."""
+        """Return `TEXT`, or `warning: TEXT`."""
         text = super().format(record)
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
 class Console(logging.StreamHandler[TextIO]):
-    """Writes to what sys.stderr is at the moment: a run replaces it to keep a copy."""
+    """Write to the present sys.stderr, which a run replaces to copy it to train.log."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)  # the base class would set a stream
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
-        """The standard error of now."""
+        """Return the present sys.stderr."""
         return sys.stderr
 
 
 def show() -> None:
-    """Print the messages of this package, unless the program has configured its logging."""
+    """Print the log messages of this package, unless logging is configured already."""
     logger = logging.getLogger("alexlab")
     if not logger.hasHandlers():
         handler = Console()

@@ -105,7 +105,7 @@ def test_rm_deletes_a_sweep_but_not_under_a_run(copied):
     assert not (copied / "multirun/s").exists()
     code, text = run(copied, "rm", "multirun/s")
     assert code == 1
-    assert "is no sweep" in text
+    assert "is not a sweep" in text
 
 
 def test_rm_deletes_nothing_under_a_sweeper_whose_runs_have_not_begun(copied):
@@ -125,7 +125,7 @@ def test_rm_deletes_no_other_folder(copied):
     (copied / "link").symlink_to(copied / "multirun/s")
     code, text = run(copied, "rm", "precious")
     assert code == 1
-    assert "precious is no sweep: it has no sweep.yaml" in text
+    assert "precious is not a sweep: it has no sweep.yaml" in text
     code, text = run(copied, "rm", "link")
     assert code == 1
     assert f"link is a link: give the folder {copied / 'multirun/s'} itself" in text
@@ -176,7 +176,7 @@ def test_no_password_is_kept_and_rerun_asks_for_it(copied, monkeypatch):
     code, text = run(copied, "rerun", "multirun/s")
     assert code == 1
     assert (
-        "sweep.yaml: the sweep has a storage, 'mysql://me:***@host/db'; say --storage URL" in text
+        "sweep.yaml: the sweep has a storage, 'mysql://me:***@host/db'; add --storage URL" in text
     )
     code, text = run(copied, "rerun", "multirun/s", "--storage", "redis://me:it@host", "--dry-run")
     assert code == 0

@@ -364,7 +364,7 @@ def test_a_storage_in_a_file_is_not_opened(sweep):
         {"command": f"{about['command']} ++sweep.storage=redis://evil"},
     ):
         (sweep / "sweep.yaml").write_text(yaml.safe_dump(about | change))
-        with pytest.raises(ValueError, match=r"redis://evil.*say --storage URL"):
+        with pytest.raises(ValueError, match=r"redis://evil.*add --storage URL"):
             sweeps.rerun(sweep, [0], storage=None, dry_run=False)
 
 

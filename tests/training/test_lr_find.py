@@ -73,7 +73,7 @@ def test_without_a_suggestion_there_is_the_picture_and_an_error(
     with pytest.raises(SystemExit, match="1"):
         alexlab("lr-find", *whole, *tiny, "--out", out)
     assert out.exists()
-    assert "in 20 steps the loss fell at no rate" in capsys.readouterr().err
+    assert "the loss did not fall at any rate in 20 steps" in capsys.readouterr().err
 
 
 def test_a_picture_and_an_override_are_all_that_is_left(

@@ -1,4 +1,4 @@
-"""Build the argument parsers of the verbs: one help format, RUN_DIR and settings in one place."""
+"""Build the argument parsers of the verbs, and add the arguments that several verbs have."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from alexlab.runs.locate import BEST_OF
 
 
 def command_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """Return a parser for `alexlab <command>` that shows `description` with its own line breaks."""
+    """Return a parser for `alexlab <command>` that keeps the line breaks of `description`."""
     return argparse.ArgumentParser(
         prog=f"alexlab {command}",
         description=description,
@@ -28,7 +28,7 @@ def add_run_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config_dir_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option --config-dir DIR: config files of the user's own, as for `alexlab train`."""
+    """Add the option --config-dir DIR: the user's own config files, as for `alexlab train`."""
 
     class AddConfigDir(argparse.Action):
         def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
@@ -49,7 +49,7 @@ def add_config_dir_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add the argument SETTING=VALUE ... as `settings`: what `alexlab train` takes too."""
+    """Add the argument SETTING=VALUE ... as `settings`, as for `alexlab train`."""
     parser.add_argument(
         "settings",
         nargs="*",
@@ -83,9 +83,9 @@ def add_crops(parser: argparse.ArgumentParser, *, several: bool) -> None:
 
 
 def explain_setting(key: str) -> str:
-    """Return the error about the setting `key` that the command line has and the config has not.
+    """Return the error for the unknown setting `key` of the command line.
 
-    If some options of its group have it, they are named, and those that were chosen and lack it.
+    It names the options of the group that have this setting, and the chosen ones that lack it.
     """
     from alexlab.runs.config import flatten
 
@@ -96,7 +96,7 @@ def explain_setting(key: str) -> str:
         chosen = typed[-1].split(",") if typed else []
         lacking = ", ".join(one for one in chosen if one not in having)
         lacks = f"{group}={lacking} has" if lacking else f"the chosen {group} has"
-        return f"{key}: {lacks} no such setting; it is one of {group}={' and '.join(having)}"
+        return f"{key}: {lacks} no such setting; it exists for {group}={' and '.join(having)}"
     settings = flatten(_settings())
     names = sorted({*settings, *(name.split(".")[0] for name in settings)})
     return f"{key}: no such setting{suggest_setting(key, names)}"
@@ -111,7 +111,7 @@ def group_options(group: str) -> list[str]:
 
 
 def _settings(*overrides: str) -> dict[str, Any]:
-    """Return the config with `overrides` of the default one, not resolved."""
+    """Compose the default config with `overrides`; do not resolve interpolations."""
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 

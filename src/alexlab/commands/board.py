@@ -1,9 +1,8 @@
 """Open TensorBoard on all runs, or on those of one sweep: `alexlab board multirun/NAME`.
 
-Beside it, an index of all sweeps with their states, answers and reports is served; it is made anew
-each time that it is read. Both can be reached from this machine only.
-The folder comes first. Options that are not listed here are given to TensorBoard, such as
---port 6007.
+An index of all sweeps, with their states, answers and reports, is served too; it is up to date each
+time that it is loaded. Both are reachable from this machine only. Give the folder first. Options
+that are not listed here are passed to TensorBoard, such as --port 6007.
 """
 
 import subprocess
@@ -22,7 +21,7 @@ PORT = 6060  # of the index; TensorBoard's own is 6006
 
 
 class IndexHandler(SimpleHTTPRequestHandler):
-    """Serve the files of a folder of sweeps, and their index as it is now."""
+    """Serve the files of a folder of sweeps, and an index that is up to date."""
 
     def do_GET(self) -> None:
         """Answer one request."""
@@ -40,11 +39,11 @@ class IndexHandler(SimpleHTTPRequestHandler):
         self.wfile.write(page)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: the terminal has TensorBoard's messages."""
+        """Print nothing, because the terminal shows TensorBoard's messages."""
 
 
 def serve_index(folder: Path, port: int) -> ThreadingHTTPServer:
-    """Serve the index of the sweeps in `folder` from a thread; port 0 takes a free one.
+    """Serve the index of the sweeps in `folder` from a thread; port 0 takes a free port.
 
     Raises:
         OSError: The port is in use.
@@ -60,7 +59,7 @@ def main() -> None:
     parser.usage = "alexlab board [FOLDER] [--index-port PORT] [OPTIONS OF TENSORBOARD]"
     parser.add_argument("--index-port", type=int, default=PORT, help="default: %(default)s")
     words = sys.argv[1:]
-    has_folder = bool(words) and not words[0].startswith("-")  # not the value of another's option
+    has_folder = bool(words) and not words[0].startswith("-")  # else it may be an option's value
     folder = Path(words.pop(0) if has_folder else "multirun")
     options, rest = parser.parse_known_args(words)
     with user_errors():

@@ -2,14 +2,13 @@
 
     eval "$(alexlab completion bash)"
 
-That line completes in the current shell; put it into ~/.bashrc for all later ones.
+That line is for the current shell; add it to ~/.bashrc for all later shells.
 """
 
 from alexlab.commands.arguments import command_parser
 
-# Hydra's own script completes the settings of a program without verbs, so this one asks Hydra as if
-# the words behind the verb were the whole command. It compares texts itself: `compgen -W` would
-# expand what it is given, and a setting's value may contain $(...).
+# Hydra's own script completes the settings of a program without verbs, so this script passes Hydra
+# the words after the verb. It does not use `compgen -W`, which would expand $(...) in a value.
 BASH = """\
 _alexlab() {
     local line=${COMP_LINE:0:COMP_POINT} word="" choices="" choice settings

@@ -22,8 +22,8 @@ DESCRIPTIONS = {
     alexlab data fetch pokemon FILE_OR_FOLDER
 
 flower and cifar10 are downloaded from their own addresses and checked; after a broken connection or
-Ctrl-C the same command goes on where it was. The pokemon images have no public address that will
-last: give a folder or an archive that you have.
+Ctrl-C the same command continues the download. The pokemon images have no permanent public address:
+give your own folder or archive.
 """,
     "check": """List duplicates, broken files and leaks between splits.
 
@@ -35,8 +35,9 @@ Prints a report in Markdown and writes it, and its numbers as JSON, to multirun/
 
     alexlab data preview data=flower augment=alexnet
 
-A picture with a row per image of train: without augmentation, after four draws of it, and, for
-other representations than RGB, the first draw's channels, black and white at 2.5 scales from 0.
+Writes a picture with one row per training image: without augmentation, then with four random
+augmentations, then, if the representation is not RGB, the channels of the first of these four
+(black is -2.5, white 2.5).
 """,
 }
 
@@ -55,7 +56,7 @@ def main() -> None:
         for name, text in COMMANDS.items()
     )
     fetch.add_argument("name", choices=NAMES)
-    fetch.add_argument("source", nargs="?", type=Path, help="an archive or folder that you have")
+    fetch.add_argument("source", nargs="?", type=Path, help="your own archive or folder")
     data_dir = Path(os.environ.get("DATA_DIR", "data"))
     fetch.add_argument("--data-dir", type=Path, default=data_dir, help="default: %(default)s")
     add_settings(check, "data=flower data.fit=squash")
@@ -109,5 +110,5 @@ def _preview(options: argparse.Namespace) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(options.out, format="PNG")
     print(f"rows: {printable(', '.join(names))}")
-    print(f"columns: without augmentation, {DRAWS} draws of training, channels if not RGB")
+    print(f"columns: without augmentation, {DRAWS} augmentations, channels if not RGB")
     print(path_link(options.out))

@@ -1,8 +1,8 @@
 """Test a finished run: `alexlab evaluate RUN_DIR --crops 10 144`.
 
 Writes RUN_DIR/evaluation/: evaluation.md, evaluation.json, plots/*.png, and evaluation.html, a page
-that needs no other file. RUN_DIR may be best:SWEEP_DIR, the best run of a sweep whose weights were
-kept. Other images of the run's classes, or of some of them, are given by --data root=FOLDER.
+that needs no other file. RUN_DIR may be best:SWEEP_DIR, the best run of a sweep that kept its
+weights. --data root=FOLDER tests other images, of the run's classes or of some of them.
 """
 
 from alexlab.commands.arguments import (
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         "--split",
         choices=("test", "val", "all"),
-        help="default: test, and all images of another folder",
+        help="default: test; for images of another folder, all",
     )
     options = parser.parse_args()
     with user_errors():

@@ -1,15 +1,15 @@
 """Show a network layer by layer: `alexlab explain model=alexnet data.resolution=64`.
 
-Nothing is trained and no data set is needed. So the number of outputs is not known: it is 5, or
-what --outputs says (1 with task=regression).
+Nothing is trained, and no data set is read; so --outputs gives the number of classes (with
+task=regression there is 1 output).
 """
 
 from alexlab.commands.arguments import add_settings, command_parser, explain_setting
 from alexlab.errors import user_errors
 
 LEGEND = """
-neurons: outputs of convolutions and linear layers. sees, stride: side of the square of the image
-that one value depends on, and how far apart the squares of two neighbours are"""
+neurons: outputs of convolutions and linear layers. sees: side in pixels of the square of the image
+that one value depends on. stride: distance in pixels between the squares of neighbouring values"""
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Write a finished run for other programs: `alexlab export RUN_DIR --format onnx|torch_export`.
 
-The file takes `images`, float32 [N, 3, S, S], RGB in [0, 1], any N, S the run's data.resolution. It
-standardises them itself, and returns `probabilities` [N, classes], or `scores` [N, 1]. Its metadata
-has the classes, the task, S, and how training made images square. It is read back, by ONNX Runtime
-or torch, and compared with the run's own network on real test images before it is kept.
+The exported network takes `images`, float32 [N, 3, S, S], RGB in [0, 1], where S is the run's
+data.resolution. It standardises them itself, and returns `probabilities` [N, classes] or `scores`
+[N, 1]. The metadata has the classes, the task, S, and how training made images square. Before the
+file is kept, ONNX Runtime or torch reads it, and its outputs for test images are compared with
+those of the run.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from alexlab.errors import check_file, user_errors
 from alexlab.reporting.console import path_link
 from alexlab.runs.locate import resolve_run_dir
 
-FORMATS = ("onnx", "torch_export")  # those of alexlab.evaluation.export
+FORMATS = ("onnx", "torch_export")  # the keys of alexlab.evaluation.export.FORMATS
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw what a trained network looks at: `alexlab look RUN_DIR`.
 
-Writes to RUN_DIR/look: filters.png (the first convolution's kernels), feature_maps.png (for each
-image and some layers, the maps with the strongest response) and gradcam.png (the regions of an
-image that speak for the predicted class).
+Writes to RUN_DIR/look: filters.png (the kernels of the first convolution), feature_maps.png (the
+feature maps with the strongest response, per image and layer) and gradcam.png (the regions of an
+image that increase the predicted class).
 """
 
 from alexlab.commands.arguments import add_data_settings, add_run_dir, command_parser
@@ -21,7 +21,7 @@ def main() -> None:
         nargs="+",
         default=[],
         metavar="N",
-        help="places in the test set, from 0 (default: the first image of each class)",
+        help="indices in the test set, from 0 (default: the first image of each class, at most 8)",
     )
     add_data_settings(parser)
     options = parser.parse_args()

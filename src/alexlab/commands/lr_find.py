@@ -1,7 +1,7 @@
 """Find a learning rate: `alexlab lr-find model=alexnet data=pokemon`.
 
-The rate rises with each step while the loss is watched; a good rate is where the loss falls
-fastest. The weights are discarded; a picture of the curve is all that is kept.
+The rate rises with each step, and the loss is recorded; a good rate is where the loss falls
+fastest. Only a plot of the curve is kept.
 """
 
 from pathlib import Path
@@ -33,9 +33,9 @@ def main() -> None:
         print(path_link(options.out))
         if curve.suggestion is None:
             raise ValueError(
-                f"no suggestion: in {options.steps} steps the loss fell at no rate. Nets that start"
-                " on a plateau (AlexNet) need\nseveral hundred --steps; or see where the curve"
-                " blows up, and take a tenth of that"
+                f"no suggestion: the loss did not fall at any rate in {options.steps} steps. A net"
+                " that starts on a plateau (AlexNet) needs\nseveral hundred --steps; or use a tenth"
+                " of the rate at which the loss in the plot starts to rise"
             )
         lowest = curve.lrs[curve.smooth.argmin()]
         print(f"optim.lr={curve.suggestion:.2g}   (falls fastest here; lowest at {lowest:.2g})")

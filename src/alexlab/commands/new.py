@@ -1,13 +1,12 @@
 """Write the files of a model or a study of your own: `alexlab new model NAME`.
 
-They go into a Python package of yours, which the command makes if there is none:
+They go into a Python package of yours, which the command creates if it does not exist:
 
     alexlab new model wide_net
     alexlab new study mixup --into my_nets
 
-The folder has pyproject.toml, whose entry point tells alexlab where the package keeps its config
-files, and the package itself. Install it with pip, and every verb of alexlab knows the model and
-the study.
+The folder has the package and pyproject.toml, whose entry point tells alexlab where the config
+files of the package are. After `pip install` every verb of alexlab knows the model and the study.
 """
 
 import re
@@ -98,15 +97,15 @@ study:
 
 
 def write_new(kind: str, name: str, into: Path) -> list[Path]:
-    """Write the files of a new `model` or `study`; return them.
+    """Write the files of a new model or study, and return their paths.
 
     Args:
         kind: `model` or `study`.
-        name: Its name: letters, digits and `_`.
-        into: The folder of the package, whose name is that of the package.
+        name: Name of the model or study: small letters, digits and `_`.
+        into: Folder of the package; it has the same name as the package.
 
     Raises:
-        ValueError: A name is no name of a Python module, or a file exists.
+        ValueError: `name` or the name of `into` is not valid, or a file exists.
     """
     for text in (name, into.name):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", text):

@@ -1,9 +1,9 @@
 """Classify images with a finished run: `alexlab predict RUN_DIR IMAGE|FOLDER|-`.
 
-A folder is read with all folders below it, links included; files that are no images are counted.
+A folder is read with all folders below it, links included; other files than images are counted.
 `-` reads paths from standard input, one per line. RUN_DIR may be best:SWEEP_DIR. An image that
-cannot be read is named on standard error and in the output, the others are predicted, and the exit
-code is 1.
+cannot be read is named on standard error and in the output; the other images are predicted, and the
+exit code is 1.
 """
 
 import io
@@ -28,7 +28,7 @@ def main() -> None:
     if options.top < 1:
         parser.error("--top must be at least 1")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be Unicode
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may not be valid Unicode
     with user_errors():
         run = resolve_run_dir(options.run)
         paths, count, note = find_images(options.images)
@@ -40,7 +40,7 @@ def main() -> None:
             broken = print_predictions(run, paths, count, **shown)
             if note:
                 print(f"note: {printable(note)}", file=sys.stderr)
-        except BrokenPipeError:  # the reader has closed its end, as head does
+        except BrokenPipeError:  # the reader closed the pipe, as head does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         sys.exit(1 if broken else 0)

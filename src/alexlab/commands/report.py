@@ -1,8 +1,8 @@
 """Write the reports of sweeps: `alexlab report SWEEP_DIR`.
 
 Writes report.md, report.html, summary.csv, runs.csv, answers.json and plots/ into the folder of the
-sweep, from nothing but what is in it; the sweep may be unfinished. The sweep of a study gets
-answers too. A folder of sweeps gets an index of all of them.
+sweep, and reads only that folder; the sweep may be unfinished. The sweep of a study gets answers
+too. A folder of sweeps gets an index of all of them.
 
     alexlab report RUN_DIR RUN_DIR
 
@@ -29,7 +29,7 @@ def main() -> None:
         type=Path,
         metavar="DIR",
         help="copy the reports there, and list the answers there and in README.md; without"
-        " SWEEP_DIR only write the lists anew",
+        " SWEEP_DIR only update these lists",
     )
     parser.add_argument(
         "--check",

@@ -1,8 +1,8 @@
 """Repeat a finished run and compare the results: `alexlab rerun RUN_DIR`.
 
 First the differences in commit, versions, machine and data are printed. Then the run is trained in
-a new folder, and its weights, metrics and history are compared. The exit code is 0 only when they
-are equal to the bit.
+a new folder, and its weights, metrics and history are compared. The exit code is 0 only if they are
+bit-identical.
 """
 
 import sys

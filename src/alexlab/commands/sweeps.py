@@ -3,7 +3,7 @@
 list   list every sweep with its trials, training time and disk space
 rm     delete sweeps
 rerun  run trials again by their numbers, or all that failed; their old files go to .old/
-clean  delete last.ckpt of ended trials and .old/; with --checkpoints best.ckpt, too
+clean  delete last.ckpt of ended trials and .old/; with --checkpoints also best.ckpt
 """
 
 import argparse
@@ -38,14 +38,14 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
 )
 
 ENDED = ("finished", "pruned", "failed")
-TRAIN = ["-m", "alexlab", "train"]  # what `rerun` starts
-TYPED = [  # how a user may have started a sweep
+TRAIN = ["-m", "alexlab", "train"]  # the program that `rerun` starts
+TYPED = [  # the programs that a sweep's command may have
     ["python", "-m", "src.train"],
     ["python", "-m", "alexlab", "train"],
     ["alexlab", "train"],
 ]
 STORAGE, PLACE, NAME = "sweep.storage", "hydra.sweep.dir", "sweep.name"
-HYDRAS = {  # Hydra's settings that a command from a file may have, and what they may be
+HYDRAS = {  # further settings that a command from a file may have -> pattern of their values
     "hydra/launcher": r"\w+",
     "hydra.launcher.n_jobs": r"-?\d+",
     "hydra.launcher.start_method": r"forkserver|spawn",
@@ -58,7 +58,7 @@ HYDRAS = {  # Hydra's settings that a command from a file may have, and what the
 
 
 def show(root: Path) -> int:
-    """Print a table of the sweeps below `root`; return how many of them cannot be read."""
+    """Print a table of the sweeps below `root`; return the number that cannot be read."""
     unreadable = 0
     table = Table(box=None, pad_edge=False)
     for column in ("sweep", "trials", "status", "training time", "disk"):
@@ -80,15 +80,15 @@ def show(root: Path) -> int:
 
 
 def check_idle(sweep: Path) -> Path:
-    """Return `sweep` if it is the folder of a sweep that nothing is running.
+    """Return `sweep` if it is the folder of a sweep and nothing is running in it.
 
     Raises:
-        FileNotFoundError: It is no sweep.
-        ValueError: A sweeper or a trial is running, or it is a link.
+        FileNotFoundError: `sweep` is not the folder of a sweep.
+        ValueError: A sweeper or a trial is running, or `sweep` is a link.
     """
     for name in (TRIALS, SWEEP):
         if not (sweep / name).is_file():
-            raise FileNotFoundError(f"{sweep} is no sweep: it has no {name}")
+            raise FileNotFoundError(f"{sweep} is not a sweep: it has no {name}")
     if sweep.is_symlink():
         raise ValueError(f"{sweep} is a link: give the folder {sweep.resolve()} itself")
     if is_in_use(sweep):
@@ -100,7 +100,7 @@ def check_idle(sweep: Path) -> Path:
 
 
 def delete(paths: Iterable[Path], *, dry_run: bool) -> None:
-    """Delete files and folders, and print how much disk space that frees."""
+    """Delete files and folders, and print the size of each."""
     for path in paths:
         freed = size(path) if path.is_dir() else path.stat().st_size
         print(f"{'would delete' if dry_run else 'deleted'} {path} ({freed / 1e6:.1f} MB)")
@@ -109,7 +109,7 @@ def delete(paths: Iterable[Path], *, dry_run: bool) -> None:
 
 
 def unneeded(sweep: Path, *, weights: bool) -> list[Path]:
-    """Return the files and folders that `clean` deletes."""
+    """Return the files and folders that `clean` deletes; `weights` adds each best.ckpt."""
     names = [LAST, BEST] if weights else [LAST]
     ended = [sweep / row["folder"] for row in trials(sweep) if row["state"] in ENDED]
     newest = [folder / name for folder in ended for name in names]
@@ -122,20 +122,20 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
 
     Args:
         sweep: The sweep's folder.
-        numbers: Of the trials; all that failed if there are none.
-        storage: The URL of its storage, if it has one.
+        numbers: Numbers of the trials; empty for all failed trials.
+        storage: URL of the sweep's Optuna storage, if it has one.
         dry_run: Print the command only.
 
     Raises:
-        ValueError: There is no such trial, it has not ended, the command could run foreign code,
-            or the sweep has a storage and `storage` is not given.
+        ValueError: A trial does not exist or has not ended, the command could run foreign code, or
+            the sweep has a storage and `storage` is missing.
     """
     path = sweep / SWEEP
     about = read_sweep(sweep)
     words = safe_words(path, about.get("command"))
     stored = [word for word in words if key_of(word) == STORAGE]
     if (kept := about.get("storage") or stored) and not storage:
-        raise ValueError(f"{path}: the sweep has a storage, {kept!r:.200}; say --storage URL")
+        raise ValueError(f"{path}: the sweep has a storage, {kept!r:.200}; add --storage URL")
     place = {NAME: sweep.absolute().name, PLACE: str(sweep.absolute().parent)}
     place |= {STORAGE: storage} if storage else {}
     words = [word for word in words if key_of(word) not in (NAME, PLACE, STORAGE)]
@@ -151,7 +151,7 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
     code = subprocess.call([sys.executable, *command[1:]])
     folders = {row["number"]: sweep / row["folder"] for row in trials(sweep)}
     for number in numbers:
-        if not (folders[str(number)] / METRICS).is_file():  # conf/, say, has changed
+        if not (folders[str(number)] / METRICS).is_file():  # for example because conf/ changed
             print(f"trial {number} did not run: its files are in {sweep / OLD}", file=sys.stderr)
             code = code or 1
     return code
@@ -161,12 +161,12 @@ def safe_words(path: Path, command: object) -> list[str]:
     """Return the arguments of a sweep's `command`, if none can make `train` run foreign code.
 
     Args:
-        path: The sweep.yaml that has it, for the error.
-        command: `python -m src.train` or another of `TYPED`, then `-m` and overrides.
+        path: The sweep.yaml with the command, for the error.
+        command: A program of `TYPED`, then `-m` and overrides.
 
     Raises:
-        ValueError: It is another program, or an argument is an option, sets what Hydra calls, or
-            reads a config file outside of conf/.
+        ValueError: The program is another one, or an argument is an option, sets a `_target_`, or
+            reads a config file outside conf/.
     """
     try:
         words = shlex.split(str(command))
@@ -181,7 +181,7 @@ def safe_words(path: Path, command: object) -> list[str]:
     if wrong:
         raise ValueError(
             f"{path}: its command has {wrong[0]!r:.200}, which is not run from a file; check the"
-            " command, then type it yourself"
+            " command and type it yourself"
         )
     return words
 
@@ -193,20 +193,18 @@ def _is_safe(word: str) -> bool:
         return True
     if (name := key_of(word)) in HYDRAS:
         return re.fullmatch(HYDRAS[name], value) is not None
-    is_pickle = name == "sweep.sampler" and "cmaes" in value  # its state in the study is one
+    is_pickle = name == "sweep.sampler" and "cmaes" in value  # it keeps its state as a pickle
     return is_inert(word) and not is_pickle
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run `alexlab sweeps`."""
     parser = command_parser("sweeps", __doc__)
     parser.add_argument("what", choices=["list", "rm", "rerun", "clean"])
-    parser.add_argument(
-        "sweeps", nargs="*", type=Path, help="folders; multirun by default for list"
-    )
-    parser.add_argument("--trials", nargs="*", type=int, default=[], help="rerun: their numbers")
-    parser.add_argument("--storage", help="rerun: its URL, where that has a password")
-    parser.add_argument("--checkpoints", action="store_true", help="clean: best.ckpt too")
+    parser.add_argument("sweeps", nargs="*", type=Path, help="folders; list: multirun by default")
+    parser.add_argument("--trials", nargs="*", type=int, default=[], help="rerun: trial numbers")
+    parser.add_argument("--storage", help="rerun: URL of the sweep's storage, if it has one")
+    parser.add_argument("--checkpoints", action="store_true", help="clean: also best.ckpt")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     options = parser.parse_args()
     with user_errors():
@@ -218,7 +216,7 @@ def act(options: argparse.Namespace) -> int:
     if options.what == "list":
         return 1 if sum(map(show, options.sweeps or [Path("multirun")])) else 0
     if not options.sweeps:
-        raise ValueError(f"which sweep? alexlab sweeps {options.what} multirun/NAME")
+        raise ValueError(f"no sweep is named; write alexlab sweeps {options.what} multirun/NAME")
     code = 0
     for sweep in map(check_idle, options.sweeps):
         if options.what == "rm":

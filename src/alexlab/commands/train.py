@@ -1,7 +1,7 @@
-"""Trains one network: `python -m src.train model=alexnet act=tanh`; with -m, several.
+"""Train one network: `python -m src.train model=alexnet act=tanh`; with -m, several.
 
-torch is imported only when a training starts: `--help`, a typing error and a finished sweep answer
-at once.
+torch is imported only when a training starts, so that `--help`, a wrong setting and a finished
+sweep respond at once.
 """
 
 import os
@@ -30,7 +30,7 @@ from hydra_plugins.hydra_process_launcher.program import program, restore_verbs,
 
 
 def _run_dir(resume: str | None, new: str, *, _root_: DictConfig) -> str:
-    """Return the folder of the run: that of the run to `resume`, or `new` with a readable end."""
+    """Return the run folder: that of the run to `resume`, or `new` followed by a name."""
     if resume:
         return str(run_dir_of(resume, LAST))
     choices, overrides = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
@@ -38,9 +38,9 @@ def _run_dir(resume: str | None, new: str, *, _root_: DictConfig) -> str:
 
 
 def run_name(model: str, data: str, overrides: Iterable[str]) -> str:
-    """Name a run by its network, its data and what was set: alexnet-shapes-tanh-lr-0.1.
+    """Name a run after its network, data and overrides: alexnet-shapes-tanh-lr-0.1.
 
-    Only letters, digits, `.` and `-` occur. Settings of loggers are left out: they may be secret.
+    The name has only letters, digits, `.` and `-`, and no setting of a logger (maybe a secret).
     """
     words = [model, data]
     for override in overrides:
@@ -53,14 +53,14 @@ def run_name(model: str, data: str, overrides: Iterable[str]) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.")[:MAX_NAME].rstrip("-.")
 
 
-MAX_NAME = 48  # characters that a run's name adds to its date
+MAX_NAME = 48  # characters after the date in the name of a run folder
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
 
 
 def _study_at(part: str, *, _root_: DictConfig) -> Any:
-    """Return a part of the chosen study at the chosen scale; None for a free sweep."""
+    """Return a part of the chosen study at the chosen scale; None without a study."""
     study, choices = _root_.get("study"), _root_.hydra.runtime.choices
     if part == "suffix":  # of the sweep's name
         return "" if study is None or choices.scale == "tuned" else f"-{choices.scale}"
@@ -76,9 +76,10 @@ OmegaConf.register_new_resolver("study_at", _study_at, replace=True)
 
 @hydra.main(config_path=str(run_config.CONF), config_name="train", version_base="1.3")
 def task(cfg: DictConfig) -> float | None:
-    """One training in Hydra's run folder; returns the objective.
+    """Train in Hydra's run folder and return the objective.
 
-    A trial's errors are for its launcher; Hydra would print the overrides above those of others.
+    A trial raises its errors to the launcher. A single run prints them itself, because Hydra would
+    print the overrides above them.
     """
     restore_verbs()  # Lightning starts the other ranks of DDP with sys.argv
     own = HydraConfig.get()
@@ -100,15 +101,15 @@ def task(cfg: DictConfig) -> float | None:
                 run_config.refuse_other_run(cfg, folder)
             return in_folder(cfg, folder, trial=is_trial, write=is_rank_0, signals=signals)
         finally:
-            if folder.is_dir() and not any(folder.iterdir()):  # Hydra has made it
+            if folder.is_dir() and not any(folder.iterdir()):  # Hydra created it
                 folder.rmdir()
 
 
 def compose_run(overrides: Iterable[str]) -> tuple[DictConfig, Path]:
-    """Return the config of a single run and its folder, as the command line would give them.
+    """Compose the config and the folder of a single run, as the command line does.
 
     Raises:
-        ValueError: The settings ask for a sweep, or cannot work, or the folder has another run.
+        ValueError: The settings ask for a sweep or are not valid, or the folder has another run.
     """
     words = list(overrides)
     cfg = run_config.compose_config(words, check=False, with_hydra=True)
@@ -129,7 +130,7 @@ def compose_run(overrides: Iterable[str]) -> tuple[DictConfig, Path]:
 
 
 def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
-    """Raise ValueError if a run that belongs to no sweep has a setting of one."""
+    """Raise ValueError if a single run has a setting of sweeps."""
     for override in overrides:
         if override.lstrip("+~").startswith("sweep."):
             raise ValueError(f"{override}: has no effect on a single run; add -m for a sweep")
@@ -139,7 +140,7 @@ def _check_words(words: Sequence[str]) -> None:
     """Check the words of the command line before Hydra reads them.
 
     Raises:
-        ValueError: A setting that nothing reads, or -m between settings.
+        ValueError: Nothing reads a setting, or -m stands between settings.
     """
     run_config.refuse_unread_keys(words)
     for at, word in enumerate(words):
@@ -156,9 +157,9 @@ def in_folder(
     write: bool,
     signals: StopSignals | None = None,
 ) -> float | None:
-    """Train in `folder`, which is locked meanwhile and says afterwards how it ended.
+    """Train in `folder`: lock it, write the run's files, and return the objective.
 
-    The ranks of DDP that do not `write` only compute. `signals` may be entered already.
+    Ranks of DDP with `write=False` only compute. `signals` may be entered already.
     """
     from alexlab.performance.out_of_memory import friendly_oom_errors
     from alexlab.training.run import TrainingRun
@@ -186,14 +187,14 @@ def main() -> None:
         print(help_text([*run_config.config_folders(), *extra_folders(sys.argv)]), end="")
         return
     os.environ.setdefault(TRACES, os.environ.get("HYDRA_FULL_ERROR", "0"))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and we say it
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors, and `user_errors` prints them
     extensions.register()
     with user_errors(explain_setting):
         refuse_old_settings(sys.argv[1:])
         for folder in extra_folders(sys.argv):
             run_config.add_config_dir(str(folder))
         _check_words(sys.argv[1:])
-        typed = [*program(), *verbs()]  # now: the task puts the verb back in sys.argv
+        typed = [*program(), *verbs()]  # before `task` puts the verb back into sys.argv
         typed += [f"--config-dir={folder}" for folder in extra_folders(sys.argv)]
         try:
             task()

@@ -1,4 +1,4 @@
-"""The text of `alexlab train --help`: Hydra's own takes a second to list the same groups."""
+"""Write the text of `alexlab train --help`, because Hydra's own help takes a second."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +25,7 @@ Hydra's own options: alexlab train --hydra-help
 
 
 def help_text(folders: Iterable[Path]) -> str:
-    """Return the help, with the groups and options of config folders."""
+    """Return the help, with the groups and options in config folders."""
     groups: dict[str, set[str]] = {}
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
@@ -35,7 +35,7 @@ def help_text(folders: Iterable[Path]) -> str:
 
 
 def extra_folders(words: list[str]) -> list[Path]:
-    """Return the folder of --config-dir (-cd) in a command line, if there is one."""
+    """Return the folder of --config-dir (-cd) in a command line; empty without that option."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         option, _, value = word.partition("=")
         if option in ("--config-dir", "-cd"):

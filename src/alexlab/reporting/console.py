@@ -1,4 +1,4 @@
-"""What commands print: a console for tables, and paths that a terminal opens."""
+"""Print tables, and paths that a terminal can open."""
 
 import os
 import sys
@@ -10,9 +10,9 @@ from alexlab.errors import printable
 
 
 def wide_console() -> Console:
-    """Return a console that does not fold what goes to a file or a pipe, and prints text as it is.
+    """Return a console without rich's markup; in a file or a pipe a line has 200 columns.
 
-    Names of folders and texts in files may look like rich's markup.
+    Names of folders and texts in files may look like markup.
     """
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
@@ -21,10 +21,9 @@ def wide_console() -> Console:
 
 
 def path_link(path: Path) -> str:
-    r"""Return `path` as text for `print`; on a terminal it is a link that opens the file.
+    r"""Return `path` as text for `print`; on a terminal the text is a link that opens the file.
 
-    The link is an escape sequence, OSC 8, which terminals without links ignore. In files and pipes
-    the text is the path alone.
+    The link is the escape sequence OSC 8, which terminals without links ignore.
     """
     shown = printable(path)
     if not sys.stdout.isatty() or os.environ.get("TERM") in (None, "dumb"):

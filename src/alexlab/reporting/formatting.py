@@ -1,19 +1,19 @@
-"""Format numbers for people: the one rule that the console, reports and evaluations share.
+"""Format numbers in the same way for the console, reports and evaluations.
 
 Fractions are percent with one decimal, and their differences are points. Epochs have one decimal.
-Everything else has three significant digits.
+Other numbers have three significant digits, all digits before the point, and at most six decimals.
 """
 
 import math
 import re
 
-ERRORS = {"loss", "mae", "mse", "rmse"}  # parts of names of metrics where less is better
+ERRORS = {"loss", "mae", "mse", "rmse"}  # words in the names of metrics where less is better
 FRACTION = re.compile(r"(^|[ /(])(acc|f1|top\d_error)(_\w+)?\)?$")
-DIFFERENCES = ("generalization_gap(", "rise(")  # metrics that are differences themselves
+DIFFERENCES = ("generalization_gap(", "rise(")  # functions whose result is a difference
 
 
 def less_is_better(metric: str) -> bool:
-    """Return whether `metric` ends in the name of a loss or an error."""
+    """Return whether `metric` is a loss or an error, by its name."""
     words = re.split(r"[ /(]", metric)[-1].rstrip(")").split("_")
     return bool(ERRORS & set(words)) or "error" in words
 
@@ -24,7 +24,7 @@ def is_fraction(metric: str) -> bool:
 
 
 def is_difference(metric: str) -> bool:
-    """Return whether `metric` is a difference itself, so that its unit is points."""
+    """Return whether `metric` is itself a difference, so that a fraction is shown in points."""
     return metric.startswith(DIFFERENCES)
 
 
@@ -34,11 +34,11 @@ def format_metric(
     """Format `value` of `metric`: 83.1%, +2.1 points, 0.0625, 1,234 s, 12.0 epochs, - for NaN.
 
     Args:
-        metric: Its name decides the unit.
-        value: Any number; an infinite one is ∞.
-        signed: Whether it is a difference: it gets a sign, and a fraction becomes points.
-        unit: Whether the unit is added; leave it out where a heading has it.
-        like: Another number whose count of decimals is used.
+        metric: Name of the metric, which decides the unit.
+        value: Any number; an infinite one becomes ∞.
+        signed: Format a difference: with a sign, and in points for a fraction.
+        unit: Add the unit.
+        like: Use as many decimals as for this number.
     """
     if not math.isfinite(value):
         return "-" if math.isnan(value) else "∞" if value > 0 else "-∞"
@@ -55,7 +55,7 @@ def format_metric(
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds as a person would: 3.2 s, 45 s, 12 min, 2 h 05 min."""
+    """Format seconds as 3.2 s, 45 s, 12 min or 2 h 05 min."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,7 +1,7 @@
-"""Turn a Markdown page into one self-contained HTML file.
+"""Convert a Markdown page to one self-contained HTML file, which loads nothing.
 
-The page loads nothing. Its own script (page.js) adds what paper has not: copy buttons, filters and
-interactive charts; without scripts all texts, tables and plots are there.
+Its script (page.js) adds copy buttons, filters and interactive charts. Without scripts the page has
+the same texts, tables and plots.
 """
 
 import base64
@@ -24,11 +24,11 @@ ANSWER = re.compile(
 CARD = re.compile(r"(<h3[^>]*>\d+\. .*?)(?=<h[23]|\Z)", re.DOTALL)  # a claim with its answer
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 HEADING = re.compile(r"<(h[23])>(.*?)</h[23]>")
-NARROW = 800  # pixels: these plots are narrower than a column of text
+NARROW = 800  # pixels: up to this width an image is not enlarged to the width of the text
 FEW = 3  # sections: a shorter page needs no contents
 
 IMAGE = re.compile(r'<img src="([^"]*)" alt="([^"]*)"[^>]*>')  # as markdown-it writes it
-# even if a text of a stranger got past all else: a browser loads nothing, and runs only page.js
+# second protection against texts of strangers: the browser loads nothing and runs only page.js
 HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
 POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{HASH}'"
 
@@ -44,17 +44,17 @@ def html_page(
     thumbnails: Mapping[str, bytes] | None = None,
     filtered: bool = False,
 ) -> str:
-    """Return the page as one file that loads nothing.
+    """Convert a Markdown page to HTML with embedded images, style and script.
 
     Args:
         markdown: The page; HTML in it is shown as text.
-        folder: `plots/` in it has the images.
+        folder: Folder that has `plots/`.
         folded: Headings of sections that are closed at first.
-        images: Names of the files in `plots/` that are embedded; another image becomes its text.
-        photos: Those of the images whose colours stay as they are on a dark page.
-        charts: {image: data} of the images that page.js replaces by an interactive chart.
-        thumbnails: {source: PNG file} of further images that are embedded.
-        filtered: Whether the tables get a field to filter their rows.
+        images: File names in `plots/` to embed; another image is replaced by its text.
+        photos: Names in `images` whose colours are not inverted on a dark page.
+        charts: {image: data} for images that page.js replaces by an interactive chart.
+        thumbnails: {source: PNG bytes} of further images to embed.
+        filtered: Add a field that filters the rows of the tables.
     """
     charts, own = charts or {}, {f"plots/{name}": name for name in images}
 
@@ -101,7 +101,7 @@ def html_page(
 
 
 def _with_anchors(body: str) -> tuple[str, str]:
-    """Give each heading a name that links can use; return the page and its list of contents."""
+    """Give each heading an id and a link; return the page and its list of contents."""
     names: dict[str, int] = {}
     listed: list[tuple[str, str, str]] = []
 
@@ -144,13 +144,13 @@ def _fold(body: str, folded: Collection[str]) -> str:
 
 
 def _size(png: bytes) -> str:
-    """Keep an image small that would be blown up to the width of the text."""
-    width = int.from_bytes(png[16:20], "big")  # where PNG has it
+    """Return the style that keeps a narrow image from being enlarged to the width of the text."""
+    width = int.from_bytes(png[16:20], "big")  # from the PNG header
     return f' style="max-width: {0.65 * width:.0f}px"' if 0 < width <= NARROW else ""
 
 
 def _json(chart: Any) -> str:
-    """Return JSON that stands in HTML: no text in it can end the element."""
+    """Return JSON for an HTML element; escape `<`, so that no text can end the element."""
     text = json.dumps(chart, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 

@@ -1,4 +1,4 @@
-"""Write Markdown: tables, and texts of users as they are, whatever they contain."""
+"""Write Markdown tables, and escape texts that users wrote."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from alexlab.errors import printable
 
 NUMBER = re.compile(r"[-+]?[\d.,]+(e-?\d+)?%?( .*)?|-|")
-# `_` between letters, `&` without a semicolon and `#` within a line are no markup
+# `_` between letters, `&` without a semicolon and `#` within a line are not markup
 MARKUP = re.compile(r"[\\`*\[\]<>~$]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^[#+-](?=\s)")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; columns of numbers, except the first, are aligned right."""
+    """Return a Markdown table; align columns of numbers right, except the first column."""
     lines = [list(head), *map(list, rows)]
     right = [i and all(NUMBER.fullmatch(row[i]) for row in lines[1:]) for i in range(len(head))]
     lines.insert(1, ["---:" if numbers else "---" for numbers in right])
@@ -20,7 +20,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escape(text: object) -> str:
-    """Return `text` so that Markdown shows it as it is: no markup, no formula, no control codes."""
+    """Escape `text` on one line, so that Markdown shows it without markup, formula or control."""
     one_line = re.sub(r"\s*\n\s*", " ", str(text))
     return MARKUP.sub(lambda found: f"\\{found[0]}", printable(one_line))
 
@@ -34,9 +34,9 @@ def code(text: object) -> str:
 
 
 def only_own_images(text: str, images: Collection[str]) -> str:
-    """Return a page of which no image is shown but those of `plots/` in `images`, and no HTML.
+    """Escape HTML in a page, and each image that is not in `plots/` with its name in `images`.
 
-    A viewer would load any other image, from anywhere.
+    A viewer of the page would load other images from any address.
     """
     own = "|".join(map(re.escape, images)) or "(?!)"
     caption = r"(?:\\.|[^\\\[\]])*"  # brackets in it are escaped

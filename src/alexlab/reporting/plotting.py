@@ -1,4 +1,4 @@
-"""Style and save figures: the same numbers give the same bytes."""
+"""Style and save figures, so that the same numbers give the same bytes."""
 
 import io
 import re
@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter, LogForma
 from PIL import Image
 
 WIDTH = 6.2  # inches: a text column
-# Okabe and Ito 2008: distinct under every kind of colour blindness; without its yellow
+# Okabe and Ito 2008: distinct under every kind of colour blindness; their yellow is left out
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 COUNT = 128  # colours in the saved palette
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1))]
@@ -44,27 +44,27 @@ STYLE: Any = {
 
 @contextmanager
 def figure(path: Path, height: float) -> Iterator[Figure]:
-    """Yield a figure as wide as a column and `height` inches high; then write it to `path`."""
+    """Yield a figure `WIDTH` inches wide and `height` inches high, then write it to `path`."""
     with style():
         drawn = Figure(figsize=(WIDTH, height), layout="constrained")
         yield drawn
         path.parent.mkdir(exist_ok=True)
         picture = io.BytesIO()
         save(drawn, picture, dpi=140)
-        path.unlink(missing_ok=True)  # a link in the folder of a stranger leads elsewhere
-        # a third of the bytes: reports are committed
+        path.unlink(missing_ok=True)  # in a stranger's folder it may be a link
+        # a palette takes a third of the bytes; reports are committed
         Image.open(picture).convert("RGB").quantize(COUNT, dither=Image.Dither.NONE).save(
             path, optimize=True
         )
 
 
 def style() -> AbstractContextManager[None]:
-    """Return the context in which figures are made and saved."""
+    """Return the context manager in which figures are drawn and saved."""
     return mpl.rc_context(STYLE)
 
 
 def logarithmic(axes: Axes, which: str) -> None:
-    """Make the axis "x" or "y" logarithmic, with plain numbers: formulas are off, see `STYLE`."""
+    """Make the axis "x" or "y" logarithmic, with plain numbers, as `STYLE` turns formulas off."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(LogFormatter())
@@ -72,20 +72,20 @@ def logarithmic(axes: Axes, which: str) -> None:
 
 
 def save(drawn: Figure, file: Any, *, dpi: int) -> None:
-    """Save a figure; every letter is drawn with a font that has it.
+    """Save a figure, with installed fonts for letters that the default font lacks.
 
-    Letters that no installed font has become numbers in brackets, which `numbered` explains.
+    Words in letters that no installed font has become numbers in brackets; see `numbered`.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        drawn.draw_without_rendering()  # now all texts are known
+        drawn.draw_without_rendering()  # creates the labels of the ticks
     texts = drawn.findobj(Text)
     lacking = {c for text in texts for c in text.get_text() if not c.isspace()} - _letters(
         font_manager.findfont(FontProperties(family=["sans-serif"]))
     )
     if lacking:
         families, undrawable = fonts_with(frozenset(lacking))
-        mpl.rcParams["font.family"] = ["sans-serif", *families]  # of ticks that come later
+        mpl.rcParams["font.family"] = ["sans-serif", *families]  # for ticks that are created later
         for text in texts:
             text.set_fontfamily(["sans-serif", *families])
         if undrawable:
@@ -94,17 +94,17 @@ def save(drawn: Figure, file: Any, *, dpi: int) -> None:
 
 
 def numbered(drawn: Figure) -> str:
-    """Return what the numbers in a saved figure stand for: "[1] is ..."; "" if there are none."""
+    """Return the meaning of the numbers in a saved figure: "[1] is ..."; "" if there are none."""
     numbers: dict[str, int] = getattr(drawn, "numbered", {})
     return ", ".join(f"[{number}] is {text}" for text, number in numbers.items())
 
 
 @cache
 def fonts_with(letters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
-    """Find installed fonts that have these letters; return their families, and what none has."""
+    """Return the families of installed fonts with these letters, and the letters of no font."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
-        if path not in known:  # installed after matplotlib made its list
+        if path not in known:  # installed after matplotlib cached its list
             with suppress(OSError, RuntimeError, ValueError):
                 font_manager.fontManager.addfont(path)
     # matplotlib's Last Resort has a box for every letter
@@ -135,7 +135,7 @@ def _letters(font: str) -> frozenset[str]:
 
 
 def _number(drawn: Figure, undrawable: frozenset[str]) -> None:
-    """Replace words of letters that no font has by numbers, in texts and in labels of ticks."""
+    """Replace words in undrawable letters by numbers, in texts and in labels of ticks."""
     numbers: dict[str, int] = {}
     words = re.compile(f"[{re.escape(''.join(undrawable))}]+")
 
@@ -157,10 +157,10 @@ def _number(drawn: Figure, undrawable: frozenset[str]) -> None:
 def legend(page: Figure, ax: Axes) -> None:
     """Put the legend of `ax` above the figure, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
-    columns = 110 // (10 + max(map(len, labels), default=0))  # a line has room for 110 letters
+    columns = 110 // (10 + max(map(len, labels), default=0))  # a line holds 110 letters
     page.legend(handles, labels, loc="outside upper left", ncols=max(1, min(5, columns)))
 
 
 def shades(count: int) -> list[Any]:
-    """Return `count` colours with an order."""
+    """Return `count` colours from dark to light."""
     return [mpl.colormaps["viridis"](0.82 * i / max(1, count - 1)) for i in range(count)]
