@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_run_is_refused(train, resume, alexlab, finished
     other = finished.with_name("other") / "checkpoints"
     shutil.copy(other / "best.ckpt", finished / "checkpoints")
     told = refused(lambda: alexlab("export", finished, "--format", "torch_export"))
-    assert "best.ckpt is not the one that this run wrote" in told
+    assert "best.ckpt is not the file that this run wrote" in told
     shutil.copy(other / "last.ckpt", finished / "checkpoints")
     before = contents(finished)
     told = refused(lambda: resume("resume=run", "trainer.max_epochs=3"))

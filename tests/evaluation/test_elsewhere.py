@@ -139,11 +139,11 @@ def test_export_needs_no_data(alexlab, without_data, tmp_path, capsys):
     target = tmp_path / "net.pt2"
     alexlab("export", without_data, "--format", "torch_export", "--output", target)
     said = capsys.readouterr().out
-    assert "64 drawn images (data=folder: no folder" in said
+    assert "64 random images (data=folder: no folder" in said
     module = torch.export.load(target).module()
     net = load_run(without_data, torch.device("cpu"))
     stored, _ = export.pixels_to_compare(net)
-    assert stored.float().std((0, 2, 3)).min() > 30  # drawn images, not a grey surface
+    assert stored.float().std((0, 2, 3)).min() > 30  # random images, not a grey surface
     images = net.view.pixels(stored, training=False)
     assert torch.allclose(module(images), net.predict(stored), atol=1e-5)
 

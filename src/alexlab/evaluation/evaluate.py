@@ -27,15 +27,15 @@ def evaluate(
     """Evaluate `run`, print its scores, write the report and return the report's folder.
 
     Args:
-        run: A finished run's folder.
-        settings: Changes to the data's settings, such as `root=FOLDER`; the classes stay the same,
-            or are some of them.
-        crops: Numbers of views per image, 1, 10 or 144; 1 is always among them.
-        split: `test`, `val`, or `all` images; None takes test, and all images of another folder.
+        run: The folder of a finished run.
+        settings: Data settings to change, such as `root=FOLDER`. The classes must be those of the
+            run; with `split=None` some may be absent.
+        crops: Numbers of crops per image: 1, 10 or 144. One crop is always evaluated.
+        split: `test`, `val`, or `all` images; None is test, or all images of another folder.
 
     Raises:
-        ValueError: The data has other classes, or a setting cannot work.
-        FileNotFoundError: The data is not there.
+        ValueError: The data has other classes, or a setting is not valid.
+        FileNotFoundError: The data set is missing.
     """
     net = load_run(run)
     views = [net.crops(number) for number in sorted({1, *crops})]
@@ -74,23 +74,23 @@ def evaluate(
 
 
 def _notes(net: LoadedRun, data: ImageFolderData, split: str, views: Sequence[Crops]) -> list[str]:
-    """List what a reader has to know about the data and the crops."""
+    """List notes for the reader about the data and the crops."""
     notes = list(data.notes)
     if data.fingerprint != net.checkpoint["fingerprint"]:
         notes.append(
-            "these are not the images that the run was trained and tested on: by what they hold,"
-            " or by their names"
+            "these are not the images that the run was trained and tested on: their contents or"
+            " names differ"
         )
         total = int((~data.cache.index().broken).sum())
         if split == "all":
             notes.append(f"all {total:,} images are scored, also any that the run was trained on")
         else:
             notes.append(
-                f"only the {len(data.indices[split]):,} of {total:,} images that are dealt to"
-                f" {split} are scored; --split all scores all"
+                f"only the {len(data.indices[split]):,} of {total:,} images in the {split} split"
+                " are scored; --split all scores all"
             )
     elif split == "all":
-        notes.append("with the images that the run was trained on")
+        notes.append("the images that the run was trained on are among them")
     if len(views) > 1 and not net.cfg.augment.get("crop"):
-        notes.append("the net was trained without augment.crop: crops show it what it has not met")
+        notes.append("the net was trained without augment.crop, so crops are unlike its images")
     return notes

@@ -1,10 +1,10 @@
 """Write a finished run's network for other programs, as ONNX or torch.export.
 
-What is written takes `images`, float32 [N, 3, S, S], RGB in [0, 1], any N, S the run's
-data.resolution. It standardises them itself and returns `probabilities` [N, classes], or `scores`
-[N, 1]. Its metadata has the classes, the task, S, and how training made images square. The file is
-read back, by ONNX Runtime or torch, and must give what the run's own network gives for real test
-images, or for drawn ones where the run's data are not.
+The exported network takes `images`, float32 [N, 3, S, S], RGB in [0, 1], where S is the run's
+data.resolution. It standardises them itself, and returns `probabilities` [N, classes] or `scores`
+[N, 1]. The metadata has the classes, the task, S, and how training made images square. Before the
+file is kept, ONNX Runtime or torch reads it, and its outputs for test images are compared with
+those of the run. Random images are used if the run's data set cannot be read.
 """
 
 import json
@@ -21,8 +21,8 @@ from alexlab.errors import missing_extra, printable
 from alexlab.evaluation.loading import LoadedRun, load_run
 
 TOLERANCE = 1e-4  # largest difference of a probability or a score
-IMAGES = 64  # on which the two are compared
-METADATA = "alexlab.json"  # in a .pt2
+IMAGES = 64  # for the comparison
+METADATA = "alexlab.json"  # name of the extra file in a .pt2
 Net = Callable[[Tensor], Tensor]
 
 
@@ -31,12 +31,18 @@ def export(
 ) -> tuple[Path, float, str]:
     """Write the network of `run` to a file, after a comparison with the run's own outputs.
 
+    Args:
+        run: The folder of a finished run.
+        format: `onnx` or `torch_export`.
+        output: The file; by default model.onnx or model.pt2 in `run`.
+        settings: Data settings to change, such as `root=FOLDER`.
+
     Returns:
-        The file, the largest difference on `IMAGES` images, and which images these are.
+        The file, the largest difference on at most `IMAGES` images, and the kind of images.
 
     Raises:
         ValueError: The outputs differ by more than `TOLERANCE`; nothing is written.
-        RuntimeError: ONNX is asked for and not installed.
+        RuntimeError: The packages for ONNX are not installed.
     """
     suffix, write_and_read = FORMATS[format]
     net = load_run(run, torch.device("cpu"))
@@ -61,10 +67,7 @@ def export(
 
 
 def pixels_to_compare(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Tensor, str]:
-    """Return test images uint8 [N, 3, S, S], or drawn ones where the run's data are not.
-
-    A run may have been copied from another machine.
-    """
+    """Return test images uint8 [N, 3, S, S], or random images if the data cannot be read."""
     try:
         data = net.data(settings)
     except (FileNotFoundError, ValueError) as error:
@@ -75,13 +78,13 @@ def pixels_to_compare(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Ten
         smooth = F.interpolate(coarse, net.resolution, mode="bilinear")
         noise = torch.rand(smooth.shape, generator=torch.Generator().manual_seed(1))
         drawn = (255 * (0.8 * smooth + 0.2 * noise)).to(torch.uint8)
-        return drawn, f"drawn images ({reason})"
+        return drawn, f"random images ({reason})"
     rows = data.indices["test"][:IMAGES]
     return torch.from_numpy(data.cache.read(rows, data.load_size)), "test images"
 
 
 def graph(net: LoadedRun) -> ExportedProgram:
-    """Trace pixels to probabilities or scores as one graph, for batches of any size."""
+    """Export the graph from pixels to probabilities or scores, for batches of any size."""
 
     class PixelsToOutputs(torch.nn.Module):
         def __init__(self) -> None:
@@ -99,7 +102,7 @@ def graph(net: LoadedRun) -> ExportedProgram:
 
 
 def metadata(net: LoadedRun) -> dict[str, str]:
-    """Describe task, classes, input and output for the users of the file."""
+    """Return the metadata of the file: task, classes, input, output, preparation, run."""
     crops, side = net.crops(), net.resolution
     task, output = ("classification", "probabilities") if net.classes else ("regression", "scores")
     return {

@@ -1,4 +1,4 @@
-"""Draw image grids of what a net has learned: its first filters and its feature maps."""
+"""Draw the first filters and the feature maps of a net as grids of images."""
 
 from contextlib import ExitStack
 
@@ -9,7 +9,7 @@ from torchvision.utils import make_grid
 
 from alexlab.models.resolution import evaluating
 
-CELL, FILTER = 64, 44  # pixels: sides of a feature map and of a filter on the picture
+CELL, FILTER = 64, 44  # pixels: sides of a feature map and of a filter in the grid
 MAPS, LAYERS = 12, 5  # feature maps per row; rows per image
 
 
@@ -21,8 +21,8 @@ def convolutions(net: nn.Module) -> list[nn.Conv2d]:
 def filters(net: nn.Module) -> Tensor:
     """Draw the kernels of the first convolution: float [3, H, W] in [0, 1]; a weight of 0 is grey.
 
-    Kernels of three channels are shown in colour, others by their first channel. All share one
-    scale, so that weak kernels look weak.
+    Kernels of three channels are shown in colour, others by their first channel. All kernels share
+    one scale.
     """
     kernels = convolutions(net)[0].weight.detach().float().cpu()
     kernels = kernels if kernels.shape[1] == 3 else kernels[:, :1].expand(-1, 3, -1, -1)
@@ -33,12 +33,12 @@ def filters(net: nn.Module) -> Tensor:
 
 
 def feature_maps(net: nn.Module, images: Tensor, pixels: Tensor) -> Tensor:
-    """Draw one row per image and layer: the image, then its strongest feature maps.
+    """Draw one row per image and layer: the image, then its strongest feature maps (after ReLU).
 
-    Each map has its own scale, black to white.
+    Strongest are those with the largest mean. Each map is scaled by its own maximum.
 
     Args:
-        net: Its modes and its random numbers are left as they are.
+        net: Evaluated in eval mode; each mode is restored.
         images: Input of the net, [N, C, R, R].
         pixels: The same images for display, float [N, 3, R, R] in [0, 1].
 
@@ -63,7 +63,7 @@ def feature_maps(net: nn.Module, images: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _strongest(maps: Tensor) -> Tensor:
-    """Select maps [C, H, W] -> [MAPS, 3, CELL, CELL], largest mean of positive values first."""
+    """Return the maps of [C, H, W] with the largest mean after ReLU: [MAPS, 3, CELL, CELL]."""
     order = maps.clamp(min=0).mean((1, 2)).argsort(descending=True)[:MAPS]
     chosen = maps[order].clamp(min=0)
     chosen = chosen / chosen.amax((1, 2), keepdim=True).clamp(min=1e-12)

@@ -11,7 +11,7 @@ from alexlab.data.files import EXTENSIONS, is_left_behind, suffix
 
 
 class NotRead:
-    """The files of a folder that are not read: how many of each type, and the first of them."""
+    """Count the files of a folder that are not read, by type, and keep the first path."""
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
@@ -25,7 +25,7 @@ class NotRead:
         self.kinds["hidden" if hidden else extension] += 1
 
     def __str__(self) -> str:
-        """Describe them; "" for none."""
+        """Describe the files; return "" if there are none."""
         if not self.first:
             return ""
         kinds = ", ".join(f"{number} {kind}" for kind, number in self.kinds.most_common(5))
@@ -34,9 +34,9 @@ class NotRead:
 
 
 def images_in(folder: Path, others: NotRead | None = None) -> Iterator[Path]:
-    """Yield every visible image below `folder`, in the order of names, one folder at a time.
+    """Yield every image below `folder` that is not hidden, folder by folder, sorted by name.
 
-    Links are followed, to each folder once. `others` counts the files that are not read.
+    Links are followed; each folder is read once. `others` counts the files that are not read.
     """
     seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -55,7 +55,7 @@ def images_in(folder: Path, others: NotRead | None = None) -> Iterator[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether it is a pipe or a device, which would hang; a broken link is read later."""
+    """Return whether `path` is a pipe or a device, which could block; False for a broken link."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -66,10 +66,10 @@ def find_images(source: str) -> tuple[Iterable[Path], int | None, str]:
     """List the images of a file, a folder, or `-` for paths on standard input.
 
     Returns:
-        The paths; how many there are, None for standard input; and a note about what is not read.
+        The paths, their number (None for standard input), and a note about the files not read.
 
     Raises:
-        FileNotFoundError: No such file or folder, or a folder without images.
+        FileNotFoundError: `source` does not exist, or is a folder without images.
     """
     if source == "-":
         return (Path(line) for line in map(str.strip, sys.stdin) if line), None, ""

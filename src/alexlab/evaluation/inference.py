@@ -17,12 +17,13 @@ from alexlab.data.transforms import centre_crop
 from alexlab.performance.devices import cores
 
 NUMBERS = (1, 10, 144)
-SCALES, REFERENCE = (256, 288, 320, 352), 224  # pixels: GoogLeNet's, for what its net sees
+# pixels: GoogLeNet's sides for 144 crops (Szegedy et al. 2015), and the resolution of its net
+SCALES, REFERENCE = (256, 288, 320, 352), 224
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Cut `number` views [number, 3, resolution, resolution] from an image.
+    """Cut crops, uint8 [number, 3, resolution, resolution], from an image.
 
     Raises:
         ValueError: `number` is not in `NUMBERS`.
@@ -32,16 +33,16 @@ class Crops:
     resolution: int
     load_size: int
     fit: str
-    white: White = DEFAULT_WHITE  # of files of more than 8 bits, as in training
+    white: White = DEFAULT_WHITE  # for files of more than 8 bits, as in training
 
     def __post_init__(self) -> None:
-        """Check the number."""
+        """Check `number`."""
         if self.number not in NUMBERS:
             raise ValueError(f"crops={self.number}: no such number of crops; choose from {NUMBERS}")
 
     @property
     def sides(self) -> list[int]:
-        """Return the sides in pixels of the squares that the views are cut from."""
+        """Return the sides in pixels of the squares from which the crops are cut."""
         if self.number == 144:
             return [round(self.resolution * scale / REFERENCE) for scale in SCALES]
         if self.number == 10 and self.load_size == self.resolution:
@@ -49,12 +50,12 @@ class Crops:
         return [self.load_size]
 
     def __str__(self) -> str:
-        """Describe the views: how many, of what size, from what squares."""
+        """Describe the crops: their number, their size and the squares."""
         sides = ", ".join(map(str, self.sides))
         return f"{self.number} crops of {self.resolution} px from squares of {sides} px"
 
     def of(self, image: Image.Image) -> Tensor:
-        """Return the views of an RGB image, uint8."""
+        """Return the crops of an RGB image."""
         if self.number == 144:
             return torch.cat([self._of_scale(image, side) for side in self.sides])
         square = torch.from_numpy(to_square(image, self.sides[0], self.fit))
@@ -71,7 +72,7 @@ class Crops:
 
 
 def squares(image: Image.Image, side: int, fit: str) -> list[Image.Image]:
-    """Return both ends and the middle of an image, scaled to `side`; squash: all of it."""
+    """Return both ends and the middle of an image as squares of `side`; with squash, all of it."""
     if fit == "squash" or image.width == image.height:
         return [_scaled(image, side)]
     short = min(image.size)
@@ -95,7 +96,7 @@ def _mirrored(views: Iterable[Tensor]) -> Tensor:
     return torch.cat([crops, crops.flip(3)])
 
 
-BATCH = 256  # the least number of views in one forward pass
+BATCH = 256  # least number of crops in a forward pass, except the last
 
 Seen = tuple[Path, Tensor | BrokenImage]
 
@@ -107,15 +108,15 @@ def predicted(
     *,
     flat: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Seen]:
-    """Yield each path, in order, with the mean prediction [K] of its views, or why it is broken.
+    """Yield each path, in order, with the mean prediction [K] of its crops, or with its error.
 
     Memory use does not grow with the number of images.
 
     Args:
         paths: Image files.
-        crops: The views of each image.
-        predict: Views uint8 [N, 3, R, R] -> probabilities or scores [N, K].
-        flat: Called with an image that decodes to one colour, or nearly so.
+        crops: The crops of each image.
+        predict: Crops uint8 [N, 3, R, R] -> probabilities or scores [N, K].
+        flat: Called with the path of an image that decodes to nearly one colour.
     """
     batch: list[Seen] = []
     views = 0
@@ -153,7 +154,7 @@ def _averaged(batch: list[Seen], predict: Callable[[Tensor], Tensor]) -> Iterato
 
 
 def _read(paths: Iterable[Path], crops: Crops) -> Iterator[Seen]:
-    """Read and cut images in threads, a few images ahead."""
+    """Read and cut images in threads, a few images in advance."""
 
     def read(path: Path) -> Seen:
         try:

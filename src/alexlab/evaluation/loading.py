@@ -1,7 +1,6 @@
 """Load a trained net from its run folder, for evaluation, prediction and export.
 
-Only the folder is needed: no data set, and no published weights where the net started from
-some, since best.ckpt has all weights.
+Neither the data set nor published weights are needed, since best.ckpt has all weights.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from alexlab.runs.locate import resolve_run_dir
 from alexlab.runs.settings import check_settings
 from alexlab.training.module import Task
 
-# settings that the net was built for, or that do not choose images
+# data settings that the net depends on, or that do not choose images
 FIXED = ("_target_", "resolution", "representation", "batch_size", "seed", "cache_dir")
 
 
@@ -51,14 +50,14 @@ class LoadedRun:
         return self.view.resolution
 
     def crops(self, number: int = 1) -> Crops:
-        """Return the crops of an image file; 1 crop is what validation uses."""
+        """Return a `Crops` of this run; with 1 crop it cuts as in validation."""
         data = self.cfg.data
         load_size = data.load_size or self.resolution
         return Crops(number, self.resolution, load_size, data.fit, self.white)
 
     @property
     def white(self) -> White:
-        """Return the values that became 255 in training in grey images of more than 8 bits."""
+        """Return the grey values that training scaled to 255 in images of more than 8 bits."""
         return White(*self.checkpoint.get("white", DEFAULT_WHITE))
 
     @torch.inference_mode()
@@ -71,13 +70,13 @@ class LoadedRun:
         """Build the data set of the run, changed by `settings` such as `root=FOLDER`.
 
         Args:
-            settings: Changes to the data's settings.
-            foreign: If the folder is another one and has other images than those that the run
-                was trained and tested on, take all of them as test images. They may lack classes.
+            settings: Data settings to change.
+            foreign: If another folder has other images than those of the run, use all of them as
+                test images; they may lack some classes.
 
         Raises:
-            ValueError: The data have other classes; the message names them.
-            FileNotFoundError: There are no such data.
+            ValueError: A setting is not valid, or the data has other classes.
+            FileNotFoundError: The data set is missing.
         """
         cfg = self.cfg.copy()
         cfg.data.batch_size = 1  # nothing is trained, so no data set is too small
@@ -102,7 +101,7 @@ class LoadedRun:
                 data.prepare()
             elif {*data.classes} < {*self.classes}:
                 places = [self.classes.index(name) for name in data.classes]
-                own = data.targets.clamp(max=len(places) - 1)  # others are of no class in use
+                own = data.targets.clamp(max=len(places) - 1)  # larger: images of unused classes
                 data.targets, data.classes = torch.tensor(places)[own], self.classes
         if data.classes != self.classes:
             raise ValueError(f"{data.name} has {_differs(self.classes, data.classes)}")
@@ -110,7 +109,7 @@ class LoadedRun:
 
 
 def _differs(own: Sequence[str], others: Sequence[str]) -> str:
-    """Describe how the classes of other data differ."""
+    """Describe how the classes `others` differ from those of the run."""
     if not own or not others:
         now, before = ("classes", "scores") if others else ("scores", "classes")
         return f"{now}, the run was trained on {before}"
@@ -126,7 +125,7 @@ def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
 
     Raises:
         FileNotFoundError: See `resolve_run_dir`.
-        ValueError: See `resolve_run_dir`; or the folder is damaged, or not to be trusted.
+        ValueError: See `resolve_run_dir`; or a file is damaged or cannot be trusted.
     """
     filter_warnings()
     folder = resolve_run_dir(run)
@@ -136,8 +135,8 @@ def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:
     expected = (read_metrics(folder) or {}).get("best_sha256")
     if expected is not None and checksum(folder / BEST) != expected:
         raise ValueError(
-            f"{folder / BEST} is not the one that this run wrote, as {METRICS} records it; bring"
-            " that one back, or train the run again"
+            f"{folder / BEST} is not the file that this run wrote: {METRICS} has another checksum;"
+            " restore that file, or train the run again"
         )
     classes: list[str] = checkpoint["classes"]
     task = instantiate(cfg.task, num_outputs=len(classes) or 1, _convert_="all")

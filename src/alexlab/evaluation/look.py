@@ -1,9 +1,4 @@
-"""Draw what a trained network looks at: its filters, its feature maps, and Grad-CAM.
-
-Writes filters.png (the first convolution's kernels), feature_maps.png (for each image and some
-layers, the maps with the strongest response) and gradcam.png (the regions of an image that speak
-for the predicted class; Selvaraju et al. 2017).
-"""
+"""Draw filters, feature maps and Grad-CAM (Selvaraju et al. 2017) of a trained network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +16,18 @@ from alexlab.reporting.plotting import numbered, save, style
 
 
 def look(run: LoadedRun, places: list[int], settings: Sequence[str] = ()) -> list[Path]:
-    """Draw pictures into the run's folder `look`, and return their paths.
+    """Write filters.png, feature_maps.png and gradcam.png to the run's folder `look`.
 
     Args:
         run: A finished run.
-        places: Indices in its test set; without any, the first image of each class.
-        settings: Changes to the data's settings, such as `root=FOLDER`.
+        places: Indices in the test set; if empty, the first image of each class (at most 8).
+        settings: Data settings to change, such as `root=FOLDER`.
+
+    Returns:
+        The paths of the three pictures.
 
     Raises:
-        ValueError: There is no such place.
+        ValueError: An index is out of range.
     """
     loader = run.data(settings).test_dataloader()
     indices = torch.from_numpy(loader.indices)
@@ -53,9 +51,9 @@ def look(run: LoadedRun, places: list[int], settings: Sequence[str] = ()) -> lis
 
 
 def grad_cam(net: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
-    """Compute where the maps of `layer` speak for the largest output, in [0, 1], [N, H, W].
+    """Compute Grad-CAM of `layer` for the largest output: [N, H, W] in [0, 1].
 
-    Equations 1 and 2 of the paper, enlarged to the images [N, C, H, W]; all 0 where no map does.
+    Equations 1 and 2 of the paper, enlarged to the images [N, C, H, W]. A map of zeros stays 0.
     """
     kept: list[Tensor] = []
 
@@ -73,7 +71,7 @@ def grad_cam(net: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
 
 
 def draw_grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[str]) -> Figure:
-    """Draw each image, and below it the evidence for its prediction at the last convolution."""
+    """Draw each image, and below it Grad-CAM of the last convolution."""
     with torch.no_grad():
         predictions = run.task.predict(run.net(images).float())
     heat = grad_cam(run.net, feature_maps.convolutions(run.net)[-1], images).cpu().numpy()
@@ -93,7 +91,7 @@ def draw_grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[s
 
 
 def _one_of_each(targets: Tensor) -> list[int]:
-    """Return the index of the first image of each class; of scores, the first five."""
+    """Return the index of the first image of each class, at most 8; for scores, the first 5."""
     if targets.is_floating_point():
         return list(range(min(5, len(targets))))
     known: list[int] = targets.tolist()

@@ -15,10 +15,10 @@ from alexlab.data.decode import DEFAULT_WHITE, White, to_rgb, to_square
 from alexlab.reporting.plotting import COLOURS, logarithmic
 
 COLUMNS, LINES = 5, 4  # of the gallery of all mistakes
-CLASSES = 20  # in a gallery, those with most mistakes
+CLASSES = 20  # rows of the gallery by class: the classes with most mistakes
 
 Rows = Mapping[str, Sequence[tuple[Path, str]]]
-"""{name: (image file, text under it)}."""
+"""{name of a row: (image file, text under it) of its images}."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Predictions:
     targets: Tensor  # class [N] int64, or score [N] float32
     predictions: Tensor  # probabilities [N, K], or scores [N, 1]
     classes: Sequence[str]  # K names; empty for scores
-    fit: str  # how an image becomes square
-    white: White = DEFAULT_WHITE  # of files of more than 8 bits
+    fit: str  # how an image becomes square: crop or squash
+    white: White = DEFAULT_WHITE  # for files of more than 8 bits
 
     def mistakes(self, of: int | None = None) -> list[int]:
-        """Return the wrongly classified images (`of` one class), the most confident first."""
+        """Return the indices of misclassified images (`of` one class), most confident first."""
         confidence, preds = self.predictions.max(1)
         wrong = preds != self.targets
         return _largest(confidence, wrong if of is None else wrong & (self.targets == of))
 
     def errors(self, sign: int) -> list[int]:
-        """Return the images with a score too high (`sign` 1) or too low (-1), the worst first."""
+        """Return the indices of images with a score too high (`sign` 1) or too low, worst first."""
         error = sign * (self.predictions[:, 0] - self.targets)
         return _largest(error, error > 0)
 
     def describe(self, i: int) -> dict[str, str | float]:
         """Describe one image: path, truth, prediction, confidence."""
-        path = str(self.paths[i]).encode(errors="backslashreplace").decode()  # any bytes
+        path = str(self.paths[i]).encode(errors="backslashreplace").decode()  # may not be Unicode
         target = self.targets[i].item()
         if not self.classes:
             return {"path": path, "true": target, "predicted": self.predictions[i, 0].item()}
@@ -54,7 +54,7 @@ class Predictions:
         return {"path": path, **names, "confidence": confidence.item()}
 
     def worst(self) -> list[dict[str, str | float]]:
-        """Describe the images of `galleries`."""
+        """Describe the images of the gallery of all mistakes, or of errors."""
         if self.classes:
             rows = self.mistakes()[: COLUMNS * LINES]
         else:
@@ -62,7 +62,7 @@ class Predictions:
         return [self.describe(i) for i in rows]
 
     def galleries(self) -> dict[str, Rows]:
-        """Return the galleries as {file name: its rows}."""
+        """Return the galleries as {file name without .png: rows}."""
         if not self.classes:
             form = "{predicted:.1f}, not {true:.1f}"
             both = {"too high": self.errors(1), "too low": self.errors(-1)}
@@ -87,13 +87,13 @@ def _largest(values: Tensor, among: Tensor) -> list[int]:
 
 
 BLUE, RED, GREY, PALE = COLOURS[0], COLOURS[1], "#8a8a8a", "#a9cbe3"
-FEW = 10  # images; an accuracy over fewer is uncertain
-THUMBNAIL = 144  # pixels of a gallery's images
-WRITTEN = 20  # classes up to which each cell of the confusion matrix has its number
+FEW = 10  # images: an accuracy of fewer is drawn pale, as uncertain
+THUMBNAIL = 144  # pixels: side of an image in a gallery
+WRITTEN = 20  # classes: with more, the cells of the confusion matrix have no numbers
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Draw the confusion matrix: true classes down, predicted across, in shares of a row."""
+    """Draw the confusion matrix: true classes in rows, predicted in columns, shares of a row."""
     counts = np.array(matrix)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     side = min(12.0, 2.2 + 0.55 * len(classes))
@@ -116,7 +116,7 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure
 
 
 def reliability(found: Mapping[str, Any]) -> Figure:
-    """Draw accuracy against confidence, and the number of images in each bin."""
+    """Draw accuracy against confidence, and the number of images per bin."""
     bins = len(found["accuracy"])
     middles = (np.arange(bins) + 0.5) / bins
     accuracy, confidence = (np.array(found[k], float) for k in ("accuracy", "confidence"))
@@ -151,7 +151,7 @@ def residuals(scores: Sequence[float], targets: Sequence[float]) -> Figure:
 
 
 def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
-    """Draw the metric of each number of crops, with its interval, against its cost."""
+    """Draw the metric of each number of crops, with its interval, against the time."""
     figure = Figure((5, 3.2), layout="constrained")
     axes = figure.add_subplot()
     seconds = [row["seconds"] for row in rows]
@@ -175,13 +175,13 @@ def crops(rows: Sequence[Mapping[str, Any]], metric: str, name: str) -> Figure:
 def gallery(
     rows: Mapping[str, Sequence[tuple[Path, str]]], columns: int, fit: str, white: White
 ) -> Figure:
-    """Draw rows of images with a line of text under each and the name of the row at its left.
+    """Draw rows of images, with a text under each image and the name of the row at the left.
 
     Args:
-        rows: {name: (image file, text)}, no more than `columns` each; not all empty.
-        columns: The number of columns.
-        fit: How an image becomes square.
-        white: The value that becomes 255 in grey images of more than 8 bits.
+        rows: {name: (image file, text)}: at most `columns` images per row, not all rows empty.
+        columns: Number of columns.
+        fit: How an image becomes square: crop or squash.
+        white: Values that become 255 in grey images of more than 8 bits.
     """
     rows = {name: images for name, images in rows.items() if images}
     figure = Figure((1.05 * columns, 1.35 * len(rows)), layout="constrained")

@@ -1,4 +1,4 @@
-"""Predict files with a finished run, one record per image, in constant memory.
+"""Predict image files with a finished run, one record per image, in constant memory.
 
 An image that cannot be read becomes a record with an error; the others are predicted.
 """
@@ -29,7 +29,7 @@ def predict(
     crops: int,
     flat: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Record]:
-    """Yield one record per image, in order, as soon as it is known; `flat` as in `predicted`."""
+    """Yield one record per image, in order; for `flat` see `inference.predicted`."""
     for path, outputs in predicted(paths, net.crops(crops), net.predict, flat=flat):
         record: Record = {"path": str(path)}
         if isinstance(outputs, BrokenImage):
@@ -47,7 +47,7 @@ def record_printer(format: str, classes: Sequence[str], top: int) -> Callable[[R
     """Return a function that prints a record as `table`, `csv` or `jsonl` on standard output.
 
     In a table the path comes last, because its length is not known beforehand. Control characters
-    in names reach a file or a pipe as they are, but no terminal.
+    are escaped in a table and on a terminal.
     """
     numbers = range(1, min(top, len(classes)) + 1)
     names = [f"{k}_{i}" for i in numbers for k in ("class", "probability")] or ["score"]
@@ -79,15 +79,15 @@ def print_predictions(
     """Print the predictions of the images at `paths`, with a progress bar on a terminal.
 
     Args:
-        run: A finished run's folder.
+        run: The folder of a finished run.
         paths: Image files.
-        count: Their number, for the progress bar; None if it is not known.
+        count: Their number, for the progress bar; None if it is unknown.
         format: `table`, `csv` or `jsonl`.
-        top: Classes per image.
-        crops: Views per image, 1, 10 or 144.
+        top: Number of classes per image.
+        crops: Crops per image: 1, 10 or 144.
 
     Returns:
-        The number of broken images; each is also named on standard error.
+        The number of broken images, which are also named on standard error.
     """
     net = load_run(run)
     print_record = record_printer(format, net.classes, top)
@@ -109,7 +109,7 @@ def print_predictions(
             print_record(record)
     if flat:
         print(
-            f"note: {len(flat):,} images decode to nearly one colour, {str(flat[0])!r} first",
+            f"note: {len(flat):,} images decode to nearly one colour, first {str(flat[0])!r}",
             file=sys.stderr,
         )
     return broken

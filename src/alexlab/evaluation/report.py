@@ -33,7 +33,7 @@ NAMES = {
 
 
 def write(found: Mapping[str, Any], seen: Predictions, folder: Path) -> Path:
-    """Write evaluation.{md,json,html} and plots/ into `folder`, and print the numbers."""
+    """Write evaluation.md, .json, .html and plots/ into `folder`, and print the numbers."""
     place = folder / "plots"
     place.unlink(missing_ok=True) if place.is_symlink() else shutil.rmtree(
         place, ignore_errors=True
@@ -77,19 +77,19 @@ def _figures(found: Mapping[str, Any], seen: Predictions) -> dict[str, Figure]:
 
 
 def headline(row: Mapping[str, Any]) -> str:
-    """Return the metric in which numbers of crops are compared."""
+    """Return the metric that compares numbers of crops."""
     return "acc" if "acc" in row else "mae"
 
 
 def with_interval(name: str, found: Mapping[str, Any], *, change: bool = False) -> list[str]:
-    """Format a value and its interval; a `change` has a sign, and its unit is in the heading."""
+    """Format a value and its interval; a `change` has a sign and no unit."""
     values = [math.nan if v is None else v for v in (found["value"], *found["interval"])]
     value, low, high = (format_metric(name, v, signed=change, unit=not change) for v in values)
     return [value, "-" if low == high == "-" else f"{low} to {high}"]
 
 
 def report_markdown(found: Mapping[str, Any], plots: Mapping[str, str]) -> str:
-    """Return the page of an evaluation, with the plots that exist, and a text for each or ""."""
+    """Return the page of an evaluation; `plots` maps the names of its plots to captions or ""."""
     about = (
         f"{code(found['run'])}, weights of epoch {found['epoch']};"
         f" {found['images']:,} images of {code(found['root'])}; {found['device']}"
@@ -114,7 +114,7 @@ def report_markdown(found: Mapping[str, Any], plots: Mapping[str, str]) -> str:
 
 
 def crops_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return one row per number of crops: metric, change from one crop, cost."""
+    """Return a table with one row per number of crops: metric, change from one crop, cost."""
     name = headline(rows[0])
     top5 = ["top5_error"] if "top5_error" in rows[0] else []
     change = "change, points" if name == "acc" else "change"

@@ -1,4 +1,4 @@
-"""Score predictions, with 95% intervals; plain numbers, ready for JSON."""
+"""Score predictions, with 95% intervals, as plain data for JSON."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ RESAMPLES = 2000
 
 
 class GroupBootstrap:
-    """Compute statistics with percentile bootstrap intervals, from a fixed seed.
+    """Compute statistics with percentile bootstrap intervals, with a fixed seed.
 
     The intervals cover other images like these, not another training. Exact and near duplicates
-    are drawn together, because they are not independent images.
+    are drawn together, because they are not independent.
 
     Args:
         duplicates: The group of duplicates of each image [N].
@@ -31,7 +31,7 @@ class GroupBootstrap:
         self.groups = int(self.group.max()) + 1
 
     def ci(self, statistic: Callable[..., Any], *values: NDArray[Any]) -> dict[str, Any]:
-        """Return a statistic of values [N] with its interval; a single group has none."""
+        """Return a statistic of values [N] with its interval (None limits for a single group)."""
         if self.groups == 1:
             return {"value": float(statistic(*values)), "interval": [None, None]}
 
@@ -50,7 +50,7 @@ class GroupBootstrap:
         return {"value": float(statistic(*values)), "interval": [float(low), float(high)]}
 
     def mean(self, values: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the mean of values [N] with its confidence interval."""
+        """Return the mean of values [N] with its interval."""
         return self.ci(np.mean, values)
 
 
@@ -65,11 +65,11 @@ def compare(
     targets: Tensor,
     resampled: GroupBootstrap,
 ) -> list[dict[str, Any]]:
-    """Score each number of crops and measure its cost; gains are relative to the first.
+    """Score each number of crops and measure its time; gains are relative to the first.
 
     The first row also has its `predictions` [N, K].
     """
-    predict_all(paths[:BATCH], views[0], predict)  # warm up, so that the first is not slower
+    predict_all(paths[:BATCH], views[0], predict)  # warm-up: the first pass would be slower
     rows: list[dict[str, Any]] = []
     for crops in views:
         start = time.perf_counter()
@@ -87,7 +87,7 @@ def compare(
 
 
 def per_image(predictions: Tensor, targets: Tensor) -> tuple[str, Array]:
-    """Return the main metric and its value per image: hits (0 or 1) or absolute errors [N]."""
+    """Return the main metric and its values [N]: hits (0 or 1), or absolute errors."""
     if predictions.shape[1] == 1:
         return "mae", (predictions[:, 0] - targets).abs().double().numpy()
     return "acc", (predictions.argmax(1) == targets).double().numpy()
@@ -101,7 +101,7 @@ def _top5_misses(probs: Tensor, targets: Tensor) -> Array:
 def classification(
     probs: Tensor, targets: Tensor, classes: Sequence[str], resampled: GroupBootstrap
 ) -> dict[str, Any]:
-    """Score probabilities [N, K]: errors, per-class scores, confusion matrix, calibration."""
+    """Score probabilities [N, K]: metrics, per-class scores, confusion matrix, calibration."""
     n, preds, (_, hits) = len(classes), probs.argmax(1), per_image(probs, targets)
     confusion = tm.multiclass_confusion_matrix(preds, targets, n)
     precision, recall, f1 = (
@@ -117,7 +117,7 @@ def classification(
         },
         "per_class": [
             {"class": c, "images": int(k), "precision": p}
-            | ({"recall": r, "f1": f} if k else {"recall": None, "f1": None})  # never shown
+            | ({"recall": r, "f1": f} if k else {"recall": None, "f1": None})  # no image of it
             for c, k, p, r, f in zip(classes, confusion.sum(1), precision, recall, f1, strict=True)
         ],
         "confusion_matrix": confusion.tolist(),
@@ -126,9 +126,9 @@ def classification(
 
 
 def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
-    """Compute the mean over the classes that occur of 2TP / (2TP + FP + FN), as in training.
+    """Compute the mean of 2TP / (2TP + FP + FN) over the classes that occur, as in training.
 
-    torchmetrics takes twenty times as long, and the bootstrap calls this 2,000 times.
+    The bootstrap calls this 2,000 times; torchmetrics takes twenty times as long.
     """
     size = int(max(preds.max(), targets.max())) + 1
     hits, predicted, actual = (
@@ -139,7 +139,7 @@ def _macro_f1(preds: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
 
 
 def calibration(probs: Tensor, targets: Tensor) -> dict[str, Any]:
-    """Compute the expected calibration error over 15 equal bins, and the content of each bin."""
+    """Compute the expected calibration error over 15 bins of equal width, and each bin's values."""
     confidence, (_, hits) = probs.max(1).values.double().numpy(), per_image(probs, targets)
     ece = tm.multiclass_calibration_error(probs, targets, probs.shape[1], n_bins=BINS, norm="l1")
 
@@ -166,7 +166,7 @@ def regression(
 
     def spearman(a: Array, b: Array) -> float:
         if np.ptp(a) == 0 or np.ptp(b) == 0:
-            return 0.0  # as in training: the net gives every image the same score
+            return 0.0  # as in training: all scores are equal
         return float(stats.spearmanr(a, b).statistic)
 
     return {
