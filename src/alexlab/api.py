@@ -1,7 +1,6 @@
 """Train networks and read their results from Python: `from alexlab import train, load_run`.
 
-The functions take the settings of the command line and write the same folders. Errors have the
-texts of the command line, and are a `ValueError` or a `FileNotFoundError`.
+The functions take the settings, write the folders and raise the errors of the command line.
 """
 
 import json

@@ -57,12 +57,9 @@ def lookup(argument: str, value: str, table: Mapping[str, T]) -> T:
 def check_folder(setting: str, folder: Path) -> None:
     """Check that `folder` is a folder, or can be created.
 
-    Args:
-        setting: The setting with its value, such as "cache_dir=FOLDER".
-        folder: The value; it need not exist.
-
     Raises:
-        ValueError: `folder` or one of its parents is a file.
+        ValueError: `folder` or a parent is a file; the message starts with `setting`, such as
+            "cache_dir=FOLDER".
     """
     above = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if above.exists() and not above.is_dir():
@@ -73,13 +70,9 @@ def check_folder(setting: str, folder: Path) -> None:
 def check_file(setting: str, path: Path, example: str) -> None:
     """Check that `path` can become a file, before its content is computed.
 
-    Args:
-        setting: The setting with its value, such as "--out FILE".
-        path: The value.
-        example: A file name for the message.
-
     Raises:
-        ValueError: `path` is a folder, or one of its parents is a file.
+        ValueError: `path` is a folder, or a parent is a file; the message starts with `setting`,
+            such as "--out FILE", and names the file `example`.
     """
     if path.is_dir():
         raise ValueError(f"{setting}: it is a folder; name a file, as in {path / example}")
@@ -207,10 +200,8 @@ def format_error(
 def user_errors(explain: Callable[[str], str] = "{}: no such setting".format) -> Iterator[None]:
     """Print an error of the block in one or two lines and exit with 1.
 
-    `quiet_ends` handles Ctrl-C and closed pipes. HYDRA_FULL_ERROR=1 prints tracebacks instead.
-
-    Args:
-        explain: See `format_error`.
+    `quiet_ends` handles Ctrl-C and closed pipes. HYDRA_FULL_ERROR=1 prints tracebacks instead. For
+    `explain` see `format_error`.
     """
     with quiet_ends():
         try:
@@ -292,12 +283,8 @@ def close_output() -> None:
 def missing_extra(extra: str, purpose: str) -> str:
     """Return the message for a failed import of an optional package, with the install command.
 
-    In a checkout the command installs an extra. Elsewhere it names the packages, because the
-    project is on no package index.
-
-    Args:
-        extra: A key of `project.optional-dependencies` in pyproject.toml.
-        purpose: The option that needs the package, such as `--format onnx`.
+    In a checkout the command installs `extra`. Elsewhere it names the packages, because the project
+    is on no package index. `purpose` is the option that needs them, such as `--format onnx`.
     """
     from importlib.metadata import requires
 

@@ -47,12 +47,9 @@ def network(cfg: DictConfig, num_outputs: int, in_channels: int, resolution: int
 def untrained_network(cfg: DictConfig, num_outputs: int) -> tuple[nn.Module, dict[str, int]]:
     """Build the net on the meta device, without a data set and without memory for the weights.
 
-    Args:
-        cfg: The composed config.
-        num_outputs: Number of classes; a regression always has 1 output.
-
     Returns:
-        The net, and the shape of its input as `in_channels` and `resolution`.
+        The net with `num_outputs` outputs (1 for a regression), and the shape of its input as
+        `in_channels` and `resolution`.
     """
     is_regression = cfg.task._target_.endswith("Regression")
     classes = 1 if is_regression else num_outputs

@@ -54,7 +54,7 @@ def test_another_folder_is_scored_as_a_whole(alexlab, run, tmp_path):
     alexlab("evaluate", run, "--data", f"root={other}", "--split", "test")
     found = evaluated(run)
     assert found["images"] == 12
-    assert [n for n in found["notes"] if n.startswith("only the 12 of 60 images that are dealt")]
+    assert [n for n in found["notes"] if n.startswith("only the 12 of 60 images in the test split")]
 
 
 @pytest.mark.parametrize("each", [1, 2])
@@ -272,4 +272,4 @@ def test_predict_names_images_of_one_colour(alexlab, run, tmp_path, capsys):
     values = np.rint(0.1 * grey(5) * 4095).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "dark.png")
     _, _, said = predictions(alexlab, capsys, run, tmp_path / "dark.png")
-    assert f"note: 1 images decode to nearly one colour, '{tmp_path}/dark.png' first" in said
+    assert f"note: 1 images decode to nearly one colour, first '{tmp_path}/dark.png'" in said

@@ -349,7 +349,7 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
     published = {"scale": "published", "name": "p", "looks": {"published": [5]}}
     (one,) = answers(make_sweep, [claim()], results, trained=GATE, **published)
     assert one.answer == "more"
-    assert any("the article's own length stops short" in note for note in one.notes)
+    assert any("the article's number of epochs is too small" in note for note in one.notes)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_a_later_look_answers_and_seeds_between_looks_wait(make_sweep):
     d = [0.08, -0.02, 0.05, 0.0, 0.04, *[0.05, 0.06, 0.04, 0.05, 0.06]]
     (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(8), looks=looks)
     assert (one.answer, one.look, one.n) == ("cannot tell", 1, 5)
-    assert "3 more seeds wait for the next look" in one.notes
+    assert "3 more seeds have ended, for the next look" in one.notes
     assert not all_decided([one])
     (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(10), looks=looks, name="ten")
     assert (one.answer, one.look, one.n) == ("more", 2, 10)

@@ -160,13 +160,9 @@ def rerun(sweep: Path, numbers: list[int], *, storage: str | None, dry_run: bool
 def safe_words(path: Path, command: object) -> list[str]:
     """Return the arguments of a sweep's `command`, if none can make `train` run foreign code.
 
-    Args:
-        path: The sweep.yaml with the command, for the error.
-        command: A program of `TYPED`, then `-m` and overrides.
-
     Raises:
-        ValueError: The program is another one, or an argument is an option, sets a `_target_`, or
-            reads a config file outside conf/.
+        ValueError: The program is not in `TYPED`, or an argument is neither -m nor a safe override;
+            the message starts with `path`.
     """
     try:
         words = shlex.split(str(command))

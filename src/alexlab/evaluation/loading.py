@@ -69,10 +69,8 @@ class LoadedRun:
     def data(self, settings: Sequence[str] = (), *, foreign: bool = False) -> ImageFolderData:
         """Build the data set of the run, changed by `settings` such as `root=FOLDER`.
 
-        Args:
-            settings: Data settings to change.
-            foreign: If another folder has other images than those of the run, use all of them as
-                test images; they may lack some classes.
+        With `foreign`, all images of another folder are test images, and may lack some classes;
+        the run's own images in that folder keep their split.
 
         Raises:
             ValueError: A setting is not valid, or the data has other classes.

@@ -76,15 +76,7 @@ def record_printer(format: str, classes: Sequence[str], top: int) -> Callable[[R
 def print_predictions(
     run: Path, paths: Iterable[Path], count: int | None, *, format: str, top: int, crops: int
 ) -> int:
-    """Print the predictions of the images at `paths`, with a progress bar on a terminal.
-
-    Args:
-        run: The folder of a finished run.
-        paths: Image files.
-        count: Their number, for the progress bar; None if it is unknown.
-        format: `table`, `csv` or `jsonl`.
-        top: Number of classes per image.
-        crops: Crops per image: 1, 10 or 144.
+    """Print the predictions of `count` images as `table`, `csv` or `jsonl`, with a progress bar.
 
     Returns:
         The number of broken images, which are also named on standard error.

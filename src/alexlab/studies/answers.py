@@ -1,8 +1,7 @@
 """Answer the claims of a study from its table of runs.
 
 The answer of a claim is more, less, no difference that matters, cannot tell, or not tested. A claim
-that an article makes is then supported, contradicted or not supported; what an article asks, or
-what is ours, gets an answer only.
+that an article asserts or suggests is then supported, contradicted or not supported.
 """
 
 import math
@@ -40,9 +39,9 @@ SUPPORTED, CONTRADICTED, NOT_SUPPORTED = "supported", "contradicted", "not suppo
 class ClaimAnswer:
     """A claim with its answer. Effects are treatment minus control; logarithms for a ratio.
 
-    `level` is one minus the coverage of the interval `low` to `high`, which decides. The limits
-    `low_new`, `high_new` cover new images too (Nadeau and Bengio 2003). `if_trained` is the
-    interval of the `n_trained` pairs in which both runs trained; an answer must hold there too.
+    The interval `low` to `high` decides; its coverage is 1 - `level`. `low_new` to `high_new`
+    covers new images too (Nadeau and Bengio 2003). `if_trained` is the interval of the `n_trained`
+    pairs in which both runs trained; the answer must be the same there.
     """
 
     claim: Claim
@@ -61,19 +60,19 @@ class ClaimAnswer:
     level: float = math.nan
     sd: float = math.nan
     smallest_detectable: float = math.nan
-    planned_seeds: int | None = None  # when the answer is "cannot tell"
+    planned_seeds: int | None = None  # only for "cannot tell"
     if_trained: st.Interval = st.UNKNOWN
     n_trained: int = 0
     not_trained: Sequence[tuple[int, int]] = ()  # (failed, runs) of the treatment, of the control
     undone_by: tuple[float, str] = (math.nan, "")  # see `comparisons.undone_by`
-    per_image: PerImage | None = None  # beside the answer, where predictions per image are at hand
-    comparison: Comparison | None = None  # the one that decides
-    seeds: Sequence[str] = ()  # of the look
+    per_image: PerImage | None = None  # only if the runs have test_predictions.csv
+    comparison: Comparison | None = None  # the comparison that decides
+    seeds: Sequence[str] = ()  # the seeds of the look
     notes: Sequence[str] = field(default_factory=list)
 
     @property
     def interval(self) -> st.Interval:
-        """Return the interval that decides, of all pairs."""
+        """Return the interval over all pairs, which decides."""
         return st.Interval(self.effect, self.low, self.high)
 
     @property
@@ -84,10 +83,10 @@ class ClaimAnswer:
 
 
 def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
-    """Return the numbers of seeds at which a study looks, at a setting.
+    """Return the looks of a study at a setting: numbers of seeds at which claims are answered.
 
     Raises:
-        ValueError: They make no sense.
+        ValueError: The looks are not valid.
     """
     looks = planned_looks(study, setting)
     st.levels_of_looks(looks)
@@ -95,7 +94,7 @@ def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
 
 
 def metrics_of(study: Mapping[str, Any]) -> list[str]:
-    """Return every metric that the answers of a study use."""
+    """Return the metrics that the answers of a study use."""
     gate = read_gate(study)
     claims = read_claims(study)
     claimed = [metric for claim in claims for metric in claim.metrics]
@@ -109,8 +108,7 @@ def table_of(sweep: Sweep, more: Sequence[str] = ()) -> RunsTable:
     """Return the table of runs of a sweep, with `more` metrics besides those of its claims.
 
     Raises:
-        ValueError: No run has the metric that decides whether it trained, or the study makes no
-            sense.
+        ValueError: The study is not valid, or no run has the metric of its section `trained`.
     """
     gate = read_gate(sweep.about)
     if gate and sweep.done and all(math.isnan(metric_value(r, gate.metric)) for r in sweep.done):
@@ -122,7 +120,7 @@ def answer_claims(table: RunsTable, study: Mapping[str, Any], setting: str) -> l
     """Return the answers to the claims of a study, in its order.
 
     Raises:
-        ValueError: The study makes no sense.
+        ValueError: The study is not valid.
     """
     claims = read_claims(study)
     here = [claim for claim in claims if setting in claim.settings]
@@ -189,7 +187,7 @@ def _answer_comparison(
     seeds = reached[look.number - 1]
     extra = sum(comparison.has_ended([seed]) for seed in planned[len(seeds) :])
     if extra and look.answer == st.CANNOT_TELL:
-        notes.append(f"{extra} more seeds wait for the next look")
+        notes.append(f"{extra} more seeds have ended, for the next look")
     notes += _notes(table, claim, comparison, seeds, gate, setting)
     notes += _notes_on_failures(claim, comparison, look, seeds, planned)
     found = _tested(replace(base, seeds=seeds), comparison, look, table, count, level)
@@ -265,9 +263,9 @@ def _tested(
 
 
 def judge(claim: Claim, look: st.Look) -> str:
-    """Return what an answer means for a claim that an article makes; "" for other claims.
+    """Return supported, contradicted or not supported; "" without an answer or for our own claims.
 
-    A claim of closeness is contradicted only by intervals wholly outside the margin.
+    A claim of closeness is contradicted only if both intervals lie outside the margin.
     """
     if not claim.is_judged or look.answer in (st.CANNOT_TELL, st.NOT_TESTED):
         return ""
@@ -283,7 +281,7 @@ def judge(claim: Claim, look: st.Look) -> str:
 
 
 def _combined(claim: Claim, parts: Sequence[ClaimAnswer]) -> ClaimAnswer:
-    """Combine the comparisons of `extreme`: all must hold, and one against it is enough."""
+    """Return the comparison of an `extreme` claim that decides: the one least in its favour."""
     opposite = st.LESS if claim.direction == st.MORE else st.MORE
     order = [opposite, st.NOT_TESTED, st.CANNOT_TELL, st.NO_DIFFERENCE, claim.direction]
     if claim.is_closeness or len(parts) == 1:
@@ -293,7 +291,7 @@ def _combined(claim: Claim, parts: Sequence[ClaimAnswer]) -> ClaimAnswer:
 
 
 def _planned_seeds(table: RunsTable, study: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the seeds of the study in their order, and those that were added by hand."""
+    """Return the seeds of the study file in order, and the seeds that were added by hand."""
     listed = axis_values((study.get("axes") or {}).get(SEED, ""))
     if not listed:
         return table.seeds, []
@@ -318,7 +316,7 @@ def _notes(
                 shown = format_metric(parse_metric(gate.metric).name, rise, signed=True)
                 notes.append(
                     f"{name} was still improving, by {shown} over the last 20% of the epochs: the"
-                    " article's own length stops short"
+                    " article's number of epochs is too small"
                 )
     return notes
 
@@ -330,7 +328,7 @@ def _notes_on_failures(
     seeds: Sequence[str],
     planned: Sequence[str],
 ) -> list[str]:
-    """Say where two readings disagree, and which failures came after the look."""
+    """Return notes on a disagreement of the two readings, and on failures after the look."""
     notes, margin = [], claim.margin_of_differences
     readings = [st.answer(interval, margin) for interval in (look.interval, look.trained)]
     if readings[0] != readings[1]:
@@ -351,7 +349,7 @@ def _notes_on_failures(
 
 
 def with_images(one: ClaimAnswer, sweep: Sweep) -> ClaimAnswer:
-    """Add the readings image by image of a claim about two accuracies of the same runs."""
+    """Add the image-by-image comparison to a claim about two accuracies of the same runs."""
     if not one.claim.is_of_same_runs or one.comparison is None:
         return one
     runs = one.comparison.groups[0]

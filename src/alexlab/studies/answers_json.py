@@ -23,10 +23,9 @@ STUDY_KEYS = "claims", "trained", "looks", "level", "converged", "axes", "tune",
 
 
 def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
-    """Return a claim with its answer as plain data; a ratio keeps its effect as a ratio."""
+    """Return a claim with its answer as plain data; the effect of a ratio is a ratio."""
     claim = one.claim
     scale = math.exp if claim.is_ratio else float
-
     failed = [*(count for count, _ in one.not_trained), None, None]
 
     def number(value: float) -> float | None:
@@ -92,7 +91,7 @@ def facts(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> dict[str, Any]:
 
 
 def differences_from_runs(folder: Path) -> list[str]:
-    """Recompute the answers in `folder` from its runs.csv; return what differs.
+    """Recompute the answers in `folder` from its runs.csv; return the differences as texts.
 
     Raises:
         ValueError: A file cannot be read.
@@ -121,10 +120,10 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def check(root: Path) -> int:
-    """Recompute every published answer below `root`; print what differs, return how many do.
+    """Recompute the published answers below `root`; print and count the reports that differ.
 
     Raises:
-        FileNotFoundError: There is nothing to check.
+        FileNotFoundError: There is no answers.json below `root`.
     """
     files = sorted(root.glob(f"**/{ANSWERS}"))
     if not files:

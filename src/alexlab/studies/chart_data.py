@@ -1,6 +1,6 @@
-"""Compute what the interactive charts of a report show: the numbers behind its plots.
+"""Compute the numbers of the interactive charts, which alexlab/reporting/page.js draws.
 
-A chart belongs to an image of the report, by its file name. `alexlab/reporting/page.js` draws it.
+A chart replaces the image of the report that has its name.
 """
 
 import math
@@ -24,10 +24,10 @@ from alexlab.studies.plots import (
 from alexlab.studies.results import Sweep
 from alexlab.studies.statistics import Sample
 
-MAX_EPOCHS = 150  # of a curve; longer ones are thinned
-MAX_NUMBERS = 60_000  # of all seeds' curves: more would make the page larger than a megabyte
-MAX_LAYER_NUMBERS = 90_000  # of all lines of layers, at about 7 bytes each; else fewer epochs
-MIN_EPOCHS = 20  # of such a line
+MAX_EPOCHS = 150  # per curve; of a longer curve fewer epochs are kept
+MAX_NUMBERS = 60_000  # in the curves of single seeds: more would add over a megabyte to the page
+MAX_LAYER_NUMBERS = 90_000  # in all curves of layers, about 7 bytes each; else fewer epochs
+MIN_EPOCHS = 20  # per curve of a layer
 
 Chart = dict[str, Any]
 
@@ -66,7 +66,7 @@ def _length(condition: Condition) -> int:
 def _panel(
     title: str, metric: str, lines: Mapping[int, Sample], *, row: str, seeds: bool
 ) -> dict[str, Any]:
-    """Return a panel; `lines` are [runs, epochs] by the number of their key."""
+    """Return a panel; `lines` maps the index of a key to values [runs, epochs]."""
     curves = {key: runs for key, runs in lines.items() if runs.size and np.isfinite(runs).any()}
     values = np.concatenate([runs[np.isfinite(runs)] for runs in curves.values()] or [np.ones(1)])
     wide = values.min() > 0 and values.max() / values.min() > LOGARITHMIC
@@ -114,5 +114,5 @@ def _numbers(curve: Sample, kept: NDArray[np.int64]) -> list[float | None]:
 
 
 def _dash(style: Any) -> str:
-    """Return matplotlib's line style as SVG has it."""
+    """Convert a line style of matplotlib to an SVG dash array."""
     return "" if isinstance(style, str) else " ".join(f"{3 * length:g}" for length in style[1])

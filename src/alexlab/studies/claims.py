@@ -1,4 +1,4 @@
-"""Read the claims of a study: statements made testable before anything ran."""
+"""Read the claims of a study, which are written down before the first run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ KINDS = {
 }
 ASSERTS, SUGGESTS, ASKS, OURS = SOURCES = "asserts", "suggests", "asks", "ours"
 SETTINGS = "tuned", "published"
-RATIOS = "epoch_std"  # spreads are compared as ratios: the differences are those of logarithms
+RATIOS = "epoch_std"  # this metric is compared by ratio: by differences of logarithms
 
 
 def is_ratio(metric: str) -> bool:
@@ -55,7 +55,7 @@ class Claim:
         """Check the values.
 
         Raises:
-            ValueError: A value makes no sense.
+            ValueError: A value is not valid.
         """
         name = f"claim {self.statement!r}"
         if self.kind not in KINDS:
@@ -86,7 +86,7 @@ class Claim:
 
     @property
     def is_closeness(self) -> bool:
-        """Return whether the claim is that two numbers are close, not that one is larger."""
+        """Return whether the claim is that two numbers are close to each other."""
         return self.kind in ("equivalent", "within")
 
     @property
@@ -114,7 +114,7 @@ def read_claims(study: Mapping[str, Any]) -> list[Claim]:
     """Read the claims of a study.
 
     Raises:
-        ValueError: A claim lacks a key, has an unknown key, or a value that makes no sense.
+        ValueError: A claim lacks a key, or has an unknown key or a value that is not valid.
     """
     known = [f.name for f in fields(Claim)]
     claims: Sequence[Mapping[str, Any]] = study.get("claims") or []

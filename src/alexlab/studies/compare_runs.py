@@ -1,4 +1,4 @@
-"""Compare single runs side by side: what differs in their settings, and their results."""
+"""Compare single runs in a table: the settings that differ, and the results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from alexlab.runs.folder import CONFIG, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS
 
-PLACES = ("resume", "data_dir", "cache_dir", "data.cache_dir")  # they change no result
+PLACES = ("resume", "data_dir", "cache_dir", "data.cache_dir")  # settings that change no result
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether `folder` is that of a run, not of a sweep."""
+    """Return whether `folder` is a run folder, not that of a sweep."""
     return (folder / CONFIG).is_file() and not (folder / TRIALS).is_file()
 
 
@@ -23,10 +23,10 @@ def compare(folders: Sequence[Path]) -> tuple[list[str], list[list[str]]]:
     """Return a table of runs: differing settings first, then status, metrics and time.
 
     Returns:
-        The head, with the names of the folders; and rows of texts, "-" where a run has no value.
+        The head, with the names of the folders, and rows of texts ("-" for a missing value).
 
     Raises:
-        FileNotFoundError: A folder is not that of a run.
+        FileNotFoundError: A folder is not a run folder.
         ValueError: A file of a run cannot be read.
     """
     for folder in folders:

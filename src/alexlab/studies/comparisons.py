@@ -1,4 +1,4 @@
-"""Compare two groups of runs: differences paired by seed, and what stands against using them."""
+"""Compare two groups of runs by differences paired by seed, and check that these are valid."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from alexlab.studies.runs_table import ENDED, RunsTable
 from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, Sample
 from alexlab.studies.validity import MIN_SHARE, Gate
 
-CONVERGED_MARGIN = 0.02  # of a val accuracy, for claims about something else
+CONVERGED_MARGIN = 0.02  # gain in val accuracy, for claims in another unit
 
 
 class NotTestedError(Exception):
@@ -27,9 +27,9 @@ class NotTestedError(Exception):
 class Comparison:
     """Treatment against control, or against a target, by seed.
 
-    `values` has a row per seed with the columns treatment, control, difference and trained.
-    Differences are treatment minus control; logarithms of the ratio for a ratio. `trained` is
-    whether all runs of the seed trained, but for the conditions that the claim calls untrained.
+    `values` has one row per seed with the columns treatment, control, difference and trained.
+    Differences are treatment minus control, or the logarithm of their ratio. `trained` is True if
+    all runs of the seed trained, apart from the conditions that the claim lists as untrained.
     """
 
     title: str
@@ -38,21 +38,21 @@ class Comparison:
     groups: tuple[pd.DataFrame, ...]  # the runs of the treatment and of the control
 
     def differences(self, seeds: Sequence[str]) -> Sample:
-        """Return the differences of these seeds, in their order."""
+        """Return the differences of these seeds, in their order, without missing ones."""
         return self.pairs(seeds).differences
 
     def pairs(self, seeds: Sequence[str]) -> Pairs:
-        """Return the differences of these seeds, and in which of them both runs trained."""
+        """Return the differences of these seeds, and whether both runs of each trained."""
         rows = self.values.loc[[seed for seed in seeds if seed in self.values.index]]
         return Pairs(rows["difference"].to_numpy(float), rows["trained"].to_numpy(bool))
 
     def not_trained(self, seeds: Sequence[str]) -> list[tuple[int, int]]:
-        """Return (runs that did not train, runs) of these seeds, for each of the two groups."""
+        """Return (runs that did not train, runs) of these seeds, for each group."""
         parts = [own_end(group[group[SEED].isin(seeds)]) for group in self.groups]
         return [(int((~runs["trained"]).sum()), len(runs)) for runs in parts]
 
     def has_ended(self, seeds: Sequence[str]) -> bool:
-        """Return whether all runs of these seeds have ended, in both groups."""
+        """Return whether all runs of these seeds have ended, in each group."""
         for group in self.groups:
             runs = group[group[SEED].isin(seeds)]
             if runs[SEED].nunique() < len(seeds) or not runs["state"].isin(ENDED).all():
@@ -61,7 +61,7 @@ class Comparison:
 
 
 def own_end(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that finished or diverged: a crash says nothing about a condition."""
+    """Return the runs that finished or diverged, without those that crashed."""
     return runs[(runs["state"] == "finished") | runs["diverged"]]
 
 
@@ -84,7 +84,7 @@ def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
 
 
 def count_comparisons(table: RunsTable, claims: Sequence[Claim]) -> int:
-    """Return the number of different comparisons of `claims`; a mirrored one counts once."""
+    """Return the number of different comparisons of `claims`; mirrored ones count once."""
     found: set[Any] = set()
     for claim in claims:
         if claim.kind == "within":
@@ -145,7 +145,7 @@ def _against_target(table: RunsTable, claim: Claim) -> Comparison:
 
 
 def _trained(claim: Claim, groups: Sequence[pd.DataFrame], seeds: pd.Index) -> pd.Series:
-    """Return by seed whether the runs trained, without the conditions that need not."""
+    """Return per seed whether all runs trained, apart from conditions that need not train."""
     runs = pd.concat([own_end(group) for group in groups])
     listed = [
         any(_matches(row, condition) for condition in claim.untrained)
@@ -188,16 +188,11 @@ def why_not_valid(
     gate: Gate | None,
     converged: Mapping[str, float] | None,
 ) -> str:
-    """Return why these seeds may not answer; "" when all conditions trained and converged.
+    """Return why these seeds cannot answer; "" if all conditions trained and converged.
 
-    Args:
-        table: The table of the sweep.
-        claim: Its `untrained` conditions are exempt.
-        comparison: What is compared.
-        seeds: The seeds of the look.
-        gate: The limit above chance; None asks for numbers only.
-        converged: What doubling the steps gains on val by condition, shown with tuning seeds;
-            None does not ask for convergence.
+    The `untrained` conditions of `claim` are exempt. Without `gate` only the count of numbers is
+    checked. `converged` is the gain on val from doubled epochs by condition, measured with tuning
+    seeds; None skips the check of convergence.
     """
     count = len(comparison.differences(seeds))
     if count < MIN_SHARE * len(seeds):
@@ -220,7 +215,7 @@ def why_not_valid(
 def conditions_of(
     table: RunsTable, comparison: Comparison, seeds: Sequence[str]
 ) -> list[tuple[str, dict[str, Any], pd.DataFrame]]:
-    """Return (name, values of the axes, runs that came to an end) of each condition compared."""
+    """Return (name, values of the axes, runs that finished or diverged) of each condition."""
     found: dict[str, tuple[str, dict[str, Any], pd.DataFrame]] = {}
     for group in comparison.groups:
         runs = own_end(group[group[SEED].isin(seeds)])
@@ -235,7 +230,7 @@ def conditions_of(
 def trained_though_listed(
     table: RunsTable, claim: Claim, comparison: Comparison, seeds: Sequence[str]
 ) -> str:
-    """Return which condition that the claim calls untrained did train; "" for none."""
+    """Name a condition that trained although the claim lists it as untrained; "" for none."""
     for name, values, runs in conditions_of(table, comparison, seeds):
         listed = any(_matches(values, condition) for condition in claim.untrained)
         if listed and runs["trained"].mean() >= MIN_SHARE:
@@ -246,11 +241,11 @@ def trained_though_listed(
 def undone_by(
     claim: Claim, comparison: Comparison, seeds: Sequence[str], look: Look, gate: Gate | None
 ) -> tuple[float, str]:
-    """Return the share of unseen failures that would undo an answer for all runs, and of whom.
+    """Return the share of failures that would change an answer for all runs, and the condition.
 
-    With a share p of the treatment at chance, the mean difference of all runs moves by p times
-    chance minus the mean of the treatment; likewise for the control. The answer is undone when the
-    limit of its interval passes 0, or the margin. (NaN, "") when no share or an unknown one does.
+    If a share p of the treatment's runs fails, the mean difference moves by p * (chance - mean of
+    the treatment); likewise for the control. The answer changes when a limit of its interval passes
+    0 or the margin. Return (NaN, "") if no share changes it, or if chance is unknown.
     """
     apart = comparison.groups[0] is not comparison.groups[-1]
     if gate is None or claim.is_ratio or look.answer not in (MORE, LESS, NO_DIFFERENCE):
@@ -292,7 +287,7 @@ def _how_it_failed(runs: pd.DataFrame) -> str:
 
 
 def _epochs(runs: pd.DataFrame) -> str:
-    """Return " after 24 of 24 epochs", or a range of epochs; "" if they are unknown."""
+    """Return " after 24 of 24 epochs", or ranges of epochs; "" if they are unknown."""
     parts = []
     for column in ("epochs", "max_epochs"):
         values = runs[column].dropna()
@@ -302,19 +297,19 @@ def _epochs(runs: pd.DataFrame) -> str:
 
 
 def rise_metric(gate: Gate) -> str:
-    """Return the metric of what a run still gained on val at its end."""
+    """Return the metric expression for the gain of a run on val over its last epochs."""
     return f"rise({parse_metric(gate.metric).name})"
 
 
 def mean_rise(runs: pd.DataFrame, gate: Gate) -> float:
-    """Return the mean of what runs still gained at their end; positive is better."""
+    """Return the mean gain of runs on val over their last epochs; positive is better."""
     values = runs[rise_metric(gate)].dropna() if rise_metric(gate) in runs.columns else []
     sign = -1 if less_is_better(gate.metric) else 1
     return sign * float(np.mean(values)) if len(values) else 0.0
 
 
 def converged_margin(claim: Claim, gate: Gate) -> float:
-    """Return the gain on val that counts as not converged: the margin of the claim if it fits."""
+    """Return the least gain on val that is not converged: the claim's margin if units agree."""
     alike = is_fraction(claim.metrics[0]) == is_fraction(gate.metric)
     if alike and not claim.is_ratio:
         return claim.margin

@@ -1,4 +1,4 @@
-"""Group runs into conditions, which differ only in the seed, and summarise them."""
+"""Group the runs that differ only in the seed into conditions, and summarise each."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Condition:
-    """Finished runs, of `planned`, that differ only in the seed; intervals cover 95%."""
+    """The finished runs, out of `planned`, that differ only in the seed; intervals are of 95%."""
 
     label: str
     values: Mapping[str, str]
@@ -33,7 +33,7 @@ class Condition:
     planned: int
 
     def numbers(self, metric: str) -> Sample:
-        """Return the finite values of its runs."""
+        """Return the finite values of `metric`, one per run."""
         values: Sample = np.array([metric_value(run, metric) for run in self.runs])
         return values[np.isfinite(values)]
 
@@ -70,7 +70,7 @@ def group_by_condition(sweep: Sweep) -> list[Condition]:
 
 
 def not_run(sweep: Sweep) -> list[str]:
-    """Name the conditions of the study that this sweep lacks at its setting, axis by axis."""
+    """Name the axis values of the study file that the sweep lacks at its setting."""
     here = sweep.about.get(sweep.setting) or {}
     asked = {
         axis: axis_values(here.get(axis, values))

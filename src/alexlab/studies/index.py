@@ -1,4 +1,4 @@
-"""Write the index of all sweeps in a folder, also of those that run or have no report yet."""
+"""Write the index of all sweeps in a folder, including those that run or have no report."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from alexlab.studies import statistics as st
 from alexlab.studies.answers_json import ANSWERS
 from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS, is_in_use
 
-PICTURES = ("answers.png", "search.png", "conditions-*.png", "curves*.png")  # the first there is
+PICTURES = ("answers.png", "search.png", "conditions-*.png", "curves*.png")  # by preference
 WIDTH = 300  # pixels of a thumbnail
 ENDED = ("finished", "pruned", "failed")
 

@@ -84,7 +84,7 @@ def metric_value(run: Run, expression: str) -> float:
         ValueError: The expression is not a metric.
     """
     metric = parse_metric(expression)
-    known = run.record.get("numbers", {}).get(expression)  # of a run known by its row of runs.csv
+    known = run.record.get("numbers", {}).get(expression)  # of a run that is read from a runs.csv
     if isinstance(known, int | float):
         return float(known)
     function, name = metric.function, metric.name
@@ -114,8 +114,8 @@ def metric_value(run: Run, expression: str) -> float:
 def epoch_std(values: Any) -> float:
     """Return the standard deviation of the second differences of `values`, over the root of 6.
 
-    Independent noise of standard deviation s between epochs has second differences of variance
-    6 s^2, and a linear trend has none: so this estimates s whatever the slope is.
+    Independent noise of standard deviation s has second differences of variance 6 s^2, and a linear
+    trend has none, so that this is an estimate of s for any slope.
     """
     if len(values) < MIN_EPOCHS:
         return math.nan
@@ -130,12 +130,9 @@ def _rise(values: Any) -> float:
 
 
 def chance_value(expression: str, chance: Mapping[str, float], epochs: float) -> float:
-    """Return the value of a metric for a run that has learnt nothing; NaN where there is none.
+    """Return the value of a metric for a run that learned nothing; NaN if it is unknown.
 
-    Args:
-        expression: The metric.
-        chance: Values of guessing by name: `acc` and `loss`, or `mae` and `loss`.
-        epochs: The number of epochs of the run.
+    `chance` has the values of guessing by metric name, such as `acc` and `loss`.
     """
     metric = parse_metric(expression)
     if metric.function in ("generalization_gap", WITH_NAME):

@@ -1,13 +1,12 @@
 """Compare two test accuracies of the same nets image by image.
 
 Some claims are about one net: with ten crops and with one, or on images with a duplicate in train
-and on the others. test_predictions.csv of each run has what every test image got. Two readings
-stand beside the answer, which comes from the seeds alone:
+and on the others. test_predictions.csv of each run has the prediction for every test image. These
+two results are reported beside the answer, which comes from the seeds only:
 
-- McNemar's exact test per run: of the images that only one of the two gets right, are there more
-  on one side than chance gives?
-- A bootstrap over images (Efron 1979): the images are drawn again with replacement, duplicates
-  together, each with all its outcomes in all runs.
+- McNemar's exact test per run, on the images that only one of the two accuracies gets right.
+- A bootstrap over images (Efron 1979): images are drawn with replacement, duplicates together, each
+  with its outcomes in all runs.
 """
 
 import csv
@@ -30,14 +29,14 @@ Counts = NDArray[np.float64]
 
 
 class Outcomes(NamedTuple):
-    """What one accuracy counts of a run, per test image."""
+    """The outcome of each test image of a run for one accuracy."""
 
     right: NDArray[np.bool_]  # [N]
-    counted: NDArray[np.bool_]  # [N]: an accuracy may be of a part of the images
+    counted: NDArray[np.bool_]  # [N]: False for images that the accuracy leaves out
 
 
 def right_only_of(metrics: Sequence[str]) -> list[str]:
-    """Return the metrics of what only one of two accuracies of all test images gets right."""
+    """Return the two `right_only` metrics of two accuracies; none unless both are of all images."""
     found = [ACCURACY.fullmatch(metric) for metric in metrics]
     if len(set(metrics)) < 2 or not all(one and one["part"] is None for one in found):
         return []
@@ -49,7 +48,7 @@ def read_predictions(folder: Path) -> dict[str, NDArray[np.float64]]:
     """Return the columns of test_predictions.csv of a run; empty without that file.
 
     Raises:
-        ValueError: A value is no number.
+        ValueError: A value is not a number.
     """
     file = folder / PREDICTIONS
     if not file.is_file():
@@ -63,7 +62,7 @@ def read_predictions(folder: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def outcomes(predictions: Mapping[str, NDArray[np.float64]], metric: str) -> Outcomes | None:
-    """Return what the accuracy `metric` counts, or None where the run has no such predictions."""
+    """Return the outcomes for the accuracy `metric`, or None without the predictions."""
     found = ACCURACY.fullmatch(metric)
     if found is None:
         return None
@@ -79,7 +78,7 @@ def outcomes(predictions: Mapping[str, NDArray[np.float64]], metric: str) -> Out
 def right_only(folder: Path, metric: str, other: str) -> float:
     """Return the share of the test images that `metric` gets right and `other` does not.
 
-    NaN where the run has no predictions for both, or where they count different images.
+    NaN if the run lacks the predictions for one of them, or if they count different images.
     """
     predictions = read_predictions(folder)
     pair = outcomes(predictions, metric), outcomes(predictions, other)
@@ -150,7 +149,7 @@ def bootstrap_images(
 
 
 class PerImage(NamedTuple):
-    """Readings image by image; shares are None for accuracies of different images."""
+    """Results image by image; shares are None for accuracies of different images."""
 
     only_first: float | None  # mean share over runs of the images that only the first gets right
     only_second: float | None
@@ -162,7 +161,7 @@ class PerImage(NamedTuple):
 def compare_images(
     frame: pd.DataFrame, folders: Sequence[Path], metrics: Sequence[str]
 ) -> PerImage | None:
-    """Return the readings for runs that trained, or None where there are no predictions.
+    """Compare two accuracies image by image in runs that trained; None without predictions.
 
     Args:
         frame: Rows of runs.csv, with the columns of `right_only_of(metrics)`.

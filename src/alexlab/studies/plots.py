@@ -1,4 +1,4 @@
-"""Draw the plots of a report: learning curves, claims and conditions, searches."""
+"""Draw the plots of a report: learning curves, layers, conditions, answers, searches."""
 
 import math
 import re
@@ -34,7 +34,7 @@ from alexlab.studies.tables import title
 from alexlab.studies.validity import read_gate
 from alexlab.studies.wording import clipped
 
-LOGARITHMIC = 30  # a range of values this wide is shown on a log axis
+LOGARITHMIC = 30  # ratio of the largest to the smallest value above which an axis is logarithmic
 QUANTITIES = {
     "grad_norm": "norm of the gradient",
     "update_ratio": "size of an update / weights",
@@ -44,13 +44,13 @@ QUANTITIES = {
     "saturated": "share of saturated units",
     "sparse": "share of zeros",
 }
-MAX_PANELS, WIDE_TITLE = 6, 22  # conditions; letters of which three fit side by side
+MAX_PANELS, WIDE_TITLE = 6, 22  # conditions; letters in a title, of which three fit in a row
 
 
 def learning_curves(
     sweep: Sweep, conditions: Sequence[Condition], folder: Path
 ) -> list[tuple[str, str]]:
-    """Draw loss and metric on train and val; return [(file, caption)]."""
+    """Draw the loss and the metric on train and val; return [(file, caption)]."""
     drawn = []
     metrics = list(dict.fromkeys(["loss", sweep.metric]))
     for file, name, group in curve_groups(sweep, conditions):
@@ -105,7 +105,7 @@ def _has(runs: Sample) -> bool:
 
 
 def _stretch(ax: Axes) -> None:
-    """Use a log axis for positive values over a wide range."""
+    """Make the y axis logarithmic for positive values over a wide range."""
     lines = [np.asarray(line.get_ydata(), float) for line in ax.lines]
     values = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.ones(1)])
     if len(values) and values.min() > 0 and values.max() / values.min() > LOGARITHMIC:
@@ -113,7 +113,7 @@ def _stretch(ax: Axes) -> None:
 
 
 def diagnostics(conditions: Sequence[Condition], folder: Path) -> list[tuple[str, str]]:
-    """Draw `diag/<layer>/<quantity>`: a figure per quantity, a panel per condition."""
+    """Draw `diag/<layer>/<quantity>`: one figure per quantity, one panel per condition."""
     return [
         _layers(folder / file, quantity, names, group)
         for file, quantity, names, group in diagnostic_groups(conditions)
@@ -167,7 +167,7 @@ def _layers(
 
 
 def key(page: Figure) -> str:
-    """Return the end of a caption: what numbers stand for, if letters could not be drawn."""
+    """Return the end of a caption that explains numbers in place of words; see `numbered`."""
     return f" {escape(numbers)}." if (numbers := numbered(page)) else ""
 
 
@@ -177,7 +177,7 @@ TONES = dict(zip(ANSWERS, [COLOURS[2], COLOURS[1], COLOURS[0], "#777777", "#bbbb
 def conditions_chart(
     sweep: Sweep, conditions: Sequence[Condition], metric: str, folder: Path
 ) -> tuple[str, str]:
-    """Draw every seed as a dot, every condition as a mean with its interval."""
+    """Draw each seed as a dot, and each condition as a mean with its interval."""
     rows = [condition for condition in conditions if len(condition.numbers(metric))]
     path = folder / f"conditions-{re.sub(r'[^a-z0-9]+', '-', metric.lower())}.png"
     scale = 100 if is_fraction(metric) else 1
@@ -214,7 +214,7 @@ def conditions_chart(
 
 
 def _within(ax: Axes, lowest: float, highest: float) -> None:
-    """Keep the values of the x axis within the range of a metric; the frame may be a bit wider."""
+    """Limit the ticks of the x axis to the range of a metric; the axis may be 2 wider."""
     low, high = ax.get_xlim()
     ax.set_xlim(max(low, lowest - 2), min(high, highest + 2))
     ax.set_xticks([tick for tick in ax.get_xticks() if lowest <= tick <= highest])
@@ -222,9 +222,9 @@ def _within(ax: Axes, lowest: float, highest: float) -> None:
 
 
 def answers_chart(answers: Sequence[ClaimAnswer], folder: Path) -> list[tuple[str, str]]:
-    """Draw every effect with the interval that decides, the margin as a band, and the seeds.
+    """Draw each effect with the interval that decides, the margin as a band, and the seeds.
 
-    One panel per unit: points, ratios, and the unit of each other metric.
+    There is one panel per unit: points, ratios, and each other metric.
     """
     panels: dict[str, list[tuple[int, ClaimAnswer]]] = {}
     for number, one in enumerate(answers, 1):
@@ -288,18 +288,18 @@ def _effects(ax: Axes, unit: str, rows: Sequence[tuple[int, ClaimAnswer]]) -> No
 
 
 Groups = Mapping[str, tuple[Sequence[Run], str]]  # label -> trials, colour
-CHOICES = 4  # so few values of an axis stand side by side, whatever their distance
+CHOICES = 4  # up to so many values of an axis are drawn at equal distances
 BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#aaaaaa"
 
 
 def ranked(sweep: Sweep) -> list[Run]:
-    """Return the finished trials, best first; by the first objective if there are several."""
+    """Return the finished trials, best first, by the first objective."""
     sign = -1 if sweep.facts["directions"][0] == "maximize" else 1
     return sorted(sweep.done, key=lambda run: (sign * float(run.objective), run.number))
 
 
 def best_trials(sweep: Sweep, count: int = 10) -> str:
-    """Return the best trials with their settings as a Markdown table."""
+    """Return a Markdown table of the best trials with their settings."""
     test, val, _ = sweep.metrics
     rows = []
     for run in ranked(sweep)[:count]:
@@ -311,7 +311,7 @@ def best_trials(sweep: Sweep, count: int = 10) -> str:
 
 
 def search_chart(sweep: Sweep, folder: Path) -> list[tuple[str, str]]:
-    """Draw a panel per setting and a dot per trial; return [(file, caption)]."""
+    """Draw one panel per setting with one dot per trial; return [(file, caption)]."""
     best, varied = ranked(sweep)[:1], sweep.varied
     if not best or not varied:
         return []
@@ -355,7 +355,7 @@ def _panel(ax: Axes, sweep: Sweep, axis: str, groups: Groups) -> None:
 
 
 def line_styles(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-    """Return a colour and a dash per condition; shades if they differ in one number only."""
+    """Return a colour and a dash per condition; shades if only one numeric axis varies."""
     count = len(conditions)
     varied = [
         axis
@@ -374,7 +374,7 @@ def line_styles(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
 def split_into_figures(
     sweep: Sweep, conditions: Sequence[Condition], most: int = 7
 ) -> dict[str, list[Condition]]:
-    """Group conditions so that a figure can show each group: by the axis that needs fewest."""
+    """Group conditions by the axis that needs the fewest figures of `most` conditions."""
     splits = []
     for axis in sweep.varied if len(sweep.varied) > 1 and len(conditions) > most else []:
         groups: dict[str, list[Condition]] = {}

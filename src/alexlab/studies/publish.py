@@ -27,8 +27,8 @@ FINDINGS = "findings.md"  # beside the folder of the reports
 NO_DECISION = "No claim has been decided yet."
 MAX_ROWS = 3  # of the table in README.md
 ABOUT_TABLE = (
-    "An answer is about runs that train; the interval is of new splits of the same images, and the"
-    " articles made their own. "
+    "An answer is about runs that train. The interval covers new splits of the same images; the"
+    " articles used other splits. "
 )
 Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its answers.json
 
@@ -40,7 +40,7 @@ def read(root: Path) -> Found:
 
 
 def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
-    """Return one row per study and setting, linked from `root`; `waiting` have not run yet."""
+    """Return a table of studies at each setting, linked from `root`, and of `waiting` questions."""
     rows = []
     for folder, study in found.items():
         said = []
@@ -56,12 +56,7 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
 
 
 def claim_table(found: Found, root: Path) -> str:
-    """Return one row per claim that an article makes and setting, the answered ones first.
-
-    Args:
-        found: The published answers.
-        root: The folder that links start from.
-    """
+    """Return a table of the articles' claims at each setting, linked from `root`."""
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [row for row in _claims(found) if row[1]["source_says"] in (ASSERTS, SUGGESTS)]
     claims.sort(key=lambda row: rank[row[1]["answer"]])  # stable: the order of claims stays
@@ -69,10 +64,10 @@ def claim_table(found: Found, root: Path) -> str:
 
 
 def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
-    """Return the first decided claim of each study, then the second, at most `most` rows.
+    """Return a table of at most `most` decided claims: the first of each study, then the second.
 
-    Claims that an article makes come before questions of our own. A claim has one row: at the
-    article's own setting if that decides it.
+    Claims of an article come before our own. A claim has one row, at the setting `published` if it
+    is decided there.
     """
     of_study: dict[str, dict[str, tuple[Path, Mapping[str, Any]]]] = {}
     for folder, one in _claims(found):  # the setting "published" before "tuned"
@@ -101,15 +96,10 @@ def _table(claims: Sequence[tuple[Path, Mapping[str, Any]]], root: Path) -> str:
 
 
 def fill_in(text: str, found: Found, root: Path) -> str:
-    """Return a page with the present answers between its marks.
+    """Return a Markdown page with the present answers between its marks, linked from `root`.
 
-    `<!-- answer STUDY/SETTING/CLAIM -->` ... `<!-- /answer -->` holds one answer with its numbers,
-    `<!-- undecided -->` ... `<!-- /undecided -->` a table of the claims that are not decided.
-
-    Args:
-        text: The page, in Markdown.
-        found: The published answers.
-        root: The folder that links start from.
+    Between `<!-- answer STUDY/SETTING/CLAIM -->` and `<!-- /answer -->` is one answer with its
+    numbers, between `<!-- undecided -->` and `<!-- /undecided -->` a table of undecided claims.
 
     Raises:
         ValueError: A mark names a claim that is not among the published answers.
@@ -175,11 +165,9 @@ def _link(folder: Path, root: Path) -> str:
 
 
 def dates(study_file: Path, commits: Sequence[str]) -> str:
-    """Return when claims and runs were committed, and the changes in between; "" if unknown.
+    """Describe when a study file was committed and changed, before and after the first run.
 
-    Args:
-        study_file: The study file, in a git checkout.
-        commits: The commits of the runs.
+    `commits` are those of the runs. Return "" if git does not know the file or the commits.
     """
     changes = _git(
         study_file, "log", "--follow", "--reverse", "--format=%h %as", "--", study_file.name
@@ -221,12 +209,12 @@ def _is_before(file: Path, one: str, other: str) -> bool:
 
 
 def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> None:
-    """Copy reports to `target`/<study>/<setting>, and list them there and in `readme`.
+    """Copy reports to `target`/<study>/<setting>, and list the answers there and in `readme`.
 
-    Without sweeps only the lists are written anew, from the answers that are there.
+    Without sweeps, only update the lists.
 
     Raises:
-        ValueError: `readme` lacks the marks between which the list stands.
+        ValueError: `readme` lacks the marks around its list, or a mark names no published answer.
     """
     for sweep in sweeps:
         place = target / sweep.study / sweep.setting

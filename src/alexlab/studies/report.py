@@ -1,4 +1,4 @@
-"""Write the report of a sweep in Markdown, from its folder alone: no clock, no machine."""
+"""Write the report of a sweep in Markdown; the same folder gives the same text."""
 
 import math
 import os
@@ -58,17 +58,17 @@ DETAILS = (
 )
 FILES = ("report.md", "trials.csv", "runs.csv", "summary.csv", "answers.json", "sweep.yaml")
 HISTORY = "history.csv"
-EVIDENCE = ("Methods", "Conditions", "Learning curves")  # what the answers stand on
+EVIDENCE = ("Methods", "Conditions", "Learning curves")  # sections with the evidence for answers
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 
 
 def folded(answers: Sequence[ClaimAnswer]) -> tuple[str, ...]:
-    """Return the sections that the HTML page shows when asked; without claims all results show."""
+    """Return the sections that the HTML page folds; without answers the results stay open."""
     return (*EVIDENCE, *DETAILS) if answers else DETAILS
 
 
 def portable(text: str) -> str:
-    """Remove the folders of absolute paths from `text`: they name a machine."""
+    """Replace the folders of absolute paths in `text` by `...`, as they belong to one machine."""
     return ABSOLUTE.sub(".../", text)
 
 
@@ -103,7 +103,7 @@ def report(
 
 
 def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
-    """Write the question, the answer in a sentence, the sources, the data and the setting."""
+    """Write the question, the answer in brief, the sources, the data and the setting."""
     done, planned, study = len(sweep.done), len(sweep.runs), sweep.about
     parts = [f"# {sweep.question}"]
     if answers and (text := headline(list(answers))):
@@ -135,7 +135,7 @@ def describe_article(article: Mapping[str, str]) -> str:
 
 
 def data(sweep: Sweep) -> str:
-    """Name the data sets with their numbers of images."""
+    """Name the data sets, with their numbers of images per split."""
     found: dict[str, list[Mapping[str, int]]] = {}
     for run in sweep.done:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
@@ -202,7 +202,7 @@ def new_images(one: ClaimAnswer) -> str:
 
 
 def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
-    """Describe the rule that gave the answers."""
+    """Describe the rule for the answers."""
     gate = read_gate(sweep.about)
     looks = next((one.looks for one in answers if one.looks), [])
     texts = [
@@ -279,7 +279,7 @@ def unfinished(sweep: Sweep) -> str:
 
 
 def how(sweep: Sweep) -> list[str]:
-    """Write the command that repeats it, the hardware and the settings."""
+    """Write the command of the sweep, the hardware and the settings."""
     records = [run.record for run in sweep.done]
     seconds = sum(float(run.record.get("wall_s", 0)) for run in sweep.runs)
     facts = {
@@ -317,7 +317,7 @@ def how(sweep: Sweep) -> list[str]:
 
 
 def runs_and_files(sweep: Sweep) -> str:
-    """Write the section that links to the runs and files, for a page in the folder of the sweep."""
+    """Write the section with links to runs and files, for a page in the folder of the sweep."""
     rows = []
     for run in sweep.runs:
         folder = run.folder or sweep.folder / "none"

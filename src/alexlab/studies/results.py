@@ -1,4 +1,4 @@
-"""Read a sweep from its folder: the question, the axes, the runs; check that they compare."""
+"""Read a sweep from its folder, and check that its runs can be compared."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def plain(value: Any) -> str:
-    """Return a value without quotes and, if it is a path, without its folders."""
+    """Return the text of a value without quotes, and without the folders of a path."""
     return re.sub(r"[^\s,\[]*/", "", str(value).strip("'\"")) or str(value)
 
 
@@ -37,15 +37,15 @@ def same(one: Any, other: Any) -> bool:
 
 
 def canonical(value: Any) -> str:
-    """Return a value of an axis in one spelling, so that equal values are equal texts."""
+    """Return a value of an axis in one spelling: equal values have equal texts."""
     text = re.sub(r"[\s'\"]", "", str(value)).lower()
     return repr(float(text)) if is_number(text) else {"none": "null"}.get(text, text)
 
 
 NOT_OF_RUNS = "sweep.", "hydra.", "hydra/", "data_dir", "cache_dir"  # settings that change no run
 RECIPE = "recipe"  # the axis whose values are named sets of settings
-ALL_RUNS = "all runs"  # the name of the only condition
-SEED = "seed"  # the axis over which conditions are repeated and differences paired
+ALL_RUNS = "all runs"  # the name of a single condition
+SEED = "seed"  # the axis that repeats conditions and pairs differences
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Return whether the run may enter a statistic."""
+        """Return whether the run finished, by both trials.csv and metrics.json."""
         return self.state == "finished" and self.record.get("status") == "finished"
 
     @property
     def diverged(self) -> bool:
-        """Return whether its training loss became NaN or infinite: worst, not missing."""
+        """Return whether the loss became NaN or infinite; such a run counts as guessing."""
         return self.state == "failed" and self.error.startswith("FloatingPointError")
 
     @property
@@ -79,14 +79,16 @@ class Run:
         return str(self.values.get(SEED, self.record.get("seed", "")))
 
 
-UNREADABLE = "unreadable"  # the state of a run whose files are damaged: it did not finish
+UNREADABLE = "unreadable"  # the state of a run with damaged files
 
 
 def read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
     """Read the run of a `row` of trials.csv, with its values of the axes `keys`.
 
-    A run with a damaged file is `UNREADABLE`, and its error names the file: it costs the report
-    nothing of the other runs. A warning is logged.
+    A run with a damaged file is `UNREADABLE`; a warning is logged, and `error` names the file.
+
+    Raises:
+        ValueError: The row has no number.
     """
     try:
         return _read_run(folder, row, keys)
@@ -125,7 +127,7 @@ def _read_run(folder: Path, row: Mapping[str, str], keys: list[str]) -> Run:
 
 
 def _check_record(record: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError if a finished run's metrics.json lacks what reports are made of."""
+    """Raise ValueError if a value in the metrics.json of a finished run has a wrong type."""
     for key, kind in {"metrics": Mapping, "versions": Mapping, "images": Mapping}.items():
         if not isinstance(record.get(key, {} if key != "metrics" else None), kind):
             raise ValueError(f"{path}: damaged: its {key} are {record.get(key)!r:.40}")
@@ -150,10 +152,10 @@ class Sweep:
     facts: Mapping[str, Any]  # sweep.yaml
     about: Mapping[str, Any]  # the study; empty for a free sweep
     metric: str  # of the objective: "acc" for val/acc
-    axes: list[str]  # with several values or not, without the seed
-    varied: list[str]  # those of them that take more than one value
+    axes: list[str]  # without the seed
+    varied: list[str]  # axes with more than one value
     runs: list[Run]
-    done: list[Run]  # the finished ones
+    done: list[Run]  # finished runs
 
     @property
     def study(self) -> str:
@@ -162,9 +164,9 @@ class Sweep:
 
     @property
     def changed_by_hand(self) -> list[str]:
-        """Return the settings of the command that change what its study file asks for.
+        """Return the settings of the command that differ from the study file.
 
-        They are read from what ran: a setting that no run has is left out.
+        A setting that no finished run has is left out.
         """
         words = shlex.split(str(self.facts.get("command") or ""))
         typed = [word.partition("=") for word in words if "=" in word]
@@ -184,7 +186,7 @@ class Sweep:
 
     @property
     def setting(self) -> str:
-        """Return the setting at which the study ran: tuned, tune or published."""
+        """Return the setting at which the study ran: published, tuned, tune or doubled."""
         scale = str(self.facts.get("scale") or "")
         return "tuned" if scale in ("", "full") else scale
 
@@ -231,7 +233,7 @@ def load(folder: Path) -> Sweep:
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
-        ValueError: Its runs cannot be compared.
+        ValueError: Its runs cannot be compared, or sweep.yaml or trials.csv is damaged.
     """
     for name in ("sweep.yaml", "trials.csv"):
         if not (folder / name).is_file():
@@ -260,7 +262,7 @@ def load(folder: Path) -> Sweep:
 
 
 def _check_comparable(runs: list[Run]) -> None:
-    """Raise ValueError if data, torch's major version, or a setting that is no axis differ."""
+    """Raise ValueError if the data, torch's major version or a setting besides the axes differs."""
     alike: dict[tuple[str, ...], Run] = {}
     for run in runs:
         other = alike.setdefault(tuple(run.values.values()), run)
@@ -286,5 +288,5 @@ def _check_comparable(runs: list[Run]) -> None:
             if value != before:
                 raise ValueError(
                     f"runs cannot be compared: {what} is {before} in trial {number}, {value} in"
-                    f" trial {run.number}; put the runs of one kind into a sweep of their own"
+                    f" trial {run.number}; use one sweep for each"
                 )

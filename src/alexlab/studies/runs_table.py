@@ -1,8 +1,8 @@
-"""One table of a sweep, with a row per run: everything that an answer is computed from.
+"""Make the table of a sweep, runs.csv, with one row per run; answers are computed from it.
 
-runs.csv is this table. It has the values of the axes, the seed, whether the run trained, its
-symptoms, the hash of its split, its commit, and every number that a claim uses. A run that did not
-train has the values of guessing (see `validity`).
+It has the values of the axes, the seed, whether the run trained, its symptoms, the hash of its
+split, its commit, and every number that a claim uses. A run that did not train has the values of
+guessing (see `validity`).
 """
 
 import hashlib
@@ -70,13 +70,13 @@ class RunsTable:
         return sorted(seeds, key=lambda s: (not is_number(s), float(s) if is_number(s) else 0, s))
 
     def to_csv(self) -> str:
-        """Return the text of runs.csv; `read_runs_table` gives the same numbers back."""
+        """Return the text of runs.csv, with nine significant digits."""
         text: str = self.frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n")
         return text
 
 
 def make_runs_table(sweep: Sweep, metrics: Iterable[str], gate: Gate | None) -> RunsTable:
-    """Make the table of a sweep, with the numbers as runs.csv has them."""
+    """Make the table of a sweep, with the numbers rounded as in runs.csv."""
     metrics = list(dict.fromkeys(metrics))
     rows = [_row(run, sweep.axes, metrics, gate) for run in sweep.runs]
     columns = list(dict.fromkeys([*FIXED[:2], *sweep.axes, *FIXED[2:], *metrics]))
@@ -123,19 +123,19 @@ def read_runs_table(path: Path, axes: Sequence[str]) -> RunsTable:
     """Read runs.csv.
 
     Raises:
-        ValueError: A column is missing, or a number is no number.
+        ValueError: A column is missing, or a cell has a wrong type.
     """
     try:
         return parse_runs_table(path.read_text("utf-8"), axes)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; `alexlab report SWEEP_DIR` writes it anew") from None
+        raise ValueError(f"{path}: {error}; `alexlab report SWEEP_DIR` writes it again") from None
 
 
 def parse_runs_table(text: str, axes: Sequence[str]) -> RunsTable:
     """Parse the text of runs.csv.
 
     Raises:
-        ValueError: A column is missing, or a number is no number.
+        ValueError: A column is missing, or a cell has a wrong type.
     """
     frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     if missing := [name for name in [*FIXED, *axes] if name not in frame.columns]:

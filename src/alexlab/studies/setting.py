@@ -1,7 +1,8 @@
-"""What a study runs at a setting: tuned, tune, doubled or published.
+"""Read the parts of a study at a setting: published, tuned, tune or doubled.
 
-`tune` tries the rates that a study lists, on seeds that are never analysed; `doubled` trains each
-condition twice as long at its chosen rate, on the same seeds; `tuned` answers the claims.
+`published` uses the article's own numbers. `tune` tries the rates that a study lists, on seeds that
+are never analysed; `tuned` uses the best of them; `doubled` checks convergence with twice the
+epochs, on the seeds of `tune`. The claims are answered at `published` and `tuned`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from alexlab.runs.config import CONF
 from alexlab.runs.extensions import installed_folders
 
 PUBLISHED, TUNED, TUNE, DOUBLED = "published", "tuned", "tune", "doubled"
-NOT_ANALYSED = TUNE, DOUBLED  # their runs answer no claim
+NOT_ANALYSED = TUNE, DOUBLED  # no claim is answered from their runs
 TUNING_SEEDS = "1000, 1001, 1002"
 LOOKS = {TUNED: [5, 10, 20, 40], PUBLISHED: [5, 10]}  # seeds at which claims are answered
 EPOCHS = "trainer.max_epochs"
@@ -23,7 +24,7 @@ TUNED_FILE = "tuned.yaml"  # in the folder of a tuning sweep
 
 
 def shipped_file(study: str) -> Path:
-    """Return the file of conf/, or of the package that has the study, with its chosen rates."""
+    """Return the file with the chosen rates of a study, in conf/ or in the study's own package."""
     for folder in installed_folders():
         if (folder / "study" / f"{study}.yaml").is_file():
             return folder / "study" / "tuned" / f"{study}.yaml"
@@ -31,12 +32,7 @@ def shipped_file(study: str) -> Path:
 
 
 def read_tuned(study: str, sweeps: Path) -> dict[str, Any]:
-    """Return the chosen settings of a study; empty if it has not been tuned.
-
-    Args:
-        study: Its name.
-        sweeps: The folder of the sweeps; rates that were tuned there win over those of conf/.
-    """
+    """Return the chosen settings of a study, from `sweeps` before conf/; empty if not tuned."""
     for file in (sweeps / f"{study}-{TUNE}" / TUNED_FILE, shipped_file(study)):
         if file.is_file():
             return dict(yaml.safe_load(file.read_text("utf-8")) or {})
@@ -49,7 +45,7 @@ def overrides_at(
     """Return the overrides of a study at a setting.
 
     Raises:
-        ValueError: The study has nothing to tune, has not been tuned, or sets no epochs to double.
+        ValueError: The study has nothing to tune, or is not tuned, or sets no epochs to double.
     """
     if setting == PUBLISHED:
         return dict(study.get(PUBLISHED) or {}) or None
@@ -95,7 +91,7 @@ def _doubled(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def study_at(setting: str, study: Mapping[str, Any], name: str, sweeps: Path) -> dict[str, Any]:
-    """Return what a sweep keeps of its study: with the tuning that its setting used."""
+    """Return the study as sweep.yaml stores it, with the tuned settings that the sweep uses."""
     found = dict(study)
     if setting != PUBLISHED and study.get("tuned_trained"):
         found["trained"] = study["tuned_trained"]  # other images, or another metric
@@ -108,14 +104,14 @@ def study_at(setting: str, study: Mapping[str, Any], name: str, sweeps: Path) ->
 def stages_at(
     setting: str, study: Mapping[str, Any], name: str, sweeps: Path
 ) -> dict[str, Any] | None:
-    """Return the stages of a sweep: the looks at its seeds, if it answers claims."""
+    """Return the stages of a sweep, which are the looks at its seeds; None without claims."""
     if setting in NOT_ANALYSED or not study.get("claims"):
         return None
     return {"axis": SEED, "counts": planned_looks(study, setting)}
 
 
 def planned_looks(study: Mapping[str, Any], setting: str) -> list[int]:
-    """Return the numbers of seeds at which a study is to look, as its file has them."""
+    """Return the looks of a study as numbers of seeds, from its file or by default."""
     asked = (study.get("looks") or {}).get(setting) or LOOKS.get(setting, [5])
     return [int(n) for n in asked]
 

@@ -1,4 +1,4 @@
-"""Trials that several sweeps have in common: results in committed tables, conditions in reports."""
+"""Find trials that several sweeps have in common, in committed tables and beside a sweep."""
 
 import csv
 import json
@@ -20,13 +20,10 @@ IDENTITY = "identity"
 
 
 def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the metrics.json of a trial that a committed runs.csv has; None if there is none.
+    """Return the metrics.json of a trial from a committed runs.csv, or None.
 
-    The row must be of a finished run on the same data, with every number that the study uses.
-
-    Args:
-        identity: Of the trial.
-        sweep: The content of sweep.yaml: the study, and the fingerprint of its data.
+    The row must be of a finished run on the same data, with every number that the study uses. The
+    study and the fingerprint of its data are in `sweep`, the content of sweep.yaml.
     """
     for file, row in _committed(PUBLISHED).get(identity, []):
         from alexlab.studies.answers import metrics_of  # needs scipy
@@ -44,7 +41,7 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
 
 @cache
 def _committed(root: Path) -> dict[str, list[tuple[Path, dict[str, str]]]]:
-    """Return the rows of every runs.csv below `root` by identity."""
+    """Return {identity: (file, row)} of every runs.csv below `root`."""
     found: dict[str, list[tuple[Path, dict[str, str]]]] = {}
     for file in sorted(root.glob(f"*/*/{RUNS}")):
         with suppress(OSError, ValueError, csv.Error), file.open(newline="", encoding="utf-8") as f:
@@ -56,7 +53,7 @@ def _committed(root: Path) -> dict[str, list[tuple[Path, dict[str, str]]]]:
 
 
 def _same_data(file: Path, sweep: Mapping[str, Any]) -> bool:
-    """Return whether the runs of a table saw the data of this sweep: all marks are known, equal."""
+    """Return whether the runs of a table had the data of this sweep, by their fingerprints."""
     written = json.loads((file.parent / ANSWERS).read_text("utf-8")).get("fingerprint") or {}
     here = sweep.get("fingerprint") or {}
     has_data = any(key.startswith("data ") for key in here)
@@ -64,7 +61,7 @@ def _same_data(file: Path, sweep: Mapping[str, Any]) -> bool:
 
 
 def _record(file: Path, row: Mapping[str, str], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as the metrics.json of a run; `numbers` has the value of each expression."""
+    """Return a row as metrics.json; `numbers` has the value of each metric expression."""
     plain = {
         name: number
         for name, cell in row.items()
@@ -95,7 +92,7 @@ def _number(cell: str) -> float | None:
 
 
 def shared_conditions(sweep: Sweep) -> dict[str, list[str]]:
-    """Return the conditions whose runs other sweeps beside this one have too, with those sweeps."""
+    """Return {condition: names of the sweeps beside this one that have the same runs}."""
     others: dict[str, set[str]] = {}
     for path in sweep.folder.parent.glob(f"*/{SWEEP}"):
         name = path.parent.name

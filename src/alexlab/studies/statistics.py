@@ -1,20 +1,19 @@
-"""Compute the interval that answers a claim, and what a study could have seen. scipy computes.
+"""Compute the interval that answers a claim, and the differences that a study could detect.
 
-A study looks at its seeds a few times, at numbers of seeds that its file fixes. Look k spends a
-part a_k of the level after Lan and DeMets (1983), so that all looks together err at most as often
-as the level. With m comparisons in the study, the interval of look k is
+A study tests its claims a few times, at numbers of seeds ("looks") that its file fixes. Look k
+spends a part a_k of the level after Lan and DeMets (1983), so that the error rate of all looks
+together is at most the level. With m comparisons in the study, the interval of look k is
 
     mean +- t(1 - a_k / (2 m), n - 1) * sd / sqrt(n)
 
 over n differences, one per seed (Bonferroni over comparisons). One interval gives one of four
 answers (Lakens 2017, equivalence with two bounds).
 
-What an answer states. No number of seeds shows a failure that has not happened yet: a condition
-that is better by a few points, and stays at chance in one run of twenty, looks better in every
-sample without such a run. So an answer is about runs that train, in both conditions. Failures that
-did happen count as chance, and then the answer must be the same in two readings: over all pairs,
-and over the pairs in which both runs trained. Otherwise it is "cannot tell". Each answer comes
-with its failures and with the share that may still fail (`failure_limit`).
+Failures. A condition that is better by a few points, and stays at chance in one run of twenty,
+looks better in every sample without such a run. So an answer is about runs that train. Failures
+that did happen count as chance, and then the answer must be the same in two readings: over all
+pairs, and over the pairs in which both runs trained. Otherwise it is "cannot tell". Each answer
+comes with its failures and with the upper limit of their share (`failure_limit`).
 """
 
 import itertools
@@ -28,10 +27,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-LEVEL = 0.05  # errors of a study, over all its looks and comparisons
+LEVEL = 0.05  # error rate of a study, over all its looks and comparisons
 POWER = 0.8
 MIN_SEEDS = 3  # for an interval
-MAX_SEEDS = 1000  # a larger number of seeds is no advice
+MAX_SEEDS = 1000  # a larger number of seeds is not recommended
 SPREAD_CONFIDENCE = 0.9  # of the upper limit of a standard deviation
 Sample = NDArray[np.float64]
 
@@ -56,7 +55,7 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def spent(level: float, share: float) -> float:
-    """Return the level spent when `share` of the last look's seeds have been seen.
+    """Return the level spent at a look that has `share` of the seeds of the last look.
 
     Pocock-type spending, level * ln(1 + (e - 1) * share): Lan and DeMets 1983, Biometrika 70.
     """
@@ -64,7 +63,7 @@ def spent(level: float, share: float) -> float:
 
 
 def levels_of_looks(looks: Sequence[int], level: float = LEVEL) -> list[float]:
-    """Return the part of `level` that each look spends; together they spend all of it.
+    """Return the part of `level` that each look spends; the parts add up to `level`.
 
     Raises:
         ValueError: `looks` is empty, not increasing, or has a look with fewer than three seeds.
@@ -107,7 +106,7 @@ def interval_for_new_images(differences: Sample, level: float, test_share: float
 
 
 def has_spread(differences: Sample) -> bool:
-    """Return whether the differences differ at all; without any spread nothing can be tested."""
+    """Return whether the differences are not all equal; equal ones cannot be tested."""
     if len(differences) < 2:
         return False
     scale = max(1.0, float(np.abs(differences).max()))
@@ -115,7 +114,7 @@ def has_spread(differences: Sample) -> bool:
 
 
 def answer(interval: Interval, margin: float) -> str:
-    """Return the answer that an interval gives at a margin: one of the first four of `ANSWERS`."""
+    """Return the answer of an interval at a margin: one of the first four of `ANSWERS`."""
     if -margin < interval.low and interval.high < margin:
         return NO_DIFFERENCE
     if interval.low > 0:
@@ -126,7 +125,7 @@ def answer(interval: Interval, margin: float) -> str:
 
 
 def smallest_detectable(sd: float, n: int, level: float) -> float:
-    """Return the difference that n seeds show with a power of 80%, at a two-sided `level`."""
+    """Return the difference that n seeds detect with a power of 80%, at a two-sided `level`."""
     with warnings.catch_warnings(action="ignore"):
         found = TTestPower().solve_power(
             None, nobs=n, alpha=level, power=POWER, alternative="two-sided"
@@ -135,14 +134,14 @@ def smallest_detectable(sd: float, n: int, level: float) -> float:
 
 
 def upper_limit_of_sd(sd: float, n: int) -> float:
-    """Return the upper limit of a standard deviation that was estimated from n values."""
+    """Return the one-sided 90% limit of a standard deviation estimated from n values."""
     return sd * math.sqrt((n - 1) / float(stats.chi2.ppf(1 - SPREAD_CONFIDENCE, n - 1)))
 
 
 def planned_seeds(sd: float, margin: float, level: float) -> int:
-    """Return the seeds that show a difference of `margin` with a power of 80%.
+    """Return the number of seeds that detects a difference of `margin` with a power of 80%.
 
-    MAX_SEEDS + 1 stands for more than MAX_SEEDS.
+    MAX_SEEDS + 1 means more than MAX_SEEDS.
     """
     counts = np.arange(2, MAX_SEEDS + 1)
     with warnings.catch_warnings(action="ignore"):
@@ -162,14 +161,14 @@ def failure_limit(failed: int, runs: int) -> float:
 
 
 class Pairs(NamedTuple):
-    """The differences of a look, failures as chance, and in which pairs both runs trained."""
+    """The differences of a look, with failures as chance, and whether both runs trained."""
 
     differences: Sample
     trained: NDArray[np.bool_]
 
 
 class Look(NamedTuple):
-    """The look at which an answer was given, or the last one that the seeds reached."""
+    """The look at which an answer was given, or the last valid look that the seeds reached."""
 
     number: int  # from 1
     level: float  # of its interval: the part spent, divided by the number of comparisons
@@ -191,12 +190,11 @@ def look_at(
     An answer must be the same over all pairs and over those in which both runs trained.
 
     Args:
-        samples: The pairs that each look has, for the looks reached so far; None for a look that
-            may not answer, because a condition had not trained.
-        looks: The number of seeds of every look, reached or not.
+        samples: The pairs of each look reached so far; None for a look that is not valid.
+        looks: The numbers of seeds of all looks.
         margin: The smallest difference that matters.
         comparisons: The number of comparisons in the study.
-        level: Errors of the study.
+        level: The error rate of the study.
     """
     result = Look(0, math.nan, UNKNOWN, UNKNOWN, CANNOT_TELL)
     for number, (pairs, part) in enumerate(

@@ -75,7 +75,7 @@ def costs(conditions: Sequence[Condition]) -> str:
 
 
 def summary_csv(sweep: Sweep, conditions: Sequence[Condition], metrics: Sequence[str]) -> str:
-    """Write one row per condition: axes, runs finished and planned, five numbers per metric."""
+    """Return the text of summary.csv: per condition the axes, numbers of runs and `Spread`s."""
     text = io.StringIO()
     metrics = [*metrics, *COSTS]
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Choose the rate of each condition with tuning seeds, and measure whether it has converged.
+"""Choose the best settings of each recipe with tuning seeds, and measure convergence.
 
 The best rate of each recipe goes to tuned.yaml in the folder of the tuning sweep and, in a
 checkout, to conf/study/tuned/STUDY.yaml; `scale=tuned` applies it.
@@ -23,10 +23,10 @@ from alexlab.studies.validity import read_gate
 
 
 def chosen_rates(sweep: Sweep) -> dict[str, Any]:
-    """Return the best settings of each recipe of a tuning sweep, by the mean of its objective.
+    """Return the best settings of each recipe of a tuning sweep, by the mean of the objective.
 
     Raises:
-        ValueError: No recipe has a finished run at every rate.
+        ValueError: A recipe has no rate at which every run finished.
     """
     tuned = [axis for axis in sweep.axes if axis in (sweep.about.get(TUNE) or {})]
     maximize = sweep.facts["directions"][0] == "maximize"
@@ -54,7 +54,7 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
 
 
 def _order(text: str) -> tuple[float, str]:
-    """Return the sort key of a value: numbers by their size."""
+    """Return the sort key of a value: numbers by size, before other texts."""
     return (float(text), "") if is_number(text) else (math.inf, text)
 
 
@@ -66,7 +66,7 @@ def write_tuned(sweep: Sweep) -> list[str]:
     """Write the chosen settings of a finished tuning sweep; return those at the edge of the grid.
 
     Raises:
-        ValueError: A recipe has no rate that finished.
+        ValueError: See `chosen_rates`.
     """
     found = chosen_rates(sweep)
     edges: list[str] = found.pop("at_the_edge")
@@ -75,14 +75,14 @@ def write_tuned(sweep: Sweep) -> list[str]:
 
 
 def write_converged(sweep: Sweep) -> dict[str, float]:
-    """Write what doubling the epochs gained on val, by condition, beside the chosen rates.
+    """Write the gain on val from doubled epochs, by condition, beside the chosen rates.
 
-    The gain is the mean over the tuning seeds of the metric by which the study decides whether a
-    run has trained, minus that of the runs of half the length; positive is better.
+    The gain is the mean over tuning seeds of the metric in the section `trained`, minus that of the
+    runs with half the epochs; positive is better.
 
     Raises:
         FileNotFoundError: The tuning sweep is not beside this one.
-        ValueError: The study does not say which runs have trained.
+        ValueError: The study has no section `trained`.
     """
     gate = read_gate(sweep.about)
     if gate is None:
@@ -115,13 +115,13 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
 
 
 def _write(sweep: Sweep, file: Path, content: dict[str, Any], runs: int) -> None:
-    """Write the chosen settings; in a checkout to conf/ too, if the study is of this project."""
+    """Write the chosen settings; in a checkout also to conf/, for studies of this project."""
     head = (
         f"# Chosen by scale=tune from {runs} runs, by the mean val/{sweep.metric}\n"
         f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
     )
     if "converged" in content:
-        head += "# converged: what twice the epochs gained on val with the same seeds.\n"
+        head += "# converged: gain on val from twice the epochs, with the same seeds.\n"
     text = yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
     write_atomically(file, head + text)
     name = Path("study", f"{sweep.study}.yaml")

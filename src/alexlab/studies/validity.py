@@ -1,8 +1,8 @@
-"""Decide whether the runs of a condition trained: what has not trained answers no claim.
+"""Decide whether a condition trained; a claim is answered only for conditions that did.
 
-A condition trained when at least 80% of its runs ended above chance by the margin that the study
-states, without a symptom. A run that diverged or stayed at chance counts as chance, never as
-missing: leaving it out would judge a condition by its survivors.
+A condition trained if at least 80% of its runs ended above chance by the margin of the study,
+without a symptom. A run that diverged or stayed at chance counts as chance, not as missing, because
+leaving out failures would bias the mean of the condition.
 """
 
 import math
@@ -15,15 +15,15 @@ from alexlab.studies.metrics import chance_value, metric_value, parse_metric
 from alexlab.studies.results import Run
 
 MIN_SHARE = 0.8  # of the runs of a condition
-STALLED = "stalled"  # a training loss that no longer moves: so does one that has converged
+STALLED = "stalled"  # symptom of a training loss that does not change
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The `trained` section of a study file: guessing, and the margin above it.
+    """The section `trained` of a study file: the value of guessing, and the margin above it.
 
-    `metric` is an accuracy or an error at the last epoch, `chance` its value for guessing: one
-    over the number of classes, or the error of guessing the median.
+    `metric` is an accuracy or an error, `chance` its value for guessing: one over the number of
+    classes, or the error of guessing the median.
     """
 
     metric: str
@@ -32,7 +32,7 @@ class Gate:
 
     @property
     def values(self) -> dict[str, float]:
-        """Return the values of guessing by metric name."""
+        """Return the values of guessing, by the name of the metric."""
         if less_is_better(self.metric):
             name = parse_metric(self.metric).name.split("/")[-1]
             return {name: self.chance, "loss": self.chance}
@@ -41,7 +41,7 @@ class Gate:
 
     @property
     def limit(self) -> float:
-        """Return the value that a run must reach."""
+        """Return the value of `metric` that a run must reach."""
         sign = -1 if less_is_better(self.metric) else 1
         return self.chance + sign * self.margin
 
@@ -51,10 +51,9 @@ class Gate:
         return value <= self.limit if less_is_better(self.metric) else value >= self.limit
 
     def trained(self, run: Run) -> bool:
-        """Return whether a run trained: above chance, and without a symptom.
+        """Return whether a run finished above chance, without another symptom than a stalled loss.
 
-        A stalled training loss is a symptom only at chance, because a loss that has converged does
-        not move either.
+        A stalled training loss is no reason against a run, because it may have converged.
         """
         symptoms = [s for s in symptoms_of(run) if not s.startswith(STALLED)]
         return run.finished and self.above_chance(run) and not symptoms
@@ -69,7 +68,7 @@ def read_gate(study: Mapping[str, Any]) -> Gate | None:
     """Read the section `trained` of a study; None for a study without it.
 
     Raises:
-        ValueError: A key is missing or makes no sense.
+        ValueError: A key is missing, unknown or not valid.
     """
     section = study.get("trained")
     if section is None:
@@ -90,9 +89,9 @@ def symptoms_of(run: Run) -> list[str]:
 
 
 def value_for_claims(run: Run, expression: str, gate: Gate | None) -> float:
-    """Return the value of a metric as claims use it: chance for a run that did not train.
+    """Return the value of a metric for claims: chance for a run that did not train.
 
-    Costs, such as seconds, are always as measured.
+    Costs of finished runs, such as seconds, are always as measured.
     """
     if gate is None or not (run.finished or run.diverged) or gate.trained(run):
         return metric_value(run, expression) if run.finished else math.nan

@@ -1,4 +1,4 @@
-"""Put answers into words: effects with intervals, sentences, margins."""
+"""Write answers in words: effects with intervals, sentences, margins."""
 
 import math
 
@@ -23,7 +23,7 @@ FUNCTION_NAMES = {
 
 
 def metric_name(expression: str) -> str:
-    """Name a metric in words: test/acc_last_3 is "test accuracy (mean of the last 3 epochs)"."""
+    """Write a metric in words: test/acc_last_3 is "test accuracy (mean of the last 3 epochs)"."""
     metric = parse_metric(expression)
     split, _, name = metric.name.rpartition("/")
     base, _, rest = name.partition("_")
@@ -55,9 +55,9 @@ def describe_interval(metric: str, interval: st.Interval, target: float | None =
     """Format a mean difference with its interval: "+5.2 points (+2.1 to +8.3)"; "-" for NaN.
 
     Args:
-        metric: Of the claim; a spread over epochs is a ratio, whose logarithm the interval is.
-        interval: Mean and limits; limits that are NaN are left out.
-        target: The number that the claim compares with, if it does.
+        metric: The metric of the claim.
+        interval: Mean and limits, logarithms for a ratio; limits that are NaN are left out.
+        target: The number with which a claim of the kind `within` compares.
     """
     if math.isnan(interval.mean):
         return "-"
@@ -75,9 +75,9 @@ def describe_interval(metric: str, interval: st.Interval, target: float | None =
 
 
 def clipped(metric: str, interval: st.Interval, target: float | None = None) -> tuple[float, float]:
-    """Return the interval within the range of the metric.
+    """Clip the limits of an interval to the range of the metric.
 
-    Two fractions differ by 1 at most; a fraction is between 0 and 1, and so far from a target.
+    Two fractions differ by at most 1; a fraction differs from `target` by -target to 1 - target.
     """
     if not is_fraction(metric) or is_ratio(metric) or math.isnan(interval.low):
         return interval.low, interval.high
@@ -86,7 +86,7 @@ def clipped(metric: str, interval: st.Interval, target: float | None = None) -> 
 
 
 def failures(one: ClaimAnswer) -> str:
-    """Write how many runs did not train, how many may not, and what that means for the answer."""
+    """Write how many runs did not train, the upper limit of that share, and the consequence."""
     if not one.not_trained or one.comparison is None:
         return ""
     counts = [
@@ -155,7 +155,7 @@ def sentence(one: ClaimAnswer) -> str:
 
 
 def why(one: ClaimAnswer) -> str:
-    """Write in one line why a claim has its answer: where the interval lies."""
+    """Write in one line why a claim has its answer."""
     margin = margin_of(one.claim)
     disagreement = next((note for note in one.notes if note.startswith("the two readings")), "")
     if one.answer == st.CANNOT_TELL and disagreement:
@@ -182,7 +182,7 @@ def answer_lines(one: ClaimAnswer) -> list[str]:
 
 
 def headline(answers: list[ClaimAnswer]) -> str:
-    """Answer the question of the study: the decided claims first, then what is open."""
+    """Answer the question of the study: first the decided claims, then the others."""
     given = [one for one in answers if one.answer in (st.MORE, st.LESS, st.NO_DIFFERENCE)]
     open_ones = [one for one in answers if one.answer == st.CANNOT_TELL]
     untested = [one for one in answers if one.answer == st.NOT_TESTED]
@@ -201,7 +201,7 @@ def headline(answers: list[ClaimAnswer]) -> str:
 
 
 def image_by_image(one: ClaimAnswer) -> str:
-    """Write what the test images tell beside the seeds: McNemar's test and the bootstrap."""
+    """Write the results image by image: McNemar's test and the bootstrap."""
     found = one.per_image
     if found is None:
         return ""

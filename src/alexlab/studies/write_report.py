@@ -1,6 +1,7 @@
-"""Write the reports of sweeps: after a sweep, and when `alexlab report` asks for them.
+"""Write the reports of sweeps, at the end of a sweep and for `alexlab report`.
 
-The modules that draw and test are imported late: a sweep ends without them if they cannot be had.
+The modules for plots and statistics are imported late, so that a sweep ends without a report if
+they cannot be imported.
 """
 
 import json
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def write_report(folder: Path) -> "Sweep":
-    """Write the report of the sweep in `folder`, from nothing but what is in that folder.
+    """Write the report of the sweep in `folder`.
 
     Writes report.md, report.html, summary.csv, runs.csv, answers.json and plots/.
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
-        ValueError: Its runs cannot be compared, or its study makes no sense.
+        ValueError: Its runs cannot be compared, or its study is not valid.
     """
     return _write(folder)[0]
 
 
 def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
-    """Write the report; return the sweep and its answers. See `write_report`."""
+    """Write the report as `write_report` does; return the sweep and its answers."""
     from alexlab.studies.results import load
 
     sweep = load(folder)
@@ -89,14 +90,14 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
 
 
 def _write_tuned(sweep: "Sweep") -> None:
-    """Write what a finished tuning sweep has found: the rates, or whether they have converged."""
+    """Write and print the result of a finished sweep of scale=tune or scale=doubled."""
     from alexlab.studies.setting import TUNE, TUNED_FILE
     from alexlab.studies.tuning import write_converged, write_tuned
 
     if sweep.setting == TUNE:
         for edge in write_tuned(sweep):
             print(f"{edge}: the best is at the edge of the grid; widen `tune` in the study file")
-        print(f"tuned: {sweep.folder / TUNED_FILE}; scale=doubled checks that it has converged")
+        print(f"tuned: {sweep.folder / TUNED_FILE}; scale=doubled checks the convergence")
         return
     for condition, gain in write_converged(sweep).items():
         print(f"{condition}: twice the epochs gain {gain:+.3g} on val")
@@ -115,7 +116,7 @@ def after_sweep(folder: Path) -> None:
         _, answers = _write(folder)
     except KeyboardInterrupt:
         where = shlex.quote(os.path.relpath(folder))
-        print(f"stopped; the runs are complete, and this writes the report: alexlab report {where}")
+        print(f"stopped; the runs are complete; to write the report: alexlab report {where}")
         raise SystemExit(130) from None
     except Exception as error:  # the runs are on disk, and `alexlab report` gives the same error
         print(f"no report: {error}")
@@ -128,17 +129,17 @@ def after_sweep(folder: Path) -> None:
 
 
 def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> int:
-    """Write the reports of sweeps; a folder of sweeps gets an index of all of them too.
+    """Write the reports of sweeps, and an index for a folder of sweeps.
 
     Args:
         folders: Sweeps, or folders of sweeps.
-        publish_to: A folder for copies of the reports, which README.md then lists.
+        publish_to: A folder for copies of the reports; README.md then lists their answers.
 
     Returns:
-        The number of sweeps, in folders of sweeps, whose report could not be written.
+        The number of sweeps in folders of sweeps that got no report, because of an error.
 
     Raises:
-        FileNotFoundError: A folder is not a sweep, and has none in it.
+        FileNotFoundError: A folder is not a sweep and has none in it.
         ValueError: See `write_report`.
     """
     sweeps, failed = [], 0
@@ -166,11 +167,11 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
 
 
 def decided(folder: Path) -> bool:
-    """Return whether the sweep in `folder` needs no more seeds: every claim is decided.
+    """Return whether every claim of the sweep in `folder` is decided.
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
-        ValueError: Its runs cannot be compared, or its study makes no sense.
+        ValueError: Its runs cannot be compared, or its study is not valid.
     """
     from alexlab.studies.answers import all_decided, answer_claims, table_of
     from alexlab.studies.results import load
@@ -180,7 +181,7 @@ def decided(folder: Path) -> bool:
 
 
 def check_answers(folders: Sequence[Path]) -> int:
-    """Recompute the published answers below `folders`; return how many do not follow.
+    """Recompute the published answers below `folders`; return how many reports differ.
 
     Raises:
         FileNotFoundError: A folder has no published answers.
