@@ -2,6 +2,8 @@
 
 import inspect
 import os
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import nn
 from alexlab.data.datamodule import ImageFolderData
 from alexlab.errors import lookup, missing_extra
 from alexlab.factory import network, untrained_network
+from alexlab.models.resolution import meta_forward
 from alexlab.performance.devices import (
     GPU_ACCELERATORS,
     effective_batch_size,
@@ -95,33 +98,25 @@ def check_deterministic(cfg: DictConfig) -> None:
 
 
 def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -> list[str]:
-    """Describe the layers of a net on the meta device that CUDA cannot differentiate twice alike.
+    """Describe the layers of a net that CUDA cannot differentiate twice alike.
 
     Returns:
         One text for each, such as "avgpool (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)".
     """
     layers: list[str] = []
 
-    def note(name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[torch.Tensor], outputs: torch.Tensor) -> None:
-            before, after = inputs[0].shape[-2:], outputs.shape[-2:]
-            is_mean = isinstance(layer, nn.AdaptiveAvgPool2d) and after == (1, 1)
-            if not is_mean:
-                sizes = " -> ".join(f"{height} x {width}" for height, width in (before, after))
-                layers.append(f"{name} ({type(layer).__name__}, {sizes})")
+    def note(name: str, layer: nn.Module, inputs: tuple[Any, ...], outputs: torch.Tensor) -> None:
+        before, after = inputs[0].shape[-2:], outputs.shape[-2:]
+        is_mean = isinstance(layer, nn.AdaptiveAvgPool2d) and after == (1, 1)
+        if not is_mean:
+            sizes = " -> ".join(f"{height} x {width}" for height, width in (before, after))
+            layers.append(f"{name} ({type(layer).__name__}, {sizes})")
 
-        return hook
-
-    handles = [
-        layer.register_forward_hook(note(name))
-        for name, layer in net.named_modules()
-        if isinstance(layer, NONDETERMINISTIC)
-    ]
-    net.eval()
-    with torch.no_grad():
-        net(torch.empty(2, in_channels, resolution, resolution, device="meta"))
-    for handle in handles:
-        handle.remove()
+    with ExitStack() as hooks:
+        for name, layer in net.named_modules():
+            if isinstance(layer, NONDETERMINISTIC):
+                hooks.enter_context(layer.register_forward_hook(partial(note, name)))
+        meta_forward(net, in_channels, resolution)
     return layers
 
 
