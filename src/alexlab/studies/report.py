@@ -12,7 +12,7 @@ from urllib.parse import quote
 from alexlab.reporting import markdown
 from alexlab.reporting.formatting import format_metric
 from alexlab.reporting.markdown import escape
-from alexlab.runs.folder import LOG, METRICS
+from alexlab.runs.folder import HISTORY, LOG, METRICS
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
 from alexlab.studies.answers import ClaimAnswer
@@ -57,7 +57,6 @@ DETAILS = (
     *(ALL_SETTINGS, RUNS_AND_FILES),
 )
 FILES = ("report.md", "trials.csv", "runs.csv", "summary.csv", "answers.json", "sweep.yaml")
-HISTORY = "history.csv"
 EVIDENCE = ("Methods", "Conditions", "Learning curves")  # sections with the evidence for answers
 ABSOLUTE = re.compile(r"(?<![\w.:/}-])/(?:[^\s/'\"`|,]+/)+(?=[^\s/])")
 

@@ -13,13 +13,13 @@ import yaml
 
 from alexlab.runs.config import CONF
 from alexlab.runs.extensions import installed_folders
+from alexlab.studies.results import SEED
 
 PUBLISHED, TUNED, TUNE, DOUBLED = "published", "tuned", "tune", "doubled"
 NOT_ANALYSED = TUNE, DOUBLED  # no claim is answered from their runs
 TUNING_SEEDS = "1000, 1001, 1002"
 LOOKS = {TUNED: [5, 10, 20, 40], PUBLISHED: [5, 10]}  # seeds at which claims are answered
 EPOCHS = "trainer.max_epochs"
-SEED = "seed"
 TUNED_FILE = "tuned.yaml"  # in the folder of a tuning sweep
 
 
