@@ -99,7 +99,7 @@ def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
     The package names the layers otherwise, in the same order.
 
     Raises:
-        ValueError: no package has weights of that net, or they do not fit.
+        ValueError: no package has weights of that net.
         ModuleNotFoundError: the package is not installed.
     """
     if name not in PACKAGED:
@@ -110,11 +110,8 @@ def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
             name=PACKAGED[name],
         )
     (path,) = Path(str(files(PACKAGED[name]))).glob("models/*.pth")
-    own, state = backbone.state_dict(), list(read_weights(path).values())
-    found = dict(zip(own, state, strict=False))  # the classifier is left over, at the end
-    if any(found[key].shape != own[key].shape for key in own if key in found):
-        raise ValueError(f"weights from {path.name} are not this net's: other shapes")
-    return found
+    weights = read_weights(path).values()
+    return dict(zip(backbone.state_dict(), weights, strict=False))  # the classifier is left over
 
 
 TORCHVISION = (
