@@ -24,7 +24,7 @@ from alexlab.errors import user_errors
 from alexlab.reporting.console import wide_console
 from alexlab.reporting.formatting import format_duration
 from alexlab.runs.folder import is_locked
-from alexlab.runs.sweeps import sweeps_below, trials
+from alexlab.runs.sweeps import ENDED, sweeps_below, trials
 from hydra_plugins.hydra_study_sweeper.overrides import is_inert, key_of, quote
 from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, METRICS, previous, size
@@ -37,7 +37,6 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import (
     without_password,
 )
 
-ENDED = ("finished", "pruned", "failed")
 TRAIN = ["-m", "alexlab", "train"]  # the program that `rerun` starts
 TYPED = [  # the programs that a sweep's command may have
     ["python", "-m", "src.train"],

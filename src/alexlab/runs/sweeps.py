@@ -5,6 +5,8 @@ from pathlib import Path
 from alexlab.runs.folder import is_locked
 from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS, read_trials
 
+ENDED = ("finished", "pruned", "failed")  # states of trials that have ended
+
 
 def sweeps_below(root: Path) -> list[Path]:
     """Return the sweeps in the folder `root`, which may be one itself."""

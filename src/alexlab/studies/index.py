@@ -14,14 +14,13 @@ from PIL import Image
 from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import escape, markdown
 from alexlab.runs.folder import write_atomically
-from alexlab.runs.sweeps import sweeps_below, trials
+from alexlab.runs.sweeps import ENDED, sweeps_below, trials
 from alexlab.studies import statistics as st
 from alexlab.studies.answers_json import ANSWERS
 from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS, is_in_use
 
 PICTURES = ("answers.png", "search.png", "conditions-*.png", "curves*.png")  # by preference
 WIDTH = 300  # pixels of a thumbnail
-ENDED = ("finished", "pruned", "failed")
 
 
 def write_index(root: Path) -> Path:
