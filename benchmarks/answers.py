@@ -1,25 +1,26 @@
-"""How often answers are wrong: `python -m benchmarks.answers`, some minutes; --studies is how many.
+"""Simulate studies, and count how often answers are wrong: `python -m benchmarks.answers`.
 
-Simulates whole studies: several claims, looks at growing numbers of seeds, spreads as measured. A
-claim is wrong when it is answered "more" though the truth is at most 0, "less" though it is at
-least 0, or "no difference that matters" though it is at least the margin. A study is wrong when any
-of its claims is.
+A simulated study has several claims, looks at growing numbers of seeds, and measured spreads. An
+answer is wrong if it is "more" but the truth is at most 0, "less" but the truth is at least 0, or
+"no difference that matters" but the truth is at least the margin. A study is wrong if one of its
+claims is wrong. The simulation takes some minutes; --studies sets the number of studies.
 
 Differences are normal, or bimodal: a share of the runs stays at chance, with an accuracy lower by
-tens of points, in both conditions or in the better one only. A bimodal condition has two truths:
+tens of points, in both conditions or only in the better one. A bimodal condition has two truths:
 the mean difference of runs that train, and the mean of all runs with failures as chance. An answer
-states the first, and also the second once a failure was seen (see alexlab.studies.statistics): it
-is wrong when it contradicts what it states.
+states the first, and also the second after a failure was seen (see alexlab.studies.statistics). It
+is wrong if it contradicts a truth that it states.
 
-The last column counts as wrong what contradicts the mean of all runs, seen failures or not. No rule
-that is a mean can keep it small, nor can a later first look (--looks 40): among n seeds a failure
-in one run of n is unseen in a third of the studies, whatever n is. This is why reports print how
-many runs failed, how many may, and how many would undo the answer.
+The last column counts answers that contradict the mean of all runs, with or without seen failures.
+No rule based on a mean can keep this share small, and a later first look (--looks 40) cannot
+either: a failure that occurs in one of n runs is unseen among n seeds in a third of the studies,
+for every n. Therefore reports print how many runs failed, how many may fail, and how many failures
+would change the answer.
 
-A later first look is worse, not better: with looks at 20 and 40 seeds, and a fifth of the better
-condition's runs at chance, what an answer states about all runs is wrong in 14% of the studies,
-since the t interval of a few failures among 20 seeds is too short. At 5, 10, 20 and 40 seeds it is
-2% (the first looks decide, or find so few seeds that the interval is wide).
+A later first look is worse, not better. With looks at 20 and 40 seeds, and a fifth of the better
+condition's runs at chance, the statement about all runs is wrong in 14% of the studies, since the t
+interval of a few failures among 20 seeds is too short. With looks at 5, 10, 20 and 40 seeds it is
+wrong in 2% (the first looks decide, or their interval is wide because there are few seeds).
 """
 
 import argparse
@@ -35,49 +36,49 @@ from alexlab.studies.validity import MIN_SHARE
 LOOKS = [5, 10, 20, 40]
 MARGIN = 2.0  # points of accuracy, as in the studies
 CLAIMS = 3
-SPREADS = (2.0, 3.0, 5.0, 8.0)  # points: 2.4 measured in converged runs, 5 to 9 in cut ones
-STUCK = 60.0  # points that a run at chance is below one that learnt
+SPREADS = (2.0, 3.0, 5.0, 8.0)  # points: 2.4 measured in converged runs, 5 to 9 in short ones
+STUCK = 60.0  # points between a run at chance and a run that learnt
 TRUTHS = 0.0, 0.5 * MARGIN, MARGIN, 2 * MARGIN
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How differences vary: normal, and with a share of runs at chance."""
+    """Describe how differences vary: normal, and with a share of runs at chance."""
 
     sd: float  # points
-    share: float = 0.0  # of the runs of the treatment that stay at chance
-    both: bool = False  # as many of the control
+    share: float = 0.0  # share of the treatment's runs that stay at chance
+    both: bool = False  # whether the same share of the control's runs does
 
     @property
     def cost(self) -> float:
-        """Return by how much failures lower the mean difference of all runs."""
+        """Return the effect of failures on the mean difference of all runs, in points."""
         return 0.0 if self.both else STUCK * self.share
 
     def __str__(self) -> str:
-        """Describe it."""
+        """Describe the spread."""
         where = "both" if self.both else "one"
         return f"sd {self.sd:g}" + f", {self.share:.0%} at chance in {where}" * bool(self.share)
 
 
 @dataclass
 class Outcome:
-    """Shares over simulated studies."""
+    """Hold shares over simulated studies."""
 
     answers: Counter[str]
     wrong_studies: float
-    wrong_for_all_runs: float  # studies wrong about the mean of all runs, failures seen or not
+    wrong_for_all_runs: float  # studies wrong about the mean of all runs, even without a failure
     seeds: float  # mean number of seeds when the study ended
 
 
 def draw(
     truth: float, spread: Spread, count: int, rng: np.random.Generator
 ) -> tuple[st.Sample, st.Sample]:
-    """Draw differences in points, and which runs failed [2, count]: of treatment and control.
+    """Draw differences [count] in points, and failures [2, count] of treatment and control.
 
     Args:
-        truth: The mean difference of runs that train.
-        spread: How they vary.
-        count: The number of seeds.
+        truth: Mean difference of runs that train.
+        spread: Spread of the differences.
+        count: Number of seeds.
         rng: Source of random numbers.
     """
     failed = rng.random((2, count)) < spread.share
@@ -99,7 +100,7 @@ def is_wrong(answer: str, truth: float, margin: float = MARGIN) -> bool:
 def answer_claim(
     truth: float, spread: Spread, looks: Sequence[int], rng: np.random.Generator
 ) -> tuple[st.Look, bool]:
-    """Answer one claim of `CLAIMS`; return its look, and whether a run had failed by then."""
+    """Answer one of `CLAIMS` claims; return its look, and whether a run had failed until then."""
     values, failed = draw(truth, spread, looks[-1], rng)
     trained = ~failed.any(0)
     samples = [
@@ -113,7 +114,7 @@ def answer_claim(
 def simulate(
     truth: float, spread: Spread, studies: int, looks: Sequence[int] = LOOKS, seed: int = 0
 ) -> Outcome:
-    """Simulate `studies` studies whose claims all have the same truth, given training."""
+    """Simulate studies whose claims all have the same truth for runs that train."""
     rng = np.random.default_rng([seed, round(10 * abs(truth))])
     of_all = truth - spread.cost
     counts: Counter[str] = Counter()
@@ -135,7 +136,7 @@ def simulate(
 
 
 def cases() -> list[tuple[Spread, float]]:
-    """Return the spreads with the truths, given training, that the table has."""
+    """Return the rows of the table: spreads, and truths for runs that train."""
     found = [(Spread(sd), truth) for sd in SPREADS for truth in TRUTHS]
     for share in (0.05, 0.2):
         found += [(Spread(3.0, share, both=True), truth) for truth in TRUTHS]

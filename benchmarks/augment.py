@@ -1,10 +1,11 @@
-"""What each augmentation and representation costs: `python -m benchmarks.augment`.
+"""Measure the cost of each augmentation and representation: `python -m benchmarks.augment`.
 
-Batch of 16, stored at 73 pixels and seen at 64; the step is that of torchvision-size AlexNet with
-SGD and momentum, in fp32 and bf16. Everything runs in turn, 30 rounds; medians, and least times
-for a machine in use. The cost of an augmentation is what its view takes above the view
-without. Beside it the same by libraries: torchvision's transforms image by image (they draw once a
-batch), and kornia's where it is installed; they are given floats of the size they need for nothing.
+A batch has 16 images of 73 pixels, cropped to 64. The training step is that of torchvision's
+AlexNet with SGD and momentum, in fp32 and bf16. All contestants run alternately in 30 rounds; the
+tables have medians, and minima for a busy machine. The cost of an augmentation is the time of its
+view minus that of the view without augmentation. The libraries are torchvision, called for each
+image (its transforms draw once per batch), and kornia if it is installed; the conversion of their
+inputs to floats of the right size is not counted.
 """
 
 import argparse
@@ -31,7 +32,7 @@ Contestants = dict[str, Callable[[], object]]
 
 
 def steps() -> Contestants:
-    """Time a training step in each precision."""
+    """Return a training step in each precision."""
     net = torchvision.models.alexnet(num_classes=5).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, fused=True)
     images = torch.randn(BATCH, 3, SEEN, SEEN).to(memory_format=torch.channels_last)
@@ -48,7 +49,7 @@ def steps() -> Contestants:
 
 
 def views(images: Tensor) -> Contestants:
-    """Our views, one for each file of conf/augment and each representation."""
+    """Return our views, one for each file of conf/augment and each representation."""
 
     def view(**settings: object) -> Callable[[], Tensor]:
         module = Preprocess(SEEN, **settings)  # type: ignore[arg-type]
@@ -62,7 +63,7 @@ def views(images: Tensor) -> Contestants:
 
 
 def torchvisions(seen: Tensor, loaded: Tensor) -> Contestants:
-    """Torchvision's transforms, called for each image."""
+    """Return torchvision's transforms, called for each image."""
     flip, crop = v2.RandomHorizontalFlip(), v2.RandomCrop(SEEN)
     affine = v2.RandomAffine(15, (0.1, 0.1), (0.8, 1.2), 6, v2.InterpolationMode.BILINEAR)
     colour, rand = v2.ColorJitter(0.3, 0.3, 0.3), v2.RandAugment(2, 9)
@@ -82,7 +83,7 @@ def torchvisions(seen: Tensor, loaded: Tensor) -> Contestants:
 
 
 def kornias(seen: Tensor, loaded: Tensor) -> Contestants:
-    """Kornia's transforms; its RandAugment draws the operations once a batch."""
+    """Return kornia's transforms; its RandAugment draws the operations once per batch."""
     import kornia.augmentation as K
     from kornia.augmentation.auto import RandAugment
 
@@ -99,7 +100,7 @@ def kornias(seen: Tensor, loaded: Tensor) -> Contestants:
 
 
 def main() -> None:
-    """Time everything in turn and print the tables."""
+    """Time all contestants alternately and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -123,7 +124,7 @@ def main() -> None:
 
 
 def report(title: str, times: dict[str, float]) -> None:
-    """Print one table of milliseconds and shares of a step."""
+    """Print a table of milliseconds and shares of a step."""
     fp32, bf16, none = (times[name] for name in ("step fp32", "step bf16", "ours none"))
     print(f"\n{title}: a step {fp32:.1f} ms in fp32, {bf16:.1f} ms in bf16; a view {none:.2f} ms")
     print(f"{'':26} {'ms':>6} {'of fp32':>8} {'of bf16':>8}")

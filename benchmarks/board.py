@@ -1,8 +1,8 @@
-"""How TensorBoard feels with many runs: `python -m benchmarks.board`, in headless Chromium.
+"""Measure TensorBoard with many runs in headless Chromium: `python -m benchmarks.board`.
 
-Writes runs of the metrics that a training has, opens the tabs that people use, and says when each
-has drawn what it shows, and how many frames a second it draws while being scrolled (60 at most).
-Needs `pip install -e '.[browser]'`, chromium and chromedriver.
+Write runs with the metrics of a training, open the main tabs, and print for each the time until it
+has drawn its elements, and the frames per second during scrolling (at most 60). Needs
+`pip install -e '.[browser]'`, chromium and chromedriver.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from alexlab.training.callbacks.tensorboard import layout
 
 METRICS = [f"{split}/{name}" for split in ("train", "val") for name in ("loss", "acc", "f1")]
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1000")
-# what each tab must have drawn: elements counted through all shadow roots
+# count the elements of a name through all shadow roots
 COUNT = """
 const count = (node, name) => [...node.querySelectorAll("*")].reduce((n, e) =>
   n + (e.matches(name) ? 1 : 0) + (e.shadowRoot ? count(e.shadowRoot, name) : 0), 0);
 return count(document, arguments[0]);
 """
-# the largest part that scrolls is moved up and down for two seconds: [ms between frames]
+# scroll the largest scrollable element up and down for two seconds; return the ms between frames
 SCROLL = """
 const done = arguments[0], all = [], visit = node => node.querySelectorAll("*").forEach(e => {
   all.push(e); if (e.shadowRoot) visit(e.shadowRoot); });
@@ -51,7 +51,7 @@ TABS = {"timeseries": "card-view", "hparams": "tf-hparams-table-view"}
 
 
 def write(folder: Path, runs: int, epochs: int) -> None:
-    """Write runs as a sweep has them, of one writer each."""
+    """Write the runs of a sweep, one writer per run."""
     for number in range(runs):
         draw = random.Random(number)
         with SummaryWriter(str(folder / f"sweep/{number}-optim.lr-{draw.random():.4f}")) as writer:
@@ -65,7 +65,7 @@ def write(folder: Path, runs: int, epochs: int) -> None:
 
 
 def measure(browser: webdriver.Chrome, address: str, tab: str) -> str:
-    """When the tab has drawn what it shows, and how it scrolls."""
+    """Describe when the tab has drawn its elements, and how fast it scrolls."""
     browser.get("about:blank")
     begin = time.perf_counter()
     browser.get(f"{address}#{tab}")
@@ -78,7 +78,7 @@ def measure(browser: webdriver.Chrome, address: str, tab: str) -> str:
 
 
 def main() -> None:
-    """Print a line for each tab."""
+    """Print a line per tab."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=60)

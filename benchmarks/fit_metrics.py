@@ -1,8 +1,8 @@
-"""What `fit_metrics=true` costs: `python -m benchmarks.fit_metrics --model alexnet --data pokemon`.
+"""Measure the cost of `fit_metrics=true`: `python -m benchmarks.fit_metrics`, with DATA_DIR set.
 
-Trains the same short run without and with it, in turn, in one process on one thread, and compares
-CPU times: a busy machine slows both. The cost is the same number of passes for any length of
-training, so the table has its share of a run of 24, 60 and 150 epochs. Needs DATA_DIR.
+Train the same short run alternately without and with it, in one process on one thread, and compare
+CPU times: a busy machine slows both. The number of extra passes does not depend on the length of
+the training; the output has their share of runs of 24, 60 and 150 epochs.
 """
 
 import argparse
@@ -22,7 +22,7 @@ LENGTHS = 24, 60, 150  # epochs
 
 
 def cpu_time(overrides: list[str]) -> float:
-    """Return the CPU seconds of one training."""
+    """Train once, and return the CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
         run = TrainingRun(compose_config(overrides), Path(folder), {}, trial=False)
@@ -33,14 +33,14 @@ def cpu_time(overrides: list[str]) -> float:
 
 
 def main() -> None:
-    """Print the cost of every round, and its share of runs of several lengths."""
+    """Print the cost in each round, and its share of runs of several lengths."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="alexnet")
     parser.add_argument("--data", default="pokemon")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("overrides", nargs="*", help="more settings, such as model.width=0.5")
+    parser.add_argument("overrides", nargs="*", help="other settings, such as model.width=0.5")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as cache:
@@ -54,7 +54,7 @@ def main() -> None:
             "trainer.precision=32-true",
             *args.overrides,
         ]
-        cpu_time([*overrides, "trainer.max_epochs=1"])  # fills the cache of decoded images
+        cpu_time([*overrides, "trainer.max_epochs=1"])  # decodes the images into the cache
         costs, epochs = [], []
         for _ in range(args.rounds):
             one = cpu_time([*overrides, "trainer.max_epochs=1"])

@@ -1,7 +1,7 @@
-"""CPU time of a training step beside a bare loop: `python -m benchmarks.step [MODEL ...]`.
+"""Compare CPU times of training steps with a bare loop: `python -m benchmarks.step [MODEL ...]`.
 
-Ten steps of alexlab and ten of a bare loop run in turn, in one process on one thread, with the same
-net, images and optimiser: a busy machine slows both. The output is medians in ms of CPU time.
+Ten steps of alexlab and ten of a bare loop run alternately, in one process on one thread, with the
+same net, images and optimiser: a busy machine slows both. The output has medians in ms of CPU time.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import torch
 from alexlab.runs.config import compose_config
 from alexlab.training.run import TrainingRun
 
-BLOCK = 10  # steps of one loop before the other one's turn
-WARM_UP = 10  # steps that do not count
+BLOCK = 10  # steps of one loop before steps of the other
+WARM_UP = 10  # first steps, which are not counted
 
 ROWS = {  # steps, batch size, other settings
     "small_cnn": (200, 8, ["data.resolution=32"]),
@@ -31,7 +31,7 @@ ROWS = {  # steps, batch size, other settings
 
 
 class Alternate(L.Callback):
-    """Measure the steps of the training, and after each block of them a block of bare steps."""
+    """Measure the steps of the training, and a block of bare steps after each block of them."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.data, self.loss = run.data, run.learner.task.loss
@@ -45,7 +45,7 @@ class Alternate(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the time since the step before."""
+        """Store the time since the previous step."""
         now = time.process_time()
         if self._started is not None:
             self.alexlab.append(now - self._started)
@@ -77,7 +77,7 @@ class Alternate(L.Callback):
 
 
 def measure(model: str) -> tuple[float, float]:
-    """Train one epoch of generated images; return ms per step of alexlab and of the bare loop."""
+    """Train one epoch on generated images; return ms per step of alexlab and of the bare loop."""
     steps, batch_size, settings = ROWS[model]
     settings = [f"model={model}", *settings, f"data.batch_size={batch_size}"]
     settings += [f"data.num_images={int(steps * batch_size / 0.7)}", "trainer.max_epochs=1"]
@@ -93,7 +93,7 @@ def measure(model: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure each model in turn, several times, and print a line for each."""
+    """Measure each model several times, and print a line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, default=3)

@@ -13,10 +13,10 @@ from benchmarks.gpu_check import names, overlay
 from benchmarks.gpu_check.context import Context, Report
 from benchmarks.gpu_check.scheduler import run_checks
 
-# set once the right Python runs this: the work folder, and the seconds that it took
+# set for the second start, in the right Python: the work folder, and the seconds spent so far
 WORK, SPENT = "GPU_CHECK_WORK", "GPU_CHECK_SPENT"
 KEPT = ("*.log", "metrics.json", "history.csv", "config.yaml")
-MOST_BYTES = 15 << 20  # of the archive
+MOST_BYTES = 15 << 20  # limit of the archive's size
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def check(options: argparse.Namespace, work: Path, spent: float) -> int:
-    """Run the checks in this Python; the exit code."""
+    """Run the checks in this Python; return the exit code."""
     from benchmarks.gpu_check.checks import CHECKS, MODULES
 
     start = time.monotonic()
@@ -91,13 +91,13 @@ def check(options: argparse.Namespace, work: Path, spent: float) -> int:
 
 
 def archive(work: Path, path: Path) -> None:
-    """Pack the logs and the numbers of the runs, small files first."""
+    """Pack the logs and metrics of the runs, small files first."""
     files = {file for pattern in KEPT for file in work.rglob(pattern) if file.is_file()}
     size = 0
     with tarfile.open(path, "w:gz") as tar:
         for file in sorted(files, key=lambda file: file.stat().st_size):
             size += file.stat().st_size
-            if size > 8 * MOST_BYTES:  # text is packed to less than an eighth
+            if size > 8 * MOST_BYTES:  # text is compressed to less than an eighth
                 break
             tar.add(file, file.relative_to(work))
 

@@ -1,4 +1,4 @@
-"""List the checks in their order: the cheapest and most decisive first."""
+"""List the checks in their order: the fastest and most important first."""
 
 from benchmarks.gpu_check.context import Check
 
@@ -13,7 +13,7 @@ CHECKS = [
     Check("speed", "speed:epochs", limit_s=80, alone=True, after="noise"),
     Check("small_batches", "speed:small_batches", limit_s=60, alone=True, after="noise"),
     Check("ema", "runs:averaging", limit_s=50, alone=True, after="noise"),
-    # what measures no speed: several at a time
+    # checks that do not measure speed run several at a time
     Check("pytest.quick", "suites:ordinary", limit_s=200, needs_s=60, devices=GPU),
     Check("pytest.gpu", "suites:on_gpu", limit_s=150),
     Check("deterministic", "exact:deterministic", limit_s=110),
@@ -30,7 +30,7 @@ CHECKS = [
     Check("device", "runs:missing_gpu", limit_s=90),
     Check("nccl", "ranks:nccl", limit_s=90, devices=GPU),
     Check("accuracy", "runs:accuracy", limit_s=100, devices=GPU),
-    # the device alone again
+    # again one check at a time
     Check("sweep.default", "sweeps:one_at_a_time", limit_s=100, needs_s=20, alone=True),
     Check("sweep.shared", "sweeps:several_at_a_time", limit_s=90, needs_s=20, alone=True),
     Check("memory.large", "memory:too_large", limit_s=60, alone=True),

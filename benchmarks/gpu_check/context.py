@@ -1,4 +1,4 @@
-"""Define what a check is, what it is given and what it reports."""
+"""Define a check, its context and its report."""
 
 import json
 import os
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Result(NamedTuple):
-    """One line of the report: a name, whether it is right, and what was seen."""
+    """Hold a line of the report: a name, whether the check passed, and the measured value."""
 
     name: str
     ok: bool
@@ -23,13 +23,12 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """Where a check runs: its device and its folders.
+    """Hold the device and the folders of a check.
 
     Attributes:
         device: `cuda` or `cpu`.
-        work: A folder for runs, caches and logs that is deleted at the end.
-        data_dir: The folder that holds `pokemon/<class>/*`, if there is one.
-        wheels: The folder of missing packages, if one was given.
+        work: Folder for runs, caches and logs, which is deleted at the end.
+        data_dir: Folder with `pokemon/<class>/*`, or None.
     """
 
     device: str
@@ -38,43 +37,43 @@ class Context:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the checks run on a GPU."""
+        """Return whether the checks run on a GPU."""
         return self.device == "cuda"
 
     def pick(self, on_gpu: T, on_cpu: T) -> T:
-        """Choose a size by the device."""
+        """Return the value for the device."""
         return on_gpu if self.on_gpu else on_cpu
 
     def run_dir(self, name: str) -> Path:
-        """Return the folder of a run; its log and numbers are kept."""
+        """Return the folder of a run; its log and metrics go to the archive."""
         return self.work / "runs" / name
 
     def remember(self, name: str, value: Any) -> None:
-        """Keep a number for a later check, which runs in another process."""
+        """Store a value for a later check, which runs in another process."""
         (self.work / "notes").mkdir(exist_ok=True)
         (self.work / "notes" / f"{name}.json").write_text(json.dumps(value))
 
     def recall(self, name: str) -> Any:
-        """Return what an earlier check has kept; None if it did not."""
+        """Return the value that an earlier check has stored, or None."""
         path = self.work / "notes" / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
 
 @dataclass(frozen=True)
 class Check:
-    """One group of results, computed in a process of its own.
+    """Define a check, which runs in a process of its own and yields results.
 
     Attributes:
-        name: The prefix of its results' names.
+        name: Prefix of the names of its results.
         function: `module:name` in this package, or with the module's full name; called with the
             context, it yields the results one by one.
-        limit_s: After this time the process is killed and the check has failed.
+        limit_s: Time limit, after which the process is killed and the check has failed.
         needs_s: The check is skipped if less of the budget is left.
-        devices: Where it can run.
-        alone: No other check runs meanwhile, except a background one.
-        background: It may run beside any other check.
-        after: The name of a check that must have ended.
-        required: If it fails, all that follow are skipped: without a GPU they would take hours.
+        devices: Devices on which it can run.
+        alone: Whether no other check may run at the same time, except background ones.
+        background: Whether it may run at the same time as any other check.
+        after: Name of a check that must end first.
+        required: Whether all later checks are skipped if it fails: without a GPU they take hours.
     """
 
     name: str
@@ -88,7 +87,7 @@ class Check:
     required: bool = False
 
     def load(self) -> Callable[[Context], Iterator[Result]]:
-        """Import the function, and with it torch."""
+        """Import the function, and torch with it."""
         module, name = self.function.split(":")
         package = "" if "." in module else f"{__package__}."
         function: Callable[[Context], Iterator[Result]]
@@ -105,7 +104,7 @@ class Report:
     results: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: Result, **more: Any) -> None:
-        """Print a result and write the file anew, so that a killed command leaves it complete."""
+        """Print a result and write the whole file, which is complete even after a kill."""
         print(f"{result.name} {'ok' if result.ok else 'FAIL'} {result.value}", flush=True)
         entry = {"name": result.name, "ok": result.ok, "value": result.value}
         self.results.append({**entry, "numbers": result.numbers, **more})
@@ -118,7 +117,7 @@ class Report:
         self.write()
 
     def write(self) -> None:
-        """Write everything known so far as JSON."""
+        """Write all results so far as JSON."""
         text = json.dumps({**self.about, "results": self.results}, indent=1, default=str)
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(text + "\n")
@@ -126,5 +125,5 @@ class Report:
 
     @property
     def failed(self) -> list[str]:
-        """Names of the results that are wrong."""
+        """Return the names of the failed results."""
         return [entry["name"] for entry in self.results if entry["ok"] is False]

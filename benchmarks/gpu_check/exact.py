@@ -24,7 +24,7 @@ from benchmarks.gpu_check.training import (
 
 EXACT = "deterministic=true"
 ALEXNET = ["model=alexnet", "model.width=0.25", "model.head=[64,64]"]
-# each model at the sizes that its studies use; {} has no setting of its own
+# {name: (resolution, settings)}: each model at the sizes that its studies use
 MODELS: dict[str, tuple[int, list[str]]] = {
     "alexnet.64px": (64, ["model=alexnet"]),
     "alexnet.128px": (128, ["model=alexnet"]),
@@ -40,7 +40,7 @@ ON_CPU = ("alexnet.64px", "small_cnn.64px")
 
 
 def deterministic(context: Context) -> Iterator[Result]:
-    """Train twice with each model: the weights must be the same to the bit."""
+    """Train twice with each model; the weights must be equal to the bit."""
     for model, (side, settings) in MODELS.items():
         if not context.on_gpu and model not in ON_CPU:
             continue
@@ -74,7 +74,7 @@ def apart(a: Trained, b: Trained) -> float:
 
 
 def resume(context: Context) -> Iterator[Result]:
-    """Stop runs in the middle of an epoch, resume them and compare with unbroken ones."""
+    """Stop runs in the middle of an epoch, resume them, and compare with uninterrupted runs."""
     for name, settings in (("exact", [EXACT]), ("plain", [])):
         size = [*shapes(150), *ALEXNET, "augment=alexnet", "trainer.max_epochs=3", *settings]
         whole = train(context, f"resume.{name}.whole", *size)
@@ -90,7 +90,7 @@ def resume(context: Context) -> Iterator[Result]:
 
 
 def repeat(context: Context) -> Iterator[Result]:
-    """Repeat a run with `alexlab rerun`, which compares the two to the bit."""
+    """Repeat a run with `alexlab rerun`, which compares both runs to the bit."""
     size = [*shapes(150), *ALEXNET, "augment=alexnet", "trainer.max_epochs=2", EXACT]
     old = train(context, "rerun.old", *size).folder
     into = ["--into", str(context.run_dir("rerun.new"))]
@@ -99,10 +99,10 @@ def repeat(context: Context) -> Iterator[Result]:
 
 
 def against_cpu(context: Context) -> Iterator[Result]:
-    """Train 20 steps in float32 on the GPU and on the CPU: the first losses must agree.
+    """Train 20 steps in float32 on the GPU and on the CPU; the first losses must agree.
 
-    Training amplifies differences of rounding about tenfold in three steps, so that later losses
-    can only be close.
+    Training amplifies rounding differences about tenfold in three steps, so that later losses are
+    only close.
     """
     losses: dict[str, list[float]] = {}
     for device in ("gpu", "cpu"):
@@ -125,13 +125,13 @@ def against_cpu(context: Context) -> Iterator[Result]:
 
 
 def without_tf32(training: TrainingRun) -> None:
-    """Compute float32 products in float32."""
+    """Turn TF32 off: compute float32 products in float32."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
 
 
 def serve(context: Context) -> Iterator[Result]:
-    """Evaluate, predict and export the default run; its test accuracy must come out again."""
+    """Evaluate, predict and export the default run; its test accuracy must be the same."""
     run = context.run_dir("default")
     metrics = json.loads((run / "metrics.json").read_text())
     images = metrics["images"]["test"]

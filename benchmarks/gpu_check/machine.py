@@ -1,4 +1,4 @@
-"""Say what machine this is, and make the noise images that timings run on."""
+"""Report the hardware and versions, and create the noise images for timings."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ CLASSES = [f"class_{i}" for i in range(10)]
 
 
 def environment(context: Context) -> Iterator[Result]:
-    """Report versions and the device, and measure its memory and its matrix units."""
+    """Report versions and the device, and measure its memory and matrix throughput."""
     versions = {name: version(name) for name in PACKAGES}
     told = ", ".join(f"{name} {number}" for name, number in versions.items())
     yield Result("env.versions", True, f"python {platform.python_version()}, {told}", versions)
@@ -59,7 +59,7 @@ def environment(context: Context) -> Iterator[Result]:
 
 
 def _seconds(work: Callable[[], object], repeats: int = 10) -> float:
-    """Measure the seconds of one call, after a warm-up."""
+    """Return the mean seconds of a call, after a warm-up."""
     for _ in range(3):
         work()
     torch.cuda.synchronize()
@@ -71,7 +71,7 @@ def _seconds(work: Callable[[], object], repeats: int = 10) -> float:
 
 
 def noise_images(context: Context) -> Iterator[Result]:
-    """Write noise PNGs laid out like CIFAR-10 and decode them to both sizes."""
+    """Write noise PNGs in the layout of CIFAR-10 and decode them to both sizes."""
     start = time.perf_counter()
     train, test = context.pick((5000, 1000), (40, 10))
     folder = context.work / "noise"
@@ -87,7 +87,7 @@ def noise_images(context: Context) -> Iterator[Result]:
         list(pool.map(write_noise, jobs))
     folder.with_suffix(".tmp").rename(folder)
     made = time.perf_counter() - start
-    few = sorted(os.sched_getaffinity(0))[:4]  # 16 threads on small images wait for each other
+    few = sorted(os.sched_getaffinity(0))[:4]  # more threads are slower on small images
     os.sched_setaffinity(0, few)
     for side in context.pick((64, 128), (64,)):
         data = factory.data_module(compose(context, *noise(context, side)))
@@ -99,7 +99,7 @@ def noise_images(context: Context) -> Iterator[Result]:
 
 
 def write_noise(job: tuple[Path, int, int]) -> None:
-    """Write the images of one class: a folder, their number, and the seed."""
+    """Write the images of one class; `job` is (folder, number of images, seed)."""
     folder, count, seed = job
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)

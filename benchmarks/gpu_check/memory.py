@@ -1,4 +1,4 @@
-"""Check what a run does when the memory of the device is not enough."""
+"""Check runs for which the memory of the device is not sufficient."""
 
 import time
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from benchmarks.gpu_check.training import Done, command_train, shapes, train
 
 LARGE = ["model=alexnet", "model.head=[16,16]", "trainer.max_epochs=1"]
 BATCH = 256
-# of the memory that such batches take: too little for them, and enough for the images, which are
-# prepared whole, and small parts
+# share of the memory of such batches: too little for a whole batch, but enough for its prepared
+# images and small parts of it
 SHARE = 0.6
 
 
 def told(done: Done) -> bool:
-    """Return whether a command has failed with one line about memory."""
+    """Return whether a command has failed with a one-line error about memory."""
     errors = [line for line in done.output.splitlines() if line.startswith("error: ")]
     return done.code == 1 and len(errors) == 1 and "out of memory" in errors[0]
 
 
 def too_large(context: Context) -> Iterator[Result]:
-    """Ask for a net or batches that no memory can hold: one line must say what helps."""
+    """Train with more memory than there is; a one-line error must tell what to do."""
     if not context.on_gpu:
         wide = ["model=alexnet", "model.head=[2000000000]", "trainer.max_epochs=1"]
         done, _ = command_train(context, "memory.large", *shapes(100), *wide)
@@ -53,7 +53,7 @@ def too_large(context: Context) -> Iterator[Result]:
 
 
 def occupy(connection: Connection) -> None:
-    """Take all of the GPU's memory but a little, until told to stop."""
+    """Allocate all of the GPU's memory except 150 MB, until a message arrives."""
     torch.ones(1, device="cuda")
     free, _ = torch.cuda.mem_get_info()
     taken = [torch.empty(max(0, free - (150 << 20)), dtype=torch.uint8, device="cuda")]
@@ -65,7 +65,7 @@ def occupy(connection: Connection) -> None:
 def crowded(context: Context) -> Iterator[Result]:
     """Train while another process holds the memory, so that CUDA itself fails to start.
 
-    CUDA has not started here yet: the other process is a fork of this one.
+    CUDA must not be initialised here, since the other process is a fork of this one.
     """
     method = get_context("fork")
     ours, theirs = method.Pipe()
@@ -82,4 +82,4 @@ def crowded(context: Context) -> Iterator[Result]:
         ours.send(None)
         other.join(20)
         other.kill()
-        time.sleep(1)  # the driver frees the memory
+        time.sleep(1)  # the driver needs a moment to free the memory

@@ -1,4 +1,4 @@
-"""Name the settings and the keys of metrics.json that the checks use, each in one place."""
+"""Define the names of settings and of keys in metrics.json that the checks use."""
 
 N_JOBS = "sweep.n_jobs"  # trials at a time
 JOBS_PER_GPU = "sweep.jobs_per_gpu"

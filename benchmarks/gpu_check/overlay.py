@@ -1,8 +1,8 @@
-"""Make an environment that runs the tree, without installing it and without a network.
+"""Create an environment that runs the source tree, without an installation or a network.
 
-It is a virtual environment of its own in a temporary folder: it has the packages of the Python that
-runs now, the wheels that are missing there, and the tree's `src`. Child processes with another
-PYTHONPATH have the same packages.
+It is a virtual environment in a temporary folder. It has the packages of the running Python, the
+wheels that are missing there, and the tree's `src`. Child processes with another PYTHONPATH have
+the same packages.
 """
 
 import os
@@ -33,11 +33,11 @@ def _installed(name: str) -> bool:
 
 
 def make(place: Path, wheels: Path | None) -> str:
-    """Return the Python to use: this one if it has everything, else a new one below `place`.
+    """Return the Python to use: this one if nothing is missing, else a new one below `place`.
 
     Raises:
-        FileNotFoundError: There is no folder `wheels`, or no wheel in it.
-        subprocess.CalledProcessError: pip cannot unpack a wheel.
+        FileNotFoundError: If there is no wheel in the folder `wheels`.
+        subprocess.CalledProcessError: If pip cannot unpack a wheel.
     """
     found = sorted(wheels.glob("*.whl")) if wheels else []
     if wheels and not found:

@@ -1,4 +1,4 @@
-"""Train with two ranks that share one device, on a pseudo-terminal as a person would."""
+"""Train with two ranks that share one device, on a pseudo-terminal."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def free_port() -> int:
-    """Return a port of this machine that is free now."""
+    """Return a free port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -36,8 +36,8 @@ def free_port() -> int:
 def two_ranks(context: Context) -> Iterator[Result]:
     """Train with gloo and two ranks; NCCL refuses two ranks on one GPU.
 
-    The first rank writes to a terminal, where a bar is drawn. No rank may gather a tensor of the
-    CPU during training on a GPU: with NCCL that fails.
+    The first rank writes to a terminal, and draws a progress bar. No rank may gather a CPU tensor
+    during training on a GPU, since this fails with NCCL.
     """
     folder, port = context.run_dir("ranks.terminal"), free_port()
     size = [*shapes(300), "model=alexnet", "model.width=0.25", "model.head=[64,64]"]
@@ -65,13 +65,13 @@ def two_ranks(context: Context) -> Iterator[Result]:
 
 
 def _read(terminal: int, until: float) -> str:
-    """Read what is written to the terminal, until it is closed or the time has come."""
+    """Read the output of the terminal until it is closed, or until the time `until`."""
     parts = []
     while time.monotonic() < until:
         ready, _, _ = select.select([terminal], [], [], max(0.0, until - time.monotonic()))
         try:
             part = os.read(terminal, 1 << 16) if ready else b""
-        except OSError:  # closed at the other end
+        except OSError:  # the other end is closed
             break
         if not part:
             break
@@ -93,9 +93,9 @@ def _code(pid: int) -> int:
 
 
 def _rank(context: Context, rank: int, port: int, folder: Path, size: list[str]) -> None:
-    """Be one rank of two, each on a node of its own as Lightning counts; never returns."""
+    """Train one of two ranks, each on its own node for Lightning, then exit."""
     code = 1
-    if rank == 0:  # pty.fork has replaced the descriptors, not these objects
+    if rank == 0:  # pty.fork has replaced the file descriptors, but not these objects
         sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     try:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TERM": "xterm"}
@@ -117,7 +117,7 @@ def _rank(context: Context, rank: int, port: int, folder: Path, size: list[str])
 
 
 def use_gloo() -> None:
-    """Let Lightning's DDP use gloo, also on a GPU."""
+    """Make Lightning's DDP use gloo, also on a GPU."""
     from lightning.pytorch.strategies import ddp
 
     original = ddp._init_dist_connection
@@ -129,7 +129,7 @@ def use_gloo() -> None:
 
 
 def refuse_cpu_tensors() -> None:
-    """Let `all_gather` and `all_reduce` fail on tensors of the CPU, as with NCCL."""
+    """Make `all_gather` and `all_reduce` fail on CPU tensors, as with NCCL."""
     for name in ("all_gather", "all_reduce", "all_gather_into_tensor"):
         original = getattr(torch.distributed, name)
 
@@ -143,7 +143,7 @@ def refuse_cpu_tensors() -> None:
 
 
 def nccl(context: Context) -> Iterator[Result]:
-    """Train one rank of DDP with NCCL on the one GPU."""
+    """Train a single rank of DDP with NCCL on one GPU."""
     settings = [*shapes(200), "trainer.max_epochs=2", "trainer.strategy=ddp"]
     done, metrics = command_train(context, "ranks.nccl", *settings)
     ok = done.code == 0 and metrics.get("status") == "finished"

@@ -1,4 +1,4 @@
-"""Train with the settings that behave differently on a GPU and check what the runs record."""
+"""Train with settings that behave differently on a GPU, and check the records of the runs."""
 
 import math
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ from benchmarks.gpu_check.training import (
 )
 
 SMALL = ["model=alexnet", "model.width=0.25", "model.head=[64,64]", "trainer.max_epochs=1"]
-LEARNS = [  # full size on these images: test/acc 0.83 to 0.89 over six seeds and splits
+LEARNS = [  # test/acc was 0.83 to 0.89 over six seeds and splits
     *("model=alexnet", "model.width=0.5", "model.head=[256,256]", "data=pokemon"),
     *("data.batch_size=16", "optim.lr=0.03", "sched=cosine", "trainer.max_epochs=60"),
 ]
 
 
 def default(context: Context) -> Iterator[Result]:
-    """Train the default run with the command line and check what metrics.json says of it."""
+    """Train the default run with the command line and check its metrics.json."""
     short = ["trainer.max_epochs=2", "data.num_images=300", "data.resolution=32"]
     done, metrics = command_train(
         context, "default", *context.pick([], short), timeout=context.pick(100, 60)
@@ -56,7 +56,7 @@ def default(context: Context) -> Iterator[Result]:
 
 
 def missing_gpu(context: Context) -> Iterator[Result]:
-    """Check that a GPU that was asked for and is not there is an error, and auto takes the CPU."""
+    """Check that without a GPU accelerator=gpu is an error, and accelerator=auto uses the CPU."""
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
     tiny = [*shapes(100), "trainer.max_epochs=1"]
     done, metrics = command_train(context, "hidden", *tiny, environment=hidden)
@@ -69,14 +69,14 @@ def missing_gpu(context: Context) -> Iterator[Result]:
 
 
 def resident(context: Context) -> Iterator[Result]:
-    """Check that a data set that fits is on the GPU as a whole."""
+    """Check that a data set that fits into the GPU's memory is copied there."""
     data = train(context, "resident", *shapes(200), *SMALL).training.data
-    images, targets = next(iter(data.train_dataloader()))  # not moved by Lightning
+    images, targets = next(iter(data.train_dataloader()))  # Lightning has not moved them
     yield Result("data.resident", images.is_cuda and targets.is_cuda, f"batches on {images.device}")
 
 
 def clipping(context: Context) -> Iterator[Result]:
-    """Clip gradients under bf16-mixed with every optimiser: none may end up above the limit."""
+    """Clip gradients in bf16-mixed with every optimiser; the norm must not exceed the limit."""
     for optim in ("sgd", "adam", "adamw", "rmsprop"):
         name, norms = f"clipping.{optim}", GradNorms()
         settings = [f"optim={optim}", "trainer.gradient_clip_val=0.01"]
@@ -87,17 +87,17 @@ def clipping(context: Context) -> Iterator[Result]:
             yield Result(name, False, f"{type(error).__name__}: {str(error)[:200]}")
             continue
         largest = max(norms.norms)
-        ok = 0.0099 < largest < 0.0101  # the gradients of such a net are larger than the limit
+        ok = 0.0099 < largest < 0.0101  # without clipping the norm is above the limit
         yield Result(name, ok, f"largest norm {largest:.4f} (limit 0.01)")
 
 
 class AverageDevice(L.Callback):
-    """Note on which device the averaged weights are."""
+    """Store the device of the averaged weights."""
 
     device = "nowhere"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Look at them."""
+        """Store the device before the callback deletes the average."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if (
                 isinstance(callback, WeightAveraging)
@@ -107,7 +107,7 @@ class AverageDevice(L.Callback):
 
 
 def averaging(context: Context) -> Iterator[Result]:
-    """Check that averaged weights are on the net's device and cost little."""
+    """Check that averaged weights are on the net's device and take little time."""
     steps: dict[str, float] = {}
     look = AverageDevice()
     for name, settings in (("without", []), ("with", ["ema_decay=0.999"])):
@@ -125,7 +125,7 @@ def averaging(context: Context) -> Iterator[Result]:
 
 
 def precisions(context: Context) -> Iterator[Result]:
-    """Train in each precision; it must be recorded, and the loss must go down."""
+    """Train in each precision; it must be recorded, and the loss must decrease."""
     asked = context.pick(
         ["32-true", "bf16-mixed", "bf16-true", "16-mixed"], ["32-true", "bf16-mixed", "bf16-true"]
     )

@@ -1,7 +1,7 @@
-"""Run checks in processes of their own, within a time limit each and a budget for all of them.
+"""Run each check in its own process, with a time limit per check and a budget for all.
 
-The processes are forked from a parent that has imported torch and has not started CUDA, as the
-trials of a sweep are, so that a check starts in a moment.
+Like the trials of a sweep, the processes are forked from a parent that has imported torch and has
+not started CUDA, so that a check starts quickly.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.gpu_check.context import Check, Context, Report, Result
 
-MARK = "GPU_CHECK_MARK"  # in the environment of everything that a check starts
+MARK = "GPU_CHECK_MARK"  # in the environment of all processes that a check starts
 TAIL = 4000  # characters of a failed check's log in the report
 
 
@@ -33,9 +33,9 @@ def run_checks(
     patience: float = 1.0,
     preload: Sequence[str] = (),
 ) -> None:
-    """Run `checks` in order, up to `slots` at a time; once the budget is spent, skip the rest.
+    """Run `checks` in order, up to `slots` at a time; skip the rest after the budget is spent.
 
-    Each check has `patience` times its limit.
+    The time limit of each check is multiplied by `patience`.
     """
     method = multiprocessing.get_context("forkserver")
     method.set_forkserver_preload(list(preload))
@@ -61,7 +61,7 @@ def run_checks(
 
 
 def _next(waiting: Sequence[Check], running: "Sequence[_Running]", slots: int) -> Check | None:
-    """Return the first check that does not wait for another one, once there is room for it."""
+    """Return the first check that may start now; None if there is none."""
     foreground = [job for job in running if not job.check.background]
     unfinished = {other.name for other in [*waiting, *(job.check for job in running)]}
     for check in waiting:
@@ -74,14 +74,14 @@ def _next(waiting: Sequence[Check], running: "Sequence[_Running]", slots: int) -
 
 
 def _wait(running: "Sequence[_Running]") -> None:
-    """Wait until a check reports, ends, or has used up its time."""
+    """Wait until a check reports or ends, or its time limit is reached."""
     if running:
         until = min(job.deadline for job in running) - time.monotonic()
         wait([part for job in running for part in job.waited_for()], max(0.0, until))
 
 
 class _Running:
-    """A check under way."""
+    """Run a check in a child process."""
 
     def __init__(self, method: Any, check: Check, context: Context, limit_s: float) -> None:
         self.check, self.limit_s = check, limit_s
@@ -98,11 +98,11 @@ class _Running:
         self.count, self.open, self.failed = 0, True, False
 
     def waited_for(self) -> list[Any]:
-        """Return what becomes ready when there is something to do."""
+        """Return the objects to wait for: the process's sentinel, and the connection if open."""
         return [self.process.sentinel, *([self.connection] if self.open else [])]
 
     def poll(self, report: Report) -> bool:
-        """Report what the check has sent; return whether it has ended."""
+        """Report the results received so far; return whether the check has ended."""
         self._receive(report)
         if self.process.is_alive():
             if time.monotonic() < self.deadline:
@@ -111,7 +111,7 @@ class _Running:
             self._add(report, Result(self.check.name, False, f"over {self.limit_s:.0f} s: killed"))
         else:
             self._receive(report)
-            self._kill()  # what it may have left behind
+            self._kill()  # processes that it may have left
             if code := self.process.exitcode:
                 self._add(report, Result(self.check.name, False, f"the process ended with {code}"))
             elif not self.count:
@@ -137,7 +137,7 @@ class _Running:
         report.add(result, **more)
 
     def _kill(self) -> None:
-        """Kill the process and all that it has started."""
+        """Kill the process and all processes that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
@@ -153,7 +153,7 @@ class _Running:
 def _in_process(
     check: Check, context: Context, connection: Connection, log: Path, mark: str
 ) -> None:
-    """Send the results of `check`; an exception is one, too."""
+    """Run `check` and send its results; send an exception as a failed result."""
     os.setsid()
     os.environ[MARK] = mark
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

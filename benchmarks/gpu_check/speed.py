@@ -1,4 +1,4 @@
-"""Measure steps and epochs, and look at the kernels of a step with torch's profiler."""
+"""Measure steps and epochs, and count the kernels of a step with torch's profiler."""
 
 import json
 import re
@@ -22,16 +22,16 @@ from benchmarks.gpu_check.training import (
     train,
 )
 
-FIRST, STEPS = 6, 20  # of the profiled training steps
+FIRST, STEPS = 6, 20  # step before the profile, number of profiled steps
 # an H200 starts 196 to 203 kernels per step
 MOST_KERNELS = 250
-# seconds of training per epoch of 48,000 images: limit, goal; those of PAPER_S over its epochs
+# {resolution: (limit, goal)}: seconds of training per epoch of 48,000 images
 EPOCH_S = {64: (1.5, 0.5), 128: (6.0, 0.8)}
 PAPER_S = {64: (40, 60.0, 20.0), 128: (50, 300.0, 40.0)}  # epochs, limit, goal of the whole run
 
 
 class Profiler(L.Callback):
-    """Profile the kernels of STEPS training steps from the step FIRST on."""
+    """Profile the kernels of STEPS training steps after the step FIRST."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class Profiler(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Start before the first step, stop and write after the last one."""
+        """Start before the first step; stop and write the trace after the last one."""
         if trainer.current_epoch == 0 and batch_idx + 1 == FIRST:
             synchronize()
             self.profile.start()
@@ -51,7 +51,7 @@ class Profiler(L.Callback):
 
 
 def profiled(trace: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    """Summarise a Chrome trace: kernels and GPU milliseconds per step, share of time busy."""
+    """Summarise a Chrome trace: kernels and GPU milliseconds per step, busy share of the time."""
     events = [e for e in trace["traceEvents"] if e.get("ph") == "X" and "dur" in e]
     kernels = [e for e in events if e.get("cat") == "kernel"]
     on_gpu = [e for e in events if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
@@ -77,7 +77,7 @@ def profiled(trace: Mapping[str, Any], steps: int) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """Cut the name of a kernel, without its template arguments, to 70 characters."""
+    """Shorten the name of a kernel to 70 characters, without template arguments."""
     name = re.sub(r"^void ", "", name)
     functor = re.search(r"(\w+(?:Functor|_kernel_cuda|kernel)\w*)", name[20:])
     base = re.split(r"[<(]", name)[0]
@@ -85,7 +85,7 @@ def short(name: str) -> str:
 
 
 def kernels(context: Context) -> Iterator[Result]:
-    """Profile three training steps with AlexNet, and what its normalisation costs."""
+    """Profile training steps of AlexNet in three sizes, with and without normalisation."""
     sizes = {"64px_b256": (64, 256), "128px_b256": (128, 256), "64px_b8": (64, 8)}
     limits = [f"+trainer.limit_train_batches={FIRST + STEPS + 2}", "trainer.max_epochs=1"]
     limits += ["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
@@ -111,7 +111,7 @@ def kernels(context: Context) -> Iterator[Result]:
 
 
 def epochs(context: Context) -> Iterator[Result]:
-    """Measure seconds per epoch on noise images, and whether the run's own clock agrees."""
+    """Measure seconds per epoch on noise images, and compare them with history.csv."""
     for side in context.pick((64, 128), (64,)):
         clock = EpochClock()
         tiny = ["model.width=0.25", "model.head=[64,64]", "data.batch_size=32"]
@@ -136,7 +136,7 @@ def epochs(context: Context) -> Iterator[Result]:
 
 
 def toward(seconds: float, goal: float) -> str:
-    """Return how far a goal is; a missed goal is no failure."""
+    """Describe whether a goal is reached; a missed goal is not a failure."""
     reached = "reached" if seconds <= goal else "not reached"
     return f"{seconds:.2f} s, goal {goal:g} s: {reached}"
 
@@ -159,7 +159,7 @@ def small_batches(context: Context) -> Iterator[Result]:
 
 
 def paper(context: Context, side: int) -> Iterator[Result]:
-    """Time article 004's whole run with the command line, its images decoded before."""
+    """Time article 004's whole run with the command line, with images that are decoded already."""
     epochs, limit, goal = PAPER_S[side]
     settings = [*noise(context, side), f"trainer.max_epochs={epochs}"]
     done, metrics = command_train(context, f"paper.{side}px", *settings, timeout=limit + 30)

@@ -1,4 +1,4 @@
-"""Run the project's tests: those for a GPU, and the ordinary ones without it."""
+"""Run the project's tests: those for a GPU, and the ordinary ones on the CPU."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ QUIET = ["-q", "-p", "no:cacheprovider"]
 
 
 def report(name: str, done: Done) -> Iterator[Result]:
-    """Report the closing line of pytest, and each test that failed."""
+    """Report the last line of pytest, and up to 15 failed tests."""
     closing = re.findall(r"^=*\s*((?:\d+ \w+(?:, )?)+ in [\d.]+s.*?)=*$", done.output, re.MULTILINE)
     ok = done.code in (0, 5) and bool(closing)
     yield Result(name, ok, closing[-1].strip() if closing else done.end)
@@ -22,7 +22,7 @@ def report(name: str, done: Done) -> Iterator[Result]:
 
 
 def on_gpu(context: Context) -> Iterator[Result]:
-    """Run the tests that are marked gpu; without a GPU they are skipped."""
+    """Run the tests with the mark gpu; without a GPU they are skipped."""
     done = command("pytest", "tests/gpu", "-m", "gpu", "-rs", *QUIET, timeout=145)
     yield from report("pytest.gpu", done)
 

@@ -1,4 +1,4 @@
-"""Run sweeps with the command line: trials at a time, interruption, spawned processes."""
+"""Run sweeps with the command line: parallel trials, interruption, spawned processes."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ TRIALS = 4
 
 
 def settings(context: Context, name: str, *more: str, epochs: int = 0) -> list[str]:
-    """Return the words of a sweep over seeds, each trial of a few seconds."""
+    """Return the arguments of a sweep over seeds; each trial takes a few seconds."""
     size = context.pick(
         [*shapes(1000, 64), "model=alexnet", f"trainer.max_epochs={epochs or 20}"],
         [*shapes(100), f"trainer.max_epochs={epochs or 2}"],
@@ -31,7 +31,7 @@ def settings(context: Context, name: str, *more: str, epochs: int = 0) -> list[s
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    """Return metrics.json of each trial, with the times at which it started and ended."""
+    """Return metrics.json of each trial, with the times of its start and end."""
     found = []
     for path in sorted(folder.glob("**/metrics.json")):
         metrics = json.loads(path.read_text())
@@ -47,7 +47,7 @@ def most_at_once(found: list[dict[str, Any]]) -> int:
 
 
 def report(context: Context, name: str, done: Done, at_once: range) -> Iterator[Result]:
-    """Check the end of a sweep: all trials finished on the device, so many at a time."""
+    """Check a finished sweep: all trials have finished, on the device, `at_once` at a time."""
     folder = context.run_dir(name)
     found = trials(folder)
     finished = [trial for trial in found if trial["status"] == "finished"]
@@ -65,7 +65,7 @@ def report(context: Context, name: str, done: Done, at_once: range) -> Iterator[
     text += f", on {', '.join(sorted(hardware))}"
     numbers = {"trials": found}
     yield Result(name, on_device and clean and seen in at_once, text, numbers)
-    if at_once == range(1, 2):  # the end of one trial is followed by the start of the next
+    if at_once == range(1, 2):  # one trial after the other: measure the pauses
         ordered = sorted(found, key=lambda trial: trial["start"])
         pauses = [b["start"] - a["end"] for a, b in pairwise(ordered)]
         text = f"{max(pauses):.2f} s between two trials at most (limit 3 s)"
@@ -73,7 +73,7 @@ def report(context: Context, name: str, done: Done, at_once: range) -> Iterator[
 
 
 def one_at_a_time(context: Context) -> Iterator[Result]:
-    """Run a sweep with the default: one trial at a time on one GPU, or on a CPU."""
+    """Run a sweep with the default settings: one trial at a time on one GPU, or on a CPU."""
     done = command(names.CLI, *settings(context, "sweep.default"), timeout=110)
     yield from report(context, "sweep.default", done, range(1, 2))
 
@@ -86,7 +86,7 @@ def several_at_a_time(context: Context) -> Iterator[Result]:
 
 
 def limited(context: Context) -> Iterator[Result]:
-    """Ask for four trials at a time where one may use the GPU: `jobs_per_gpu` is a limit."""
+    """Run a sweep with n_jobs=4; the limit `jobs_per_gpu` must allow one trial at a time."""
     more = f"{names.N_JOBS}=4"
     done = command(names.CLI, *settings(context, "sweep.limited", more, epochs=8), timeout=110)
     yield from report(context, "sweep.limited", done, range(1, 2))
@@ -127,7 +127,7 @@ def spawned(context: Context) -> Iterator[Result]:
 
 
 def interrupted(context: Context) -> Iterator[Result]:
-    """Press Ctrl-C in a sweep, run it again: what had finished is not trained twice."""
+    """Stop a sweep with Ctrl-C and run it again; finished trials must not train twice."""
     folder = context.run_dir("sweep.interrupted")
     words = settings(context, "sweep.interrupted", epochs=context.pick(20, 4))
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Train in the process of a check: settings, callbacks that watch, and the command line."""
+"""Train for checks: settings, callbacks that measure, and the command line."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from alexlab.training.run import TrainingRun
 from benchmarks.gpu_check import names
 from benchmarks.gpu_check.context import ROOT, Context
 
-# CIFAR-10 at 64 and 128 pixels as article 004 has it: 188 steps of 256 images per epoch
+# article 004's CIFAR-10 at 64 and 128 pixels: 188 steps of 256 images per epoch
 PAPER = ["model=alexnet", "optim=adam", "optim.lr=1e-4", "augment=crop", "data.batch_size=256"]
 SIDES = {64: 70, 128: 130}  # resolution: load_size
 
 
 def shapes(images: int, resolution: int = 32, batch: int = 16) -> list[str]:
-    """Return the settings of a few drawn images with room to crop."""
+    """Return the settings of data=shapes with few images, and with room to crop."""
     size = ["data=shapes", f"data.num_images={images}", f"data.resolution={resolution}"]
     return [*size, f"data.load_size={resolution + 4}", f"data.batch_size={batch}"]
 
@@ -44,16 +44,16 @@ def noise(context: Context, resolution: int = 64) -> list[str]:
 
 @dataclass
 class Trained:
-    """A finished run."""
+    """Hold a finished run."""
 
     folder: Path
     training: TrainingRun
     metrics: dict[str, Any]
-    wall_s: float  # from the composed config to the end
+    wall_s: float  # seconds from the composed config to the end
 
     @property
     def history(self) -> list[dict[str, str]]:
-        """The rows of history.csv."""
+        """Return the rows of history.csv."""
         return read_history(self.folder)
 
 
@@ -131,12 +131,12 @@ class EpochClock(L.Callback):
 
     @property
     def epochs_s(self) -> list[float]:
-        """Seconds of each whole epoch."""
+        """Return the seconds of each whole epoch."""
         return [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
 
 
 class StepLosses(L.Callback):
-    """Keep the loss of each training step."""
+    """Store the loss of each training step."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -149,7 +149,7 @@ class StepLosses(L.Callback):
 
 
 class GradNorms(L.Callback):
-    """Keep the norm of all gradients as the optimiser has used them."""
+    """Store the norm of all gradients that each optimiser step used."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -172,7 +172,7 @@ class StopAt(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, and send it."""
+        """Count the batches, and send the signal."""
         self.seen += 1
         if self.seen == self.batch:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -180,7 +180,7 @@ class StopAt(L.Callback):
 
 @dataclass
 class Done:
-    """A command that has ended."""
+    """Hold the result of a command."""
 
     code: int
     output: str
@@ -188,14 +188,14 @@ class Done:
 
     @property
     def end(self) -> str:
-        """Its last lines, in one."""
+        """Return its last three lines, joined."""
         return " | ".join(self.output.strip().splitlines()[-3:])[-300:]
 
 
 def command(
     *words: str, timeout: float, environment: dict[str, str] | None = None, cwd: Path = ROOT
 ) -> Done:
-    """Run `python -m WORDS` in a process group of its own; after `timeout` seconds it is killed."""
+    """Run `python -m WORDS` in its own process group; kill it after `timeout` seconds."""
     start = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", *words],
@@ -226,7 +226,7 @@ def command_train(
     timeout: float = 120,
     environment: dict[str, str] | None = None,
 ) -> tuple[Done, dict[str, Any]]:
-    """Train with the command line; what it printed, and its metrics.json, empty if it has none."""
+    """Train with the command line; return its result, and metrics.json (empty if missing)."""
     folder = context.run_dir(name)
     settings = [f"cache_dir={context.work}/cache", f"hydra.run.dir={folder}"]
     done = command(names.CLI, *settings, *overrides, timeout=timeout, environment=environment)

@@ -1,7 +1,7 @@
 """Count how often the CPU waits for the GPU within a training step.
 
-On a GPU torch's sync debug mode reports each wait, with the line that waits. Without a GPU the
-preparation of a batch runs on fake tensors of a GPU, and each operation that would wait is counted.
+On a GPU, torch's sync debug mode reports each wait with its line. Without a GPU, the preparation of
+a batch runs on fake GPU tensors, and each operation that would wait is counted.
 """
 
 import warnings
@@ -20,7 +20,7 @@ from benchmarks.gpu_check.training import compose, shapes, train
 
 AUGMENTATIONS = ["none", "crop", "flip", "shift", "affine", "colour", "alexnet", "randaugment"]
 REPRESENTATIONS = ["rgb", "dct", "fft", "hsv", "gray"]
-FIRST, LAST = 2, 15  # steps that are watched; the NaN guard reads the losses once in 16 steps
+FIRST, LAST = 2, 15  # measured steps; the NaN guard reads the losses every 16 steps
 WAIT = "called a synchronizing CUDA operation"
 
 
@@ -50,7 +50,7 @@ def count(context: Context, pairs: list[tuple[str, str]]) -> Iterator[Result]:
             waits = (
                 on_gpu(context, name, settings) if context.on_gpu else on_fake(context, settings)
             )
-        except Exception as error:  # the other combinations are still of interest
+        except Exception as error:  # continue with the other combinations
             yield Result(name, False, f"{type(error).__name__}: {str(error)[:200]}")
             continue
         steps = LAST - FIRST + 1 if context.on_gpu else 1
@@ -88,7 +88,7 @@ class WaitCounter(L.Callback):
 
 
 def place(warning: warnings.WarningMessage) -> str:
-    """Return the file and line of a warning, short."""
+    """Return the file and line of a warning, with a short path."""
     path = Path(warning.filename)
     inside = path.is_relative_to(ROOT)
     shown = path.relative_to(ROOT) if inside else Path(*path.parts[-3:])
@@ -99,7 +99,7 @@ def on_gpu(context: Context, name: str, settings: list[str]) -> Counter[str]:
     """Train one epoch of 20 steps and return the waits.
 
     Raises:
-        RuntimeError: The watched steps did not run.
+        RuntimeError: If the measured steps did not run.
     """
     counter = WaitCounter()
     small = ["model=alexnet", "model.width=0.1", "model.head=[16,16]", "trainer.max_epochs=1"]
@@ -110,7 +110,7 @@ def on_gpu(context: Context, name: str, settings: list[str]) -> Counter[str]:
 
 
 def on_fake(context: Context, settings: list[str]) -> Counter[str]:
-    """Prepare one fake batch as for training and return the waits, as the tests count them."""
+    """Prepare a fake training batch and return the waits, counted with tests/waits.py."""
     from tests.waits import GPU, Waits
 
     cfg = compose(context, *shapes(500), *settings)

@@ -160,9 +160,9 @@ def test_a_file_of_a_run_is_understood_as_its_run(resume, finished, where):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("run/checkpoints/best.ckpt", "last.ckpt is what is used here; give run"),
-        ("file", "file: a file of no run; give RUN_DIR"),
-        ("checkpoints", "checkpoints is no run folder: it has no config.yaml"),
+        ("run/checkpoints/best.ckpt", "this command uses last.ckpt; give run"),
+        ("file", "file: not a file of a run; give RUN_DIR"),
+        ("checkpoints", "checkpoints is not a run folder: it has no config.yaml"),
     ],
 )
 def test_a_resume_of_something_else_is_refused(resume, finished, refused, name, told):
@@ -183,7 +183,7 @@ def test_other_verbs_understand_best_ckpt_as_its_run(alexlab, finished, image_fo
     assert told[0] == told[1] != ""
     with pytest.raises(SystemExit, match="1"):
         alexlab("predict", finished / "checkpoints/last.ckpt", image_folder / "red/0.png")
-    assert "best.ckpt is what is used here" in capsys.readouterr().err
+    assert "this command uses best.ckpt" in capsys.readouterr().err
 
 
 def test_an_error_before_anything_is_trained_leaves_a_finished_run(resume, finished, monkeypatch):

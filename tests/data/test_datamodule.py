@@ -319,7 +319,7 @@ def test_on_a_cpu_no_thread_fetches_in_advance(make):
 def test_a_checkpoint_of_other_data_is_refused(make, image_folder, tmp_path):
     data, fewer = make(), make(classes=["red", "blue"])
     make(seed=1, batch_size=2).load_state_dict(data.state_dict())
-    with pytest.raises(ValueError, match=r"its classes was \['blue', 'green', 'red'\].* now \["):
+    with pytest.raises(ValueError, match=r"its classes was \['blue', 'green', 'red'\].* it is \["):
         fewer.load_state_dict(data.state_dict())
     shutil.copytree(image_folder, tmp_path / "copy")
     Image.new("RGB", (16, 16)).save(tmp_path / "copy" / "red" / "0.png")

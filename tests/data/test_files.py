@@ -58,7 +58,7 @@ def test_a_folder_without_image_is_passed_over_and_named(tmp_path):
     (tmp_path / "zebra").mkdir()
     files = find_class_images(tmp_path)
     assert files.classes == ["cat", "owl"]
-    assert files.notes == ["2 folders without an image passed over: 'dog', 'zebra'"]
+    assert files.notes == ["2 folders without an image skipped: 'dog', 'zebra'"]
 
 
 def test_a_class_that_test_lacks_is_named(tmp_path):

@@ -169,7 +169,7 @@ def test_rows_without_any_entry_are_passed_over(table):
 
 
 def test_a_huge_field_or_table_is_refused(table):
-    with pytest.raises(ValueError, match=r"labels.csv is no CSV file: field larger"):
+    with pytest.raises(ValueError, match=r"labels.csv is not a CSV file: field larger"):
         find_scored_images(table(f"1.png,{'x' * 200_000},5"))
     root = table("1.png,x,5")
     with (root / "labels.csv").open("r+b") as file:

@@ -72,7 +72,7 @@ def test_without_test_it_is_cut_out_of_train_and_that_is_said(tmp_path):
     data = data_of(tmp_path / "in", tmp_path / "cache")
     assert by_split(data) == {"train": {"train"}, "val": {"val"}, "test": {"train"}}
     assert totals(data) == {"train": 21, "val": 15, "test": 9}  # 0.2 x 15 images of each class
-    assert data.notes == ["there is no test/: test is cut out of train, and val is as it is"]
+    assert data.notes == ["there is no test/: test is taken from train; val is used as it is"]
 
 
 def test_duplicates_of_val_images_are_left_out_of_train(tmp_path):
@@ -94,8 +94,8 @@ def test_train_alone_gives_all_splits_and_a_test_without_classes_is_passed_over(
     data = data_of(tmp_path / "in", tmp_path / "cache")
     assert data.classes == ["cat", "dog", "owl"]
     assert sum(totals(data).values()) == 36
-    assert data.notes[0] == "there is only train/: val and test are cut out of it"
-    assert data.notes[1].startswith("8 images passed over (hidden, or in no class folder): 'test/")
+    assert data.notes[0] == "there is only train/: val and test are taken from its images"
+    assert data.notes[1].startswith("8 images skipped (hidden, or not in a class folder): 'test/")
 
 
 def test_splits_below_the_classes_are_splits(tmp_path):
@@ -152,7 +152,7 @@ def test_hidden_images_and_those_in_no_class_are_counted_and_named(tmp_path):
     assert len(files.paths) == 30
     (note,) = files.notes
     assert note == (
-        "3 images passed over (hidden, or in no class folder):"
+        "3 images skipped (hidden, or not in a class folder):"
         " '.old/0000.png', 'cat/.draft.png', 'cover.png'"
     )
 
@@ -295,7 +295,7 @@ def test_run_head_and_data_check_name_what_is_passed_over(alexlab, tmp_path, cap
     (tmp_path / "in" / "zebra").mkdir()
     data = data_of(tmp_path / "in", tmp_path / "cache")
     text = check_report(examine(data))
-    for said in ("1 image passed over", "1 folder without an image passed over: 'zebra'"):
+    for said in ("1 image skipped", "1 folder without an image skipped: 'zebra'"):
         assert [note for note in data.notes if said in note]
         assert said in text
 
@@ -368,12 +368,12 @@ def test_a_data_set_for_detection_is_explained(tmp_path, pictures, labels):
     name = next(word for word in labels[0].split("/") if word != "train")
     with pytest.raises(ValueError, match="only one class") as caught:
         data_of(tmp_path / "in", tmp_path / "cache")
-    assert "those of all classes" in str(caught.value)
+    assert "the images of all classes" in str(caught.value)
     assert f"(the labels seem to be in {name!r}); make a folder per class" in str(caught.value)
 
 
 def test_images_and_masks_are_no_classes_and_that_is_said(tmp_path):
     class_folders(tmp_path / "in", ["images", "masks"], each=10)
     data = data_of(tmp_path / "in", tmp_path / "cache")
-    (note,) = (one for one in data.notes if "taken for classes" in one)
-    assert note.startswith("the folders 'images', 'masks' are taken for classes; if they have")
+    (note,) = (one for one in data.notes if "used as classes" in one)
+    assert note.startswith("the folders 'images', 'masks' are used as classes; if they hold")

@@ -103,13 +103,13 @@ def test_the_fingerprint_tells_another_decoding_and_only_that(tmp_path):
         (np.array([[-0.5, 1.0]], np.float32), r"floats\) from -0.5 to 1"),
         (np.array([[0.0, np.nan]], np.float32), r"floats\) from nan to nan"),
         (np.array([[0.0, np.inf]], np.float32), r"floats\) from 0 to inf"),
-        (np.array([[0, 70_000]], np.int32), r"whole numbers\) from 0 to 70000"),
-        (np.array([[-1000, 3000]], np.int32), r"whole numbers\) from -1000 to 3000"),
+        (np.array([[0, 70_000]], np.int32), r"integers\) from 0 to 70000"),
+        (np.array([[-1000, 3000]], np.int32), r"integers\) from -1000 to 3000"),
     ],
 )
 def test_ranges_without_a_known_white_are_named(values, said):
     """Computed tomography has negative values, for example."""
-    with pytest.raises(BrokenImage, match=said + ".*save it with 8 or 16 bits"):
+    with pytest.raises(BrokenImage, match=said + ".*save the image with 8 or 16 bits"):
         to_rgb(encoded(Image.fromarray(values), "TIFF"))
 
 

@@ -109,13 +109,13 @@ def test_published_weights_are_not_needed_again(copy, compose, config):
     ("change", "message"),
     [
         (lambda run: shutil.rmtree(run), "no such folder"),
-        (lambda run: (run / CONFIG).unlink(), "is no run folder"),
-        (lambda run: (run / METRICS).unlink(), "interrupted; to go on: .*resume="),
+        (lambda run: (run / CONFIG).unlink(), "is not a run folder"),
+        (lambda run: (run / METRICS).unlink(), "interrupted; continue it with .*resume="),
         (
             lambda run: (run / METRICS).write_text('{"status": "failed"}'),
-            "has not finished, it is failed$",
+            "has not finished, its status is failed$",
         ),
-        (lambda run: (run / METRICS).write_text('{"status": "stopped"}'), "stopped; to go on"),
+        (lambda run: (run / METRICS).write_text('{"status": "stopped"}'), "stopped; continue"),
         (lambda run: (run / BEST).unlink(), "sweep.keep_best=null"),
         (
             lambda run: (run / BEST).write_bytes((run / BEST).read_bytes()[:5000]),

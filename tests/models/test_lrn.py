@@ -119,5 +119,5 @@ def test_a_gpu_uses_the_kernels_and_a_cpu_does_not(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_compiler_a_warning_says_what_is_slow():
-    with pytest.warns(UserWarning, match="norm=lrn is computed by many small GPU kernels"):
+    with pytest.warns(UserWarning, match="norm=lrn uses many small GPU kernels"):
         assert lrn._triton.__wrapped__() is None

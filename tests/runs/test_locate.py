@@ -27,18 +27,18 @@ def test_the_best_run_with_weights_is_taken_and_better_ones_are_counted(sweep, c
     (sweep / "1-b/checkpoints/best.ckpt").touch()
     with caplog.at_level("INFO"):
         assert resolve_run_dir(f"best:{sweep}") == sweep / "1-b"
-    assert "1-b, 0.8; 1 better kept no weights" in caplog.text
+    assert "1-b, 0.8; 1 better without weights" in caplog.text
 
 
 def test_a_sweep_without_any_weights_names_what_trains_its_best_run_again(sweep):
     again = rf"alexlab sweeps rerun {sweep} --trials 0 trains it again"
-    with pytest.raises(FileNotFoundError, match=rf"no finished run whose .*best.ckpt .*{again}"):
+    with pytest.raises(FileNotFoundError, match=rf"no finished run with .*best.ckpt.*{again}"):
         resolve_run_dir(f"best:{sweep}")
 
 
 def test_a_reused_run_without_weights_names_where_its_result_is_from(sweep):
     again = rf"alexlab sweeps rerun {sweep} --trials 0 trains it again"
-    with pytest.raises(FileNotFoundError, match=rf"that of docs/.*runs.csv, without .*{again}"):
+    with pytest.raises(FileNotFoundError, match=rf"copied from docs/.*runs.csv, without .*{again}"):
         resolve_run_dir(sweep / "0-a")
-    with pytest.raises(FileNotFoundError, match="kept only that of its best run"):
+    with pytest.raises(FileNotFoundError, match="kept the weights of its best runs only"):
         resolve_run_dir(sweep / "1-b")

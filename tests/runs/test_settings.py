@@ -309,9 +309,9 @@ def test_an_argument_that_lightning_does_not_have_is_refused(compose):
         ("objective=val/loss", "objective=val/loss direction=maximize: .*set direction=minimize"),
         ("direction=minimize", "objective=val/acc direction=minimize: .*set direction=maximize"),
         ("objective=train/top1_error", "set direction=minimize"),
-        ("objective=test/acc", r"objective=test/acc: must be .*\(test chooses nothing\)"),
+        ("objective=test/acc", r"objective=test/acc: must be .*\(test is never used to select\)"),
         ("objective=acc", "objective=acc: must be a metric of val or train, as in val/acc"),
-        ("+trainer.max_steps=4 +trainer.min_epochs=2", "trainer.max_steps=4: excludes"),
+        ("+trainer.max_steps=4 +trainer.min_epochs=2", "trainer.max_steps=4: cannot be used with"),
     ],
 )
 def test_settings_that_disagree_are_refused(compose, overrides, expected):

@@ -27,7 +27,7 @@ def test_a_run_comes_out_the_same(run, tmp_path, capsys):
     assert rerun.rerun(run, tmp_path / "new")
     told = capsys.readouterr().out
     assert f"{tmp_path}/new is the same to the bit as {run}" in told
-    assert "not as it was" not in told
+    assert "changed:" not in told
     assert read_metrics(run)["best_sha256"] == read_metrics(tmp_path / "new")["best_sha256"]
 
 
@@ -38,7 +38,7 @@ def test_what_is_not_as_it_was_is_said_first(run, tmp_path, capsys):
     told = capsys.readouterr().out
     first = told.index("model ") if "model " in told else len(told)
     for line in ("git abc -> ", "versions.torch 1.0 -> ", "data_fingerprint xyz -> "):
-        assert 0 <= told.index(f"not as it was: {line}") < first
+        assert 0 <= told.index(f"changed: {line}") < first
 
 
 def test_by_how_much_it_differs(run, tmp_path, capsys):
@@ -74,7 +74,7 @@ def test_where_the_weights_were_not_kept_their_checksum_tells(run, tmp_path):
     ("harm", "message"),
     [
         (lambda run: (run / METRICS).unlink(), "has not finished"),
-        (lambda run: shutil.rmtree(run), "no run folder"),
+        (lambda run: shutil.rmtree(run), "not a run folder"),
         (lambda run: (run / CONFIG).write_text("a: {_target_: os.system}"), r"os\.system"),
     ],
 )

@@ -131,7 +131,7 @@ def test_a_resume_on_other_classes_or_other_images_is_refused(
 ):
     train(config("sched=constant"), tmp_path / "run")
     longer = ["sched=constant", "trainer.max_epochs=3"]
-    with pytest.raises(ValueError, match=r"classes was \['blue', 'green', 'red'\], and is now"):
+    with pytest.raises(ValueError, match=r"classes was \['blue', 'green', 'red'\], but now"):
         train(config(*longer, "data.classes=[blue,red]"), tmp_path / "run")
     other = tmp_path / "images"
     shutil.copytree(image_folder, other)

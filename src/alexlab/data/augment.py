@@ -1,6 +1,6 @@
-"""Augment training batches on their device, each image by its own draw.
+"""Augment training batches on their device, each image with its own random numbers.
 
-All draws come from torch's global generators only, so that seeding those repeats a batch. The
+All random numbers come from torch's global generators: the same seed gives the same batch. The
 articles use shifts, rotations, stretches and warps (001) and random crops (004).
 """
 
@@ -19,22 +19,22 @@ from alexlab.data.transforms import brightness, contrast, saturation, sharpness,
 
 
 class Augment(nn.Module):
-    """uint8 [N, 3, S, S] -> float32 [N, 3, R, R], RGB in [0, 1]; every setting is off at 0.
+    """Map uint8 [N, 3, S, S] to augmented RGB float32 [N, 3, R, R] in [0, 1]; 0 turns a part off.
 
     Args:
-        crop: cut the square at random, not in the centre; needs images larger than the net's input.
-        flip: probability of a left-right mirror image.
-        shift: largest shift along each axis, as a share of the side.
-        rotate: largest rotation in either direction, degrees.
-        stretch: largest relative change of width and of height, drawn independently.
-        shear: largest slope along each axis.
-        brightness: largest relative change; likewise `contrast` and `saturation`.
-        pca: standard deviation of the shift along ImageNet's colour axes; AlexNet's was 0.1.
-        randaugment: number of RandAugment's operations per image.
-        magnitude: of these operations, out of 30.
+        crop: Crop at a random position instead of the centre; needs S > R.
+        flip: Probability of a horizontal flip.
+        shift: Largest shift along each axis, as a share of the side.
+        rotate: Largest rotation in either direction, degrees.
+        stretch: Largest relative change of width and of height, drawn independently.
+        shear: Largest slope along each axis.
+        brightness: Largest relative change; likewise `contrast` and `saturation`.
+        pca: Standard deviation of the shift along ImageNet's colour axes; AlexNet's was 0.1.
+        randaugment: Number of RandAugment operations per image.
+        magnitude: Magnitude of these operations, 0 to 30.
 
     Raises:
-        ValueError: a setting is out of its range.
+        ValueError: If a setting is out of its range.
     """
 
     pca_axes: Tensor
@@ -75,7 +75,7 @@ class Augment(nn.Module):
         self.register_buffer("pca_axes", transforms.pca_axes(), persistent=False)
 
     def forward(self, images: Tensor, resolution: int) -> Tensor:
-        """Warp, crop and flip, then change the colours."""
+        """Warp, crop, flip, change the colours, then apply RandAugment; R is `resolution`."""
         if any(self.warp.values()):
             images = self._warp(images.float().div_(255))
         images = self._crop_flip(images, resolution)
@@ -92,7 +92,7 @@ class Augment(nn.Module):
 
     @staticmethod
     def _draw(images: Tensor, *shape: int) -> Tensor:
-        """Draw uniformly from [-1, 1]: [N, *shape]."""
+        """Draw [N, *shape] uniformly from [-1, 1)."""
         return 2 * torch.rand(len(images), *shape, device=images.device) - 1
 
     def _warp(self, images: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Augment(nn.Module):
         return transforms.crop_flip(images, resolution, corner, mirror)
 
 
-# At full magnitude: angle, shift and shear along x and y. The first is to do nothing.
+# Angle, shift x, shift y, shear x and shear y at full magnitude. The first operation is identity.
 MOVES = [
     [0, 0, 0, 0, 0],
     [0, 0, 0, 0.3, 0],
@@ -125,7 +125,7 @@ MOVES = [
     [0, 0, 150 / 331, 0, 0],
     [math.radians(30), 0, 0, 0, 0],
 ]
-# Of images, with a factor [N] about 1 or the level in [0, 1], of which each takes what it needs.
+# Arguments: images, a factor [N] about 1, the level in [0, 1]; some operations ignore both numbers.
 CHANGES: list[Callable[[Tensor, Tensor, float], Tensor]] = [
     lambda images, factor, _: brightness(images, factor),
     lambda images, factor, _: contrast(images, factor),
@@ -140,9 +140,9 @@ OPERATIONS = len(MOVES) + len(CHANGES)
 
 
 class RandAugment(nn.Module):
-    """Do `number` random operations to each image, one after the other (Cubuk et al. 2020).
+    """Apply `number` random operations to each image, one after the other (Cubuk et al. 2020).
 
-    float32 [N, 3, R, R] in [0, 1] -> the same. `magnitude` of 30 sets the strength.
+    Images and results are float32 [N, 3, R, R] in [0, 1]; `magnitude` is from 0 to 30.
     """
 
     moves: Tensor
@@ -153,18 +153,15 @@ class RandAugment(nn.Module):
         self.register_buffer("moves", torch.tensor(MOVES), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Draw the operations and their signs, and do them."""
+        """Draw the operations and their signs, and apply them."""
         shape = (self.number, len(images))
-        kinds = torch.randint(OPERATIONS, shape).numpy()  # on the CPU: they choose the kernels
+        kinds = torch.randint(OPERATIONS, shape).numpy()  # on the CPU, which starts the kernels
         signs = torch.randint(2, shape, device=images.device) * 2.0 - 1
         return self.operate(images, kinds, signs)
 
     def operate(self, images: Tensor, kinds: NDArray[np.int64], signs: Tensor) -> Tensor:
-        """Do the operations `kinds` [K, N], below OPERATIONS, in the directions `signs` [K, N].
-
-        `signs` are 1 and -1, on the images' device.
-        """
-        # one copy to the device, so that no step waits for it: images in the order of their kinds
+        """Apply operations `kinds` [K, N] with `signs` [K, N] of 1 or -1 on the images' device."""
+        # one asynchronous copy to the device: images sorted by operation, and the operations
         orders = np.argsort(kinds, 1, kind="stable")
         on_device = to_device(np.stack([orders, kinds]), images.device)
         for kind, order, kind_of, sign in zip(kinds, *on_device, signs, strict=True):

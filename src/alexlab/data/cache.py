@@ -1,12 +1,12 @@
-"""Decode every image once: an index of facts, and one memory-mapped array per size beside it.
+"""Decode every image once; store an index of facts and one memory-mapped array per image size.
 
 `<cache_dir>/<name>-<key>/` holds `index.npz` and `images-<size>-<fit>.npy`, uint8
-[M, 3, size, size] (zeros where a file is broken), with a checksum of each image in `.crc.npy`. The
-key comes from names, sizes and times of the files, so that a second start reads no image; changed
-files get a new folder. Files with another inode or time of change than before are read again, and
-the cache is rebuilt if the content of one has changed. A file of the cache is written under a lock
-to a temporary name, synced, then renamed: a file with its final name is complete. What is damaged
-later is noticed when it is opened, and rebuilt.
+[M, 3, size, size] (zeros where a file is broken). `.crc.npy` has a checksum of each image. The
+key is a hash of the names, sizes and times of the files: a second start reads no image, and changed
+files get a new folder. Files with a different inode or change time are hashed again, and the cache
+is rebuilt if the content of one of them has changed. Each cache file is written under a lock
+to a temporary name, synced and renamed: a file with its final name is complete. Later damage is
+detected when the file is opened, and the file is rebuilt.
 """
 
 import hashlib
@@ -44,9 +44,9 @@ from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write
 
 log = logging.getLogger(__name__)
 
-VERSION = 4  # raise it when the same files would give other pixels or facts
+VERSION = 4  # increase it when the same files would give other pixels or facts
 CHUNK = 256  # images in memory at once
-CHECKED_BYTES = 2**30  # of an array; of a larger one evenly spaced images are checked
+CHECKED_BYTES = 2**30  # of a larger array only evenly spaced images are checked
 TYPES: dict[str, Any] = {
     **dict.fromkeys(("phash", "width", "height"), np.uint64),
     **dict.fromkeys(("deviation", "low", "high"), np.float64),
@@ -55,15 +55,15 @@ TYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Index:
-    """The facts of each of M files.
+    """Hold the facts of M files.
 
     Attributes:
-        files: Where they are.
-        facts: Facts as arrays [M].
-        duplicates: Number of the group of exact and near duplicates that each file belongs to,
-            [M] int64; a broken file is a group of its own.
+        files: The M files.
+        facts: {name of a field of `Facts`: array [M]}.
+        duplicates: [M] int64, the number of each file's group of exact and near duplicates;
+            a broken file has a group of its own.
         broken: [M] bool.
-        white: The grey values of more than 8 bits that became 255.
+        white: The values that become 255 in grey images of more than 8 bits.
     """
 
     files: ImageFiles
@@ -73,13 +73,13 @@ class Index:
     white: White = DEFAULT_WHITE
 
     def keys(self) -> list[str]:
-        """Identify each file by its content's hash and its path, the same on every machine."""
+        """Return the content's hash and the path of each file, the same on every machine."""
         hashes = self.facts["sha1"].tolist()
         return [f"{sha1} {path}" for sha1, path in zip(hashes, self.files.paths, strict=True)]
 
 
 class ImageCache:
-    """The decoded images of one data set below `folder`."""
+    """Store the decoded images of one data set below `folder`; `fit` is "crop" or "squash"."""
 
     def __init__(self, files: ImageFiles, name: str, *, folder: Path, fit: str) -> None:
         self.files, self.fit, self.name = files, fit, name
@@ -88,7 +88,7 @@ class ImageCache:
         self.folder = folder / f"{name}-{key.hexdigest()[:12]}"
 
     def index(self, size: int | None = None) -> Index:
-        """Return the facts of all files; the first call reads all files, and decodes to `size`."""
+        """Return the facts of all files; the first call reads all files and decodes to `size`."""
         index, _ = self._load_index()
         if index is None:
             self._build(size)
@@ -97,7 +97,7 @@ class ImageCache:
         return index
 
     def images(self, size: int) -> NDArray[np.uint8]:
-        """Return [M, 3, size, size] uint8, memory-mapped (copy on write: the file stays as is)."""
+        """Return [M, 3, size, size] uint8, memory-mapped (writes to it do not change the file)."""
         array, _ = self._load_images(size)
         if array is None:
             self._build(size)
@@ -106,10 +106,10 @@ class ImageCache:
         return array
 
     def read(self, indices: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        """Decode these files now, without the cache: [N, 3, size, size].
+        """Decode these files without the cache to [N, 3, size, size] uint8.
 
         Raises:
-            ValueError: A file is broken.
+            ValueError: If a file is broken.
         """
         white = self.index().white
 
@@ -123,14 +123,14 @@ class ImageCache:
             return np.stack(list(pool.map(decode, self.paths(indices))))
 
     def paths(self, indices: NDArray[np.int64]) -> list[Path]:
-        """Return the paths of these files."""
+        """Return the paths of these files, including the root folder."""
         return [self.files.root / self.files.paths[i] for i in indices]
 
     def _path(self, size: int) -> Path:
         return self.folder / f"images-{size}-{self.fit}.npy"
 
     def _load_index(self) -> tuple[Index | None, str]:
-        """Load the index; None if it is missing, or with the reason why it cannot be used."""
+        """Return (index, ""), or (None, reason) if it is damaged or outdated ("" if missing)."""
         path, number = self.folder / "index.npz", len(self.files.paths)
         try:
             with np.load(path) as file:
@@ -141,7 +141,7 @@ class ImageCache:
             return None, ""
         except OSError:
             raise
-        except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
+        except Exception as error:  # zipfile and numpy raise many types for damaged bytes
             return None, f"{path} is damaged ({error})"
         facts = {name: columns[name] for name in Facts._fields}
         moved = np.flatnonzero((columns["identity"] != self.files.identity).any(0))
@@ -156,14 +156,14 @@ class ImageCache:
         return Index(self.files, facts, columns["duplicates"], facts["error"] != "", white), ""
 
     def _load_images(self, size: int) -> tuple[NDArray[np.uint8] | None, str]:
-        """Map the array of `size`; None if it is missing, or with the reason why it is damaged."""
+        """Return (mapped array of `size`, ""), or (None, reason) if damaged ("" if missing)."""
         path, shape = self._path(size), (len(self.files.paths), 3, size, size)
         try:
             array: NDArray[np.uint8] = np.load(path, mmap_mode="c")
             if array.shape != shape or array.dtype != np.uint8:
                 raise ValueError(f"{array.dtype} {array.shape}")
             checksums = np.load(_checksums(path))
-            with path.open("rb") as file:  # pages of the mapping would count as this process's
+            with path.open("rb") as file:  # reading the mapping would raise this process's memory
                 for i in range(0, len(array), -(-array.nbytes // CHECKED_BYTES)):
                     file.seek(array.offset + i * array[0].nbytes)  # type: ignore[attr-defined]
                     if zlib.crc32(file.read(array[0].nbytes)) != checksums[i]:
@@ -177,10 +177,7 @@ class ImageCache:
         return array, ""
 
     def _build(self, size: int | None) -> None:
-        """Write the index if it is missing, and the array of `size` if one is asked for.
-
-        What is damaged is removed here, under the lock, and nowhere else.
-        """
+        """Write missing or damaged files, under the lock: the index, and the array of `size`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             path = self.folder / "index.npz"
@@ -194,8 +191,8 @@ class ImageCache:
             if index is not None and (size is None or array is not None):
                 return  # another process has written them in the meantime
             if problem:
-                log.warning(f"cache: {problem}: it is made again")
-            for temporary in self.folder.glob(".*.tmp"):  # of a process that was killed
+                log.warning(f"cache: {problem}: rebuilding it")
+            for temporary in self.folder.glob(".*.tmp"):  # left by a killed process
                 temporary.unlink()
             start = time.perf_counter()
             log.info(f"decoding the {len(self.files.paths):,} images of {self.name}, once")
@@ -245,7 +242,7 @@ class ImageCache:
                 facts[i] = fact
                 file.seek(start + i * 3 * size**2)
                 write(file, i, pixels)
-            with atomic_write(_checksums(path)) as checks:  # before the array has its name
+            with atomic_write(_checksums(path)) as checks:  # before the array gets its final name
                 np.save(checks, checksums)
         return facts
 
@@ -259,7 +256,7 @@ class ImageCache:
 
     @staticmethod
     def _deep(facts: Sequence[Facts], white: White) -> list[int]:
-        """List the images of more than 8 bits, if they were decoded with another white."""
+        """List the images of more than 8 bits if `white` is not the white of all files."""
         if _white_of(facts) == white:
             return []
         return [i for i, fact in enumerate(facts) if fact.mode[:1] in ("I", "F")]
@@ -283,7 +280,7 @@ def _checksums(array: Path) -> Path:
 
 
 def _sha1(path: Path) -> str:
-    """Hash a file as `read_image` does; a file of more than MAX_BYTES is not read."""
+    """Return the hash that `read_image` computes; "" for a file of more than MAX_BYTES."""
     if path.stat().st_size > MAX_BYTES:
         return ""
     return hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()

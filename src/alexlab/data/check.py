@@ -1,7 +1,7 @@
-"""Check what a data set consists of: classes, sizes, broken files, duplicates, leaks.
+"""Check a data set: classes, sizes, broken files, duplicates, leaks.
 
-A `manifest.csv` beside the images, with the columns path and neardup_group, lists the true
-duplicates that those found by alexlab.data.duplicates are compared with.
+A file `manifest.csv` in the root folder (columns path and neardup_group) lists the true duplicates;
+the duplicates found by alexlab.data.duplicates are compared with them.
 """
 
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ SUFFIXES = {"jpg": "JPEG", "tif": "TIFF", "pgm": "PPM"}
 
 
 def examine(data: ImageFolderData) -> dict[str, Any]:
-    """Collect the numbers of the report; broken images are reported, not raised."""
+    """Collect the facts for the report; broken images are listed and raise no error."""
     files = data.find_files()
     cache = ImageCache(files, data.name, folder=data.cache_dir, fit=data.fit)
     index = cache.index(data.load_size)
@@ -95,7 +95,7 @@ def _of_two_classes(files: ImageFiles, groups: list[list[str]]) -> list[list[str
 
 
 def _leak(duplicates: NDArray[np.int64], split_names: NDArray[np.str_]) -> dict[str, int]:
-    """Count the images of test and val, and those of them that have a duplicate in train."""
+    """Count the images of test and val, and how many of them have a duplicate in train."""
     leak: dict[str, int] = {}
     for split in ("test", "val"):
         in_train = np.isin(duplicates[split_names == split], duplicates[split_names == "train"])
@@ -104,7 +104,7 @@ def _leak(duplicates: NDArray[np.int64], split_names: NDArray[np.str_]) -> dict[
 
 
 def _against_manifest(files: ImageFiles, index: Index) -> dict[str, Any] | None:
-    """Count found and true pairs, precision and recall; return None without a manifest."""
+    """Compare found and true pairs (precision, recall); return None without a manifest."""
     path = files.root / "manifest.csv"
     if not path.is_file():
         return None
@@ -130,7 +130,7 @@ def _pairs(keys: Iterable[Hashable]) -> int:
     return sum(n * (n - 1) // 2 for n in Counter(keys).values())
 
 
-SHOWN = 10  # examples of each finding; the JSON has all
+SHOWN = 10  # number of examples of each finding; the JSON has all
 
 
 def check_report(facts: Mapping[str, Any]) -> str:
@@ -200,7 +200,7 @@ def _tally(counts: Mapping[str, int]) -> str:
 
 
 def _finding(title: str, items: Sequence[str], paths: Iterable[str] = ()) -> str:
-    """List the first items below their number, and count the `paths` by file type."""
+    """Format the number of items, their file types if `paths` are given, and the first items."""
     shown = [f"- {escape(repr(item)[:300])}" for item in items[:SHOWN]]
     more = [f"- and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
     kinds = tally(paths)

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 50,000 training images, 10,000 of an official test set."""
+"""Load CIFAR-10 (Krizhevsky 2009): 50,000 training images and 10,000 official test images."""
 
 import hashlib
 import logging
@@ -21,12 +21,12 @@ META = [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]
 class Cifar10Data(ImageFolderData):
     """Load `root/{train,test}/<class>/*`, or the python version of CIFAR-10 as torchvision does.
 
-    The latter's pickles are read only when their checksums are those that torchvision lists; their
-    images are written once, without loss, below the cache.
+    A pickle is read only if its checksum equals the one that torchvision lists. Its images are
+    written once as PNG files (lossless) to the cache folder.
     """
 
     def find_files(self) -> ImageFiles:
-        """List the images of the class folders, or of the pickles."""
+        """List the images of the class folders; write those of the pickles first."""
         root, written = self.folder(), self.cache_dir / "cifar10-images"
         batches = root / CIFAR10.base_folder
         if batches.is_dir():
@@ -52,12 +52,12 @@ def write_images(batches: Path, folder: Path) -> None:
 
 
 def _load(batches: Path, file: str, md5: str) -> dict[str, Any]:
-    """Unpickle a file whose checksum is known: a pickle from elsewhere could run any code."""
+    """Unpickle a file if its checksum is the expected one: another pickle could run any code."""
     content = (batches / file).read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise ValueError(
             f"{batches / file}: its md5 is not that of CIFAR-10's own file; it was not opened\n"
-            "(`alexlab data fetch cifar10` gets the right one)"
+            "(`alexlab data fetch cifar10` downloads the original)"
         )
     loaded: dict[str, Any] = pickle.loads(content, encoding="latin1")
     return loaded

@@ -27,51 +27,49 @@ from alexlab.data.split import (
 )
 from alexlab.errors import check_folder, lookup, missing_data
 
-EVAL_BATCH = 64  # images at least: without gradients a batch takes little memory
-GPU_SHARE = 0.25  # of the free memory, for all images
+EVAL_BATCH = 64  # least number of images: a batch without gradients takes little memory
+GPU_SHARE = 0.25  # largest share of the free GPU memory for all images
 
 
 class ImageFolderData(L.LightningDataModule):
     """Load images from `root/<class>/*` or `root/<split>/<class>/*`.
 
-    The split depends on the images, `split`, `split_seed` and the two fractions only: not on the
-    seed, the batch size, the resolution, the classes chosen or the fraction of train.
+    The split depends only on the images, `split`, `split_seed` and the two split fractions. It does
+    not depend on the seed, batch size, resolution, chosen classes or `fraction`.
 
     Args:
-        root: The folder of the images.
-        name: What messages and the cache call the data set.
-        resolution: Side in pixels of what the net sees.
-        batch_size: Images per training batch, on each device.
-        load_size: Side in pixels of the cached images; larger than `resolution` leaves room to
-            crop.
-        fit: How an image becomes square: "crop" its centre, or "squash" it.
+        root: Folder of the images.
+        name: Name of the data set in messages and in the cache.
+        resolution: Side of the network's input in pixels.
+        batch_size: Number of images per training batch on each device.
+        load_size: Side of the cached images in pixels; a larger one leaves room for random crops.
+        fit: "crop" cuts the centre square of an image, "squash" changes its proportions.
         split: "grouped" keeps duplicates in one split, "random" ignores them.
-        split_seed: Another number gives another split.
-        test_fraction: Of all images; unused where the test set is official.
-        val_fraction: Of all images.
-        fraction: Of train that is used.
-        classes: Names of those to use; None for all.
-        on_broken: "error", or "skip" files that cannot be decoded.
-        cache: "on", or "off" to decode every image each time (for comparison).
-        cache_dir: Where decoded images are stored.
+        split_seed: Seed of the split.
+        test_fraction: Share of all images for test; unused if there is an official test set.
+        val_fraction: Share of all images for val; unused if there is an official val set.
+        fraction: Share of the train images to use.
+        classes: Names of the classes to use; None for all.
+        on_broken: "error", or "skip" to leave out files that cannot be decoded.
+        cache: "on", or "off" to decode the images of each batch again (for comparison).
+        cache_dir: Folder for the decoded images.
         representation: Colour space or frequencies, see `alexlab.data.representation`.
-        augment: uint8 [N, 3, S, S] -> float32 [N, 3, R, R]; for train only.
-        seed: Of the order of the training images.
+        augment: Augmentation of train, uint8 [N, 3, S, S] -> float32 [N, 3, R, R].
+        seed: Seed of the order of the training images.
 
     Attributes:
-        classes: Names in the order of the targets, empty for scores.
-        num_outputs: Outputs that a net needs.
+        classes: Names of the classes in the order of the targets; empty for scores.
+        num_outputs: Number of outputs of a network for this data: the classes, or 1 for scores.
         in_channels: Channels of the preprocessed images.
-        fingerprint: Hash of the contents used, the same on every machine.
-        indices, counts: {split: indices among all files}, {split: {class: images}}.
+        fingerprint: Hash of the images in use, the same on every machine.
+        indices, counts: {split: indices among all files}, {split: {class: number of images}}.
         all_test: Whether all images are test images.
         white: The values that became 255 in grey images of more than 8 bits.
-        notes: Sentences to print; `source_notes` are those that a source always adds.
+        notes: Sentences to print; `source_notes` are those that a subclass always adds.
         score_range: The least and the greatest score that the task allows.
 
     Raises:
-        ValueError: A setting out of range, unusable files; the message names it.
-        FileNotFoundError: No such folder.
+        ValueError: If a setting is out of range.
     """
 
     source_notes: Sequence[str] = ()
@@ -105,7 +103,7 @@ class ImageFolderData(L.LightningDataModule):
         self.resolution, self.load_size = resolution, load_size or resolution
         self.batch_size, self.seed, self.fraction = batch_size, seed, fraction
         self.wanted = None
-        if classes is not None:  # on the command line a name may look like a number
+        if classes is not None:  # Hydra parses a name such as 7 as a number
             self.wanted = [str(c) for c in ([classes] if isinstance(classes, str) else classes)]
         self.split_seed, self.fractions = split_seed, (test_fraction, val_fraction)
         self.grouped = lookup("data.split", split, {"grouped": True, "random": False})
@@ -115,7 +113,7 @@ class ImageFolderData(L.LightningDataModule):
         self._check_settings()
         self.preprocess = Preprocess(resolution, augment=augment, representation=representation)
         self.in_channels = self.preprocess.num_channels
-        self._on_device: FetchFn | None = None  # of the images that a GPU has got
+        self._on_device: FetchFn | None = None  # set once the images are on a GPU
 
     def _check_settings(self) -> None:
         check_folder(f"cache_dir={self.cache_dir}", self.cache_dir)
@@ -137,15 +135,15 @@ class ImageFolderData(L.LightningDataModule):
             )
 
     def find_files(self) -> ImageFiles:
-        """List the image files; other sources override this."""
+        """List the image files; subclasses for other sources override this."""
         return find_class_images(self.folder())
 
     def folder(self) -> Path:
-        """Return the root.
+        """Return the root folder.
 
         Raises:
-            ValueError: No root is set.
-            FileNotFoundError: It does not exist.
+            ValueError: If no root is set.
+            FileNotFoundError: If the folder does not exist.
         """
         if not self.root:
             raise ValueError(f"data={self.name} needs data.root=FOLDER, with images in <class>/")
@@ -155,9 +153,13 @@ class ImageFolderData(L.LightningDataModule):
         return root
 
     def prepare(self, *, all_test: bool = False) -> None:
-        """Decode the images unless they are cached, and split them, before a net is built.
+        """Decode the images unless they are cached, and split them; this sets `num_outputs`.
 
-        With `all_test` nothing is trained: all images are test images, and one class is enough.
+        With `all_test` all images become test images, for an evaluation; one class is enough then.
+
+        Raises:
+            ValueError: If files are broken, classes are unusable, or a split is too small.
+            FileNotFoundError: If the root folder does not exist.
         """
         self.files, self.all_test = self.find_files(), all_test
         files = self.files
@@ -193,7 +195,7 @@ class ImageFolderData(L.LightningDataModule):
             self.images = torch.from_numpy(self.cache.images(self.load_size))
 
     def setup(self, stage: str | None = None) -> None:
-        """Call `prepare` unless that was done; Lightning calls this."""
+        """Call `prepare` unless it was called before; Lightning calls this method."""
         if not hasattr(self, "indices"):
             self.prepare()
 
@@ -214,7 +216,7 @@ class ImageFolderData(L.LightningDataModule):
         )
 
     def _train_indices(self) -> NDArray[np.int64]:
-        """Return the images of train; with trainer.overfit_batches the same few in each epoch."""
+        """Return the train indices; with trainer.overfit_batches a fixed random part of them."""
         train: NDArray[np.int64] = self.indices["train"]
         batches = int(getattr(self.trainer, "overfit_batches", 0))
         if not batches:
@@ -223,7 +225,7 @@ class ImageFolderData(L.LightningDataModule):
         return np.random.default_rng(self.seed).permutation(train)[:count]
 
     def _fetch_on_device(self, device: torch.device) -> FetchFn | None:
-        """Copy the images in use to a GPU if they fit; return None where they stay here."""
+        """Copy the images in use to the GPU; return None if they do not fit or there is no GPU."""
         if self.images is None or device.type != "cuda":
             return None
         if self._on_device is None:
@@ -263,23 +265,23 @@ class ImageFolderData(L.LightningDataModule):
         return self.preprocess(images, training=training), targets
 
     def metadata(self) -> dict[str, Any]:
-        """Return what the use of a trained net needs to know: classes, fingerprint, white."""
+        """Return the facts needed to use a trained network: classes, fingerprint, white."""
         deep = {"white": list(self.white)} if self.white != DEFAULT_WHITE else {}
         return {"classes": self.classes, "fingerprint": self.fingerprint, **deep}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint records of the data: classes and the hash of their contents."""
+        """Return the classes and the fingerprint for a checkpoint."""
         return {"classes": self.classes, "fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Check that this is the data that the checkpoint was trained on; nothing is loaded.
+        """Check that the checkpoint was trained on the same data; nothing is loaded.
 
         Raises:
-            ValueError: Other classes, or other images.
+            ValueError: If the classes or the images differ.
         """
         for name, recorded in state_dict.items():
             if recorded != (present := getattr(self, name)):
                 raise ValueError(
-                    f"the checkpoint was trained on other data: its {name} was {recorded}, and is"
-                    f" now {present}; restore the images of data={self.name}, or start a new run"
+                    f"the checkpoint was trained on other data: its {name} was {recorded}, but now"
+                    f" it is {present}; restore the images of data={self.name}, or start a new run"
                 )

@@ -1,4 +1,4 @@
-"""Decode an image file to RGB pixels of one size, or state why it cannot be decoded."""
+"""Decode an image file to RGB pixels of one size, or give the reason why that is impossible."""
 
 import ctypes
 import hashlib
@@ -16,21 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
-MAX_BYTES = 500_000_000  # as many 16-bit RGBA pixels, packed badly
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's, from 89 million on
+MAX_BYTES = 500_000_000  # more than MAX_PIXELS uncompressed 16-bit RGBA pixels
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its own limit is 89 million
 # not EPS: it would run Ghostscript
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "AVIF", "TIFF", "PPM")
 WHITE = (255, 255, 255, 255)
-INTEGERS = (255, 1023, 4095, 16383, 65535)  # the greatest values of 8 to 16 bits
+INTEGERS = (255, 1023, 4095, 16383, 65535)  # the greatest values of 8, 10, 12, 14 and 16 bits
 
 
 def _silence_libtiff() -> None:
-    """Stop libtiff from writing about broken files to standard error, past Python.
-
-    What is wrong with a file is the reason of its `BrokenImage`.
-    """
-    Image.preinit()  # loads it
-    with suppress(OSError, AttributeError):  # not Linux, or another libtiff
+    """Stop libtiff from writing to standard error; `BrokenImage` has the reason instead."""
+    Image.preinit()  # loads libtiff
+    with suppress(OSError, AttributeError):  # not Linux, or a libtiff without these functions
         maps = Path("/proc/self/maps").read_text()
         for path in set(re.findall(r"/\S*libtiff\S*", maps)):
             library = ctypes.CDLL(path)
@@ -44,15 +41,15 @@ _silence_libtiff()
 
 
 class BrokenImage(ValueError):
-    """Raised for a file that cannot be decoded; the message is the reason, without its name."""
+    """Report a file that cannot be decoded; the message is the reason, without the file's name."""
 
 
 class Facts(NamedTuple):
-    """Facts about one file, kept in the index.
+    """Hold the facts about one file that the index stores.
 
-    `phash` is 64 bits, `deviation` the standard deviation of its grey values (0 to 255) at 32 x 32
-    pixels, and `error` is "" if it is good. `low` and `high` are the least and the greatest value
-    of an image of more than 8 bits, else 0.
+    `phash` has 64 bits. `deviation` is the standard deviation of the grey values (0 to 255) at
+    32 x 32 pixels. `error` is "" unless the file is broken. `low` and `high` are the least and the
+    greatest value of a grey image of more than 8 bits, else 0.
     """
 
     sha1: str
@@ -68,10 +65,10 @@ class Facts(NamedTuple):
 
 
 class White(NamedTuple):
-    """The values that become 255 in grey images of more than 8 bits, for all files of a data set.
+    """Hold the values that become 255 in grey images of more than 8 bits, for a whole data set.
 
-    Many cameras and scanners store 10 or 12 bits in files of 16. `floats` is 0 if it is not known:
-    each image is then scaled by its own range.
+    Many cameras and scanners store 10 or 12 bits in 16-bit files. `floats` is 0 if it is not known:
+    each image of floats is then scaled by its own range.
     """
 
     integers: int = 65535
@@ -82,7 +79,7 @@ DEFAULT_WHITE = White()
 
 
 class Decoded(NamedTuple):
-    """An upright RGB image, and what its file was."""
+    """Hold an upright RGB image, and the format, mode and grey range of its file."""
 
     image: Image.Image
     format: str
@@ -94,8 +91,8 @@ class Decoded(NamedTuple):
 def white_of(modes: Sequence[str], low: Sequence[float], high: Sequence[float]) -> White:
     """Find the values that become 255, from the modes and the ranges of all files.
 
-    For whole numbers that is the least of 8, 10, 12, 14 and 16 bits that holds them; for floats 1
-    or one of these.
+    For integers this is the greatest value of the fewest bits (8, 10, 12, 14 or 16) that can hold
+    all files; for floats it is 1 or one of these values.
     """
     tops: dict[str, float] = {}
     for mode, top in zip(modes, high, strict=True):
@@ -111,7 +108,7 @@ def _float_white(high: float) -> float:
 def read_image(
     path: Path, size: int | None, fit: str, white: White = DEFAULT_WHITE
 ) -> tuple[Facts, NDArray[np.uint8] | None]:
-    """Read a file's facts and its pixels [3, size, size]; None if broken or `size` is None."""
+    """Read a file's facts and pixels [3, size, size]; no pixels if broken or `size` is None."""
     if (size_on_disk := path.stat().st_size) > MAX_BYTES:
         return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None
     content = path.read_bytes()
@@ -130,19 +127,19 @@ def read_image(
 
 
 def to_rgb(content: bytes, white: White = DEFAULT_WHITE) -> Decoded:
-    """Decode an image file's content to an upright RGB image.
+    """Decode the content of an image file to an upright RGB image.
 
-    Transparency is composited on white; grey of more than 8 bits is scaled so that `white` becomes
-    255; EXIF rotation is applied.
+    Transparent images are drawn on white. Grey values of more than 8 bits are scaled so that
+    `white` becomes 255. EXIF rotation is applied.
 
     Raises:
-        BrokenImage: Not an image, truncated, of more than `MAX_PIXELS` pixels, or of values whose
-            range is not known.
+        BrokenImage: If it is not an image, is truncated, has more than `MAX_PIXELS` pixels, or has
+            grey values of unknown range.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:  # known from the header; nothing is decoded yet
+            if width * height > MAX_PIXELS:  # from the header; nothing is decoded yet
                 raise Image.DecompressionBombError
             format, mode = "JPEG" if image.format == "MPO" else str(image.format), image.mode
             upright, low, high = ImageOps.exif_transpose(image), 0.0, 0.0
@@ -156,24 +153,24 @@ def to_rgb(content: bytes, white: White = DEFAULT_WHITE) -> Decoded:
         raise BrokenImage(f"decompression bomb: more than {limit} million pixels") from None
     except UnidentifiedImageError:
         raise BrokenImage("not an image in a known format" if content else "empty file") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on hostile bytes
+    except Exception as error:  # Pillow's decoders raise many types for damaged bytes
         raise BrokenImage(str(error) or type(error).__name__) from error
 
 
 def _to_8_bits(image: Image.Image, white: White) -> tuple[Image.Image, float, float]:
-    """Scale grey of 16 bits (mode I;16, or widened to I) or of floats (F) to 8; give its range."""
+    """Scale 16-bit grey (modes I;16 and I) or floats (F) to 8 bits; return the range too."""
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= INTEGERS[-1]):  # also if there is a NaN
-        kind = "floats" if image.mode == "F" else "whole numbers"
+    if not (low >= 0 and high <= INTEGERS[-1]):  # true for NaN too
+        kind = "floats" if image.mode == "F" else "integers"
         raise BrokenImage(
-            f"grey values ({kind}) from {low:g} to {high:g}: which of them is white is not known;"
-            " save it with 8 or 16 bits"
+            f"grey values ({kind}) from {low:g} to {high:g}: the value of white is unknown; save"
+            " the image with 8 or 16 bits"
         )
     if image.mode == "F":
         scale = 255 / (white.floats or _float_white(high))
         grey = np.rint(values * scale).clip(0, 255)
-    else:  # keep the highest 8 of the bits in use
+    else:  # keep the 8 most significant bits in use
         grey = values.astype(np.int64).clip(0, white.integers) >> white.integers.bit_length() - 8
     return Image.fromarray(grey.astype(np.uint8)), low, high
 
@@ -188,9 +185,9 @@ def _opaque(image: Image.Image) -> Image.Image:
 def to_square(image: Image.Image, size: int, fit: str) -> NDArray[np.uint8]:
     """Resize an RGB image to [3, size, size] uint8, antialiased bilinear.
 
-    `crop` scales the shorter side to `size` and cuts the centre, as torchvision's recipes do, so
-    that shapes keep their proportions; `squash` keeps everything and loses the proportions, as
-    Keras' loaders do.
+    `crop` scales the shorter side to `size` and cuts the centre, as torchvision's recipes do:
+    proportions are preserved. `squash` scales both sides to `size`, as Keras' loaders do: nothing
+    is cut, but proportions change.
     """
     target = (size, size), Image.Resampling.BILINEAR
     image = ImageOps.fit(image, *target) if fit == "crop" else image.resize(*target)

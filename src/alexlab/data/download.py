@@ -1,7 +1,7 @@
 """Download data sets, or import them from a folder or archive: `alexlab data fetch flower`.
 
-flower and cifar10 are downloaded from their own addresses and checked; a download that was cut is
-completed. The pokemon images have no lasting public address;
+flower and cifar10 are downloaded from their publishers, and their checksums are verified; an
+interrupted download continues. The pokemon images have no permanent public address:
 `alexlab data fetch pokemon FILE_OR_FOLDER` imports a copy.
 """
 
@@ -43,10 +43,10 @@ from alexlab.runs.folder import lock
 
 MAX_ENTRIES = 80_000
 MAX_BYTES = 4 * 2**30
-MAX_RATIO = 100  # unpacked size over the archive's own
-FREE_BYTES = 2**20  # so much may be unpacked at any ratio
-MAX_HEADER = 2**16  # bytes of one entry's headers: a tar's long names stand there
-MAX_DIRECTORY = 2**25  # bytes of a zip's list of entries: a few hundred for each
+MAX_RATIO = 100  # unpacked size divided by the archive's size
+FREE_BYTES = 2**20  # this many bytes may be unpacked at any ratio
+MAX_HEADER = 2**16  # bytes of one entry's headers; long names in a tar are part of them
+MAX_DIRECTORY = 2**25  # bytes of a zip's list of entries; an entry has a few hundred
 OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -56,7 +56,7 @@ OPENERS: dict[bytes, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One member of an archive; `open` returns its content. Kind is "file", "folder" or another."""
+    """Describe one archive member; `kind` is "file", "folder" or a refused kind, such as "link"."""
 
     name: str
     size: int
@@ -68,7 +68,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar or zip file into `folder`; nothing is written before all entries are checked.
 
     Raises:
-        ValueError: Not an archive, damaged, or an entry is refused; the message names it.
+        ValueError: If the file is not an archive or is damaged, or an entry is refused.
     """
     try:
         with _entries(archive) as entries:
@@ -79,20 +79,20 @@ def unpack(archive: Path, folder: Path) -> None:
         *(NotImplementedError, UnicodeError),
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of our own disk, not of the archive
+            raise  # an error of the local disk, not of the archive
         raise ValueError(
             f"{archive} is no tar or zip archive, or it is damaged: {error}"
         ) from error
 
 
 def _checked(entries: Iterable[Entry], archive: Path) -> list[Entry]:
-    """Return all entries; raise ValueError at the first bad one (a bomb is not read to its end)."""
+    """Return all entries; raise ValueError at the first refused entry, without reading the rest."""
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * archive.stat().st_size))
     checked, total = [], 0
     for entry in entries:
         checked.append(entry)
         total += entry.size
-        path = PureWindowsPath(entry.name)  # its rules are the stricter ones
+        path = PureWindowsPath(entry.name)  # Windows has the stricter rules
         if path.drive or path.root or ".." in path.parts:
             fault = f"has an entry that leaves its folder, {entry.name!r}"
         elif entry.kind not in ("file", "folder"):
@@ -139,10 +139,10 @@ def _entries(archive: Path) -> Iterator[Iterable[Entry]]:
 
 
 class _BoundedHeaders:
-    """The content of a tar of which at most `MAX_HEADER` bytes are read for one entry's headers.
+    """Limit a tar file to `MAX_HEADER` bytes per entry while tarfile reads the headers.
 
-    tarfile reads a long name, or the map of a sparse file, as a whole: a small archive could fill
-    the memory.
+    tarfile reads a long name or the map of a sparse file as a whole: a small compressed archive
+    could fill the memory.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -150,7 +150,7 @@ class _BoundedHeaders:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        """Read as `file` does; raise ValueError beyond the limit."""
+        """Read like `file.read`; raise tarfile.ReadError beyond the limit."""
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError(f"an entry's headers have more than {MAX_HEADER:,} bytes")
@@ -161,20 +161,17 @@ def _members(tar: tarfile.TarFile, bounded: Any) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         bounded.left = float(MAX_HEADER)
         yield member
-    bounded.left = math.inf  # the headers are read; what follows are contents
+    bounded.left = math.inf  # all headers are read; now tarfile reads contents
 
 
 def _check_directory(archive: Path) -> None:
-    """Raise ValueError for a zip file with a list of entries of more than `MAX_DIRECTORY` bytes.
-
-    zipfile reads all of it at once.
-    """
+    """Raise ValueError if zipfile would read a list of entries above `MAX_DIRECTORY` bytes."""
     with archive.open("rb") as file:
-        file.seek(max(0, archive.stat().st_size - 2**16 - 22))  # at its end, before a comment
+        file.seek(max(0, archive.stat().st_size - 2**16 - 22))  # the end record and a comment
         end = file.read()
     at = end.rfind(b"PK\x05\x06")
     size = int.from_bytes(end[at + 12 : at + 16], "little")
-    if at >= 0 and size > MAX_DIRECTORY:  # 4 GiB in zip64, whose own field tells the size
+    if at >= 0 and size > MAX_DIRECTORY:  # zip64 has 0xFFFFFFFF here: refused too
         raise ValueError(f"{archive} lists more than {MAX_ENTRIES:,} entries: refused")
 
 
@@ -195,7 +192,7 @@ def _tar_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set; `counts` are images of each class, 0 if unknown; `checksum` "algorithm:hex"."""
+    """Describe a data set: images per class (0 if unknown), size in bytes, "algorithm:hex"."""
 
     folder: str
     counts: dict[str, int]
@@ -222,16 +219,16 @@ SOURCES = {
 def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
     """Put a complete data set below `data_dir`, or nothing; return its folder.
 
-    Of a download that was cut, the next fetch uses what has arrived.
+    An interrupted download continues at the next call.
 
     Args:
         name: One of `SOURCES`.
-        given: An archive or a folder to copy it from; None downloads it.
+        given: Archive or folder to import; None downloads the data set.
         data_dir: The folder that DATA_DIR names.
 
     Raises:
-        ValueError: The target exists; the given or downloaded data is not the expected data.
-        FileNotFoundError: `given` does not exist, or the data set has no download address.
+        ValueError: If the target exists, or the data is not the expected data.
+        FileNotFoundError: If `given` does not exist, or the data set has no download address.
     """
     source = SOURCES[name]
     target = data_dir / source.folder
@@ -258,7 +255,7 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
                 shutil.rmtree(path)
             elif (known := path.name.lower()) in source.counts and path.name != known:
                 path.rename(root / known)
-        if not (root / CIFAR10.base_folder).is_dir():  # its own files are checked when read
+        if not (root / CIFAR10.base_folder).is_dir():  # Cifar10Data checks those files later
             _check_counts(root, source.counts)
         root.rename(target)
     shutil.rmtree(_part(data_dir, name), ignore_errors=True)
@@ -266,15 +263,15 @@ def fetch(name: str, given: Path | None, data_dir: Path) -> Path:
 
 
 def _part(data_dir: Path, name: str) -> Path:
-    """Return the folder of a download that has not ended, or that is not unpacked."""
+    """Return the folder of an unfinished download, or of one that is not unpacked yet."""
     return data_dir / f".{name}.download"
 
 
 @contextmanager
 def _temporary_folder(data_dir: Path, name: str) -> Iterator[Path]:
-    """Yield a folder that is removed at the end, or by the next fetch if this process is killed."""
+    """Yield a temporary folder, removed at the end; remove those of killed processes first."""
     for old in data_dir.glob(f".{name}-*"):
-        if (held := lock(old)) is not None:  # nobody works in it
+        if (held := lock(old)) is not None:  # no process uses it
             held.close()
             shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".{name}-") as temporary:
@@ -287,10 +284,10 @@ def _temporary_folder(data_dir: Path, name: str) -> Iterator[Path]:
 
 
 def _copy(given: Path, inside: Path) -> None:
-    """Copy the visible files of a folder; a folder to which links lead again is copied once.
+    """Copy the visible files of a folder; follow links, but not in a loop.
 
     Raises:
-        ValueError: There are more files or bytes than an archive may have.
+        ValueError: If there are more files or bytes than an archive may have.
     """
     copied = size = 0
     for path, found in _visible_files(given):
@@ -304,7 +301,7 @@ def _copy(given: Path, inside: Path) -> None:
 
 
 def _visible_files(given: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for top in sorted(given.iterdir()):  # each may be a link to the same folder as another
+    for top in sorted(given.iterdir()):
         if top.name.startswith(".") or is_left_behind(top.name):
             continue
         if top.is_file():
@@ -317,11 +314,11 @@ def _visible_files(given: Path) -> Iterator[tuple[str, os.stat_result]]:
 def download(source: Source, folder: Path) -> Path:
     """Download `source.url` into `folder`, with a progress bar on a terminal; verify its checksum.
 
-    What a broken connection or Ctrl-C has left there is completed (HTTP Range requests). From a
-    server that cannot do that, the file is downloaded from its start.
+    A partial file of an earlier call is completed by an HTTP Range request; if the server does not
+    support that, the download starts again.
 
     Raises:
-        ValueError: It cannot be downloaded, or it is another file than expected.
+        ValueError: If the download fails, another process downloads it, or the checksum differs.
     """
     folder.mkdir(exist_ok=True)
     if (held := lock(folder)) is None:
@@ -347,7 +344,7 @@ def download(source: Source, folder: Path) -> Path:
 
 
 def _complete(source: Source, path: Path, on_size: Callable[[int], object]) -> None:
-    """Download what is missing of the file at `path`, again as long as a try brings bytes."""
+    """Complete the file at `path`; retry after an error as long as each try adds bytes."""
     size = path.stat().st_size if path.exists() else 0
     while size < source.size:
         before, reason = size, "the connection ended early"
@@ -371,7 +368,7 @@ def _complete(source: Source, path: Path, on_size: Callable[[int], object]) -> N
 
 
 def _receive(url: str, path: Path, start: int) -> Iterator[int]:
-    """Append a file's bytes from `start` on to `path`; yield the size that it has then."""
+    """Append the file's bytes from position `start` to `path`; yield its size after each block."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urllib.request.urlopen(request, timeout=60) as answer:
         is_part = answer.status == http.HTTPStatus.PARTIAL_CONTENT
@@ -384,7 +381,7 @@ def _receive(url: str, path: Path, start: int) -> Iterator[int]:
 
 
 def _without_wrapping(folder: Path) -> Path:
-    """Descend through folders that contain only one folder; return the innermost one."""
+    """Return the innermost of nested folders that each contain only one folder."""
     while True:
         visible = [p for p in folder.iterdir() if p.name[0] not in "._"]
         if len(visible) != 1 or not visible[0].is_dir() or visible[0].name == CIFAR10.base_folder:

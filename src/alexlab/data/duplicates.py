@@ -1,9 +1,9 @@
-"""Group exact and near duplicates: images whose perceptual hashes are equal, or nearly equal.
+"""Group exact and near duplicates: images whose perceptual hashes differ in few bits.
 
-The hash is imagehash's `phash`; exact duplicates have the same one. The distance was chosen on
-pokemon's manifest.csv (265 pairs of duplicates): up to 4 bits of 64 no pair was wrong and, with the
-duplicates of duplicates, none was missed; up to 6 bits 20 of 285 pairs were redrawn rather than
-copied.
+The hash is imagehash's `phash`; exact duplicates have equal hashes. The distance was chosen with
+pokemon's manifest.csv (265 pairs of duplicates). With up to 4 of 64 bits no pair was wrong, and no
+pair was missed if duplicates of duplicates count. With up to 6 bits, 20 of 285 pairs were redrawn
+pictures instead of copies.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from scipy.sparse.csgraph import connected_components
 from alexlab.data.decode import Facts
 
 DISTANCE = 4  # of 64 bits
-BLOCK = 16  # hashes compared with all others at once
+BLOCK = 16  # number of hashes that are compared with all others at once
 
 
 def find_duplicates(facts: Sequence[Facts], distance: int = DISTANCE) -> NDArray[np.int64]:
-    """Find the group number of each file [M] int64; a broken file is a group of its own."""
+    """Return the group number of each file, [M] int64; a broken file has a group of its own."""
     good = np.array([i for i, fact in enumerate(facts) if not fact.error], np.int64)
     phashes = np.array([facts[i].phash for i in good], np.uint64)
     hashes, first, which = np.unique(phashes, return_index=True, return_inverse=True)
@@ -32,10 +32,7 @@ def find_duplicates(facts: Sequence[Facts], distance: int = DISTANCE) -> NDArray
 
 
 def _near(hashes: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
-    """Find the pairs [2, P] that differ in at most `distance` bits.
-
-    Memory grows with the number of these pairs only.
-    """
+    """Return the pairs [2, P] that differ in at most `distance` bits; memory grows only with P."""
     pairs = [np.empty((2, 0), np.int64)]
     for start in range(0, len(hashes), BLOCK):
         rest = hashes[start:]

@@ -1,10 +1,10 @@
 """Find the images of a folder and their classes, without reading any of them.
 
 `root/<class>/*` gives classes. `root/<split>/<class>/*` and `root/<class>/<split>/*` give classes
-and official splits; the names of splits are train, val and test in any usual spelling, such as
-Training, valid or test_set. Folders inside a class folder belong to it, as in torchvision's
-ImageFolder. Folders that systems and programs leave behind, such as __MACOSX, are skipped. All
-other images and files that are not used are counted and named.
+and official splits. A split folder is named train, val or test in any usual spelling, such as
+Training, valid or test_set. Folders inside a class folder belong to that class, as in torchvision's
+ImageFolder. Folders that operating systems and programs create, such as __MACOSX, are skipped
+without a note. Notes count all other unused files, and name the first of them.
 """
 
 import os
@@ -26,12 +26,12 @@ EXTENSIONS = {
     *("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "avif"),
     *("tif", "tiff", "ppm", "pgm"),
 }
-UNREADABLE = {  # of images that are not read
+UNREADABLE = {  # extensions of image and video formats that are not supported
     *("heic", "heif", "jxl", "jp2", "j2k", "jpx", "psd", "tga", "exr", "hdr", "ico", "pcx", "svg"),
     *("dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "dcm", "dicom", "nii", "fits", "npy"),
     *("mp4", "mov", "avi"),
 }
-SKIPPED = {  # folders that systems and programs leave behind, in lower case
+SKIPPED = {  # folders that operating systems and programs create, in lower case
     *("__macosx", "@eadir", "#recycle", "#snapshot", "lost+found", "$recycle.bin", "__pycache__"),
     *("system volume information", ".git", ".svn", ".hg", ".dvc", ".ipynb_checkpoints", ".cache"),
     *(".thumbnails", ".appledouble", ".spotlight-v100", ".fseventsd", ".trashes", ".venv"),
@@ -45,26 +45,27 @@ SPLIT_NAME = re.compile(rf"(?:{NOISE})*({'|'.join(SPLIT_OF)})(?:{NOISE})*(?:\d{{
 # folders of data sets for detection or segmentation, in lower case
 PICTURES = {"images", "image", "imgs", "img", "jpegimages", "pictures", "photos"}
 LABELS = {"labels", "label", "annotations", "annotation", "masks", "mask", "xmls", "segmentation"}
-SHOWN = 3  # names in a note
+SHOWN = 3  # number of names in a note
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The images of a data set, sorted by path; element i of each list is about image i.
+    """List the M images of a data set, sorted by path.
 
     Attributes:
-        root: The folder that `paths` are relative to.
-        paths: With forward slashes on every system.
-        stats: Size in bytes, time of the last change in ns: [2, M] int64.
-        targets: Index into `classes`, or the score when there are no classes.
-        classes: Their names; empty for scores.
-        official: "train", "val" or "test" where the data set is split already, else "".
-        ignored: Files below `root` that are not images.
-        identity: Inode, and the time in ns of the last change of the file or of its name: [2, M]
-            int64. They differ between machines and after a copy.
-        notes: Sentences about what is not used, or looks like a mistake.
-        hint: How to get more than one class, if that is clear from the folders.
-        unusable: {class: why it cannot be trained on}: a split has no image of it, say.
+        root: Folder of the data set.
+        paths: Path of each image relative to `root`, with forward slashes on every system.
+        stats: [2, M] int64: size in bytes and modification time (mtime) in ns.
+        targets: Index into `classes` of each image, or its score if there are no classes.
+        classes: Names of the classes; empty for scores.
+        official: Official split of each image: "train", "val", "test", or "" if there is none.
+        ignored: Files in the class folders that are not images.
+        identity: [2, M] int64: inode and status change time (ctime) in ns. They differ between
+            machines and after a copy.
+        notes: Sentences about unused images and probable mistakes.
+        hint: End of the error for a single class: how to get more classes, if the folders show it.
+        unusable: {class: problem} for each class that cannot be used for training, for example
+            because a split has no image of it.
     """
 
     root: Path
@@ -82,7 +83,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Part:
-    """A folder with images of one class, and of one split if that is known."""
+    """Describe a folder with the images of one class; `split` is "" if it is not known."""
 
     folder: str
     name: str
@@ -93,7 +94,7 @@ def find_class_images(root: Path) -> ImageFiles:
     """List the images in class folders; 60,000 files take half a second.
 
     Raises:
-        ValueError: No class folder with images, or split folders without train.
+        ValueError: If no class folder has an image, or a split folder is missing or ambiguous.
     """
     parts = _layout(root)
     unusable: dict[str, str] = {}
@@ -126,11 +127,11 @@ def find_class_images(root: Path) -> ImageFiles:
     stats = [stat for _, stat, _ in images]
     notes = _notes(root, parts, classes)
     if passed_over:
-        where = "hidden, or in no class folder"
+        where = "hidden, or not in a class folder"
         first = few(sorted(passed_over))
-        notes.append(f"{count(passed_over, 'image')} passed over ({where}): {first}")
+        notes.append(f"{count(passed_over, 'image')} skipped ({where}): {first}")
     if empty:
-        notes.append(f"{count(empty, 'folder')} without an image passed over: {few(empty)}")
+        notes.append(f"{count(empty, 'folder')} without an image skipped: {few(empty)}")
     return ImageFiles(
         root,
         [path for path, _, _ in images],
@@ -147,29 +148,29 @@ def find_class_images(root: Path) -> ImageFiles:
 
 
 def sizes_and_times(stats: Iterable[os.stat_result]) -> NDArray[np.int64]:
-    """Return sizes and times of the last change of the content, [2, M] int64."""
+    """Return sizes in bytes and modification times (mtime) in ns, [2, M] int64."""
     return np.array([(s.st_size, s.st_mtime_ns) for s in stats], np.int64).reshape(-1, 2).T
 
 
 def inodes_and_changes(stats: Iterable[os.stat_result]) -> NDArray[np.int64]:
-    """Return inodes and times of the last change of content or name, [2, M] int64."""
+    """Return inodes and status change times (ctime) in ns, [2, M] int64."""
     pairs = [(s.st_ino & (2**63 - 1), s.st_ctime_ns) for s in stats]
     return np.array(pairs, np.int64).reshape(-1, 2).T
 
 
 def suffix(path: str) -> str:
-    """Return the extension of a file name in lower case, "" without one."""
+    """Return the extension of a file name in lower case without its dot, or ""."""
     return os.path.splitext(path)[1][1:].lower()
 
 
 def tally(paths: Iterable[str]) -> str:
-    """Count files by their extension, such as "12 .heic, 3 .txt"."""
+    """Count the files of the five most common extensions, such as "12 .heic, 3 .txt"."""
     counts = Counter(f".{suffix(path)}" if suffix(path) else "without extension" for path in paths)
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common(5))
 
 
 def few(names: Sequence[str]) -> str:
-    """Return the first names for a note."""
+    """Return the first `SHOWN` names, quoted, for a note."""
     return ", ".join(map(repr, names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
 
 
@@ -179,13 +180,13 @@ def count(things: Sized, name: str) -> str:
 
 
 def split_name(folder: str) -> str:
-    """Return the split that a folder's name means, "" if none: "Training" -> "train"."""
+    """Return the split of a folder name, as "train" for "Training"; "" for other names."""
     found = SPLIT_NAME.fullmatch(re.sub(r"[\W_]+", "", folder.casefold()))
     return SPLIT_OF[found[1]] if found else ""
 
 
 def _splits(folders: Sequence[str]) -> dict[str, str]:
-    """Return {folder: split} of split folders; all may share other words, as in seg_train."""
+    """Return {folder: split}; split folders may share other words, as in seg_train, seg_test."""
     if found := {name: split for name in folders if (split := split_name(name))}:
         return found
     by_rest: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
@@ -199,13 +200,13 @@ def _splits(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _layout(root: Path) -> list[Part]:
-    """Find the class folders, and the official splits if there are any."""
+    """Find the class folders, and their official splits if there are any."""
     folders = list_folders(root)
     if not folders:
         raise ValueError(_too_shallow(root))
     splits = _splits(folders)
     deep = [name for name in splits if list_folders(root / name)]
-    if not splits or (len(splits) == 1 < len(folders) and not deep):  # or a class called "train"
+    if not splits or (len(splits) == 1 < len(folders) and not deep):  # a class may be named "train"
         return _splits_below_classes(root, folders) or [Part(name, name) for name in folders]
     folder_of: dict[str, str] = {}
     for name, split in splits.items():
@@ -231,7 +232,7 @@ def _layout(root: Path) -> list[Part]:
 
 
 def _splits_below_classes(root: Path, classes: Sequence[str]) -> list[Part]:
-    """Return the parts of <class>/<split>/; nothing if not all classes are split so."""
+    """Return the parts of <class>/<split>/; an empty list unless all classes have this layout."""
     parts = []
     for name in classes:
         splits = _splits(list_folders(root / name))
@@ -244,7 +245,7 @@ def _splits_below_classes(root: Path, classes: Sequence[str]) -> list[Part]:
 def _missing_in_splits(
     root: Path, parts: Sequence[Part], seen: set[tuple[str, str]]
 ) -> dict[str, str]:
-    """Return {class: problem} of classes that one official split lacks and another has."""
+    """Return {class: problem} for each class that some official splits have and others lack."""
     problems: dict[str, str] = {}
     splits = {split for _, split in seen}
     for name, split in sorted({(name, split) for name, _ in seen for split in splits} - seen):
@@ -257,14 +258,14 @@ def _missing_in_splits(
         if alike and unicodedata.normalize("NFC", alike[0]) == unicodedata.normalize("NFC", name):
             codes = f"{alike[0]!a} there, {name!a} elsewhere"
             advice = (
-                f"the name is written with other letters that look the same ({codes}): rename one"
+                f"the two names look the same but have different characters ({codes}): rename one"
             )
         problems.setdefault(name, f"class {name!r} has no image in {place}; {advice}")
     return problems
 
 
 def _unreadable(root: Path, part: Part, files: Sequence[str]) -> str:
-    """Return the problem of a folder whose only images are in formats that are not read."""
+    """Return the problem of a folder that has images only in formats that are not supported."""
     unreadable = [path for path in files if suffix(path) in UNREADABLE]
     if not unreadable:
         return ""
@@ -287,25 +288,25 @@ def _too_shallow(root: Path) -> str:
 
 
 def _notes(root: Path, parts: Sequence[Part], classes: Sequence[str]) -> list[str]:
-    """Describe what in the folders looks like a mistake, and which splits are missing."""
+    """Describe missing splits and probable mistakes in the folder layout."""
     notes = []
     splits = {part.split for part in parts}
     if splits == {"train"}:
-        notes.append("there is only train/: val and test are cut out of it")
+        notes.append("there is only train/: val and test are taken from its images")
     elif splits == {"train", "val"}:
-        notes.append("there is no test/: test is cut out of train, and val is as it is")
+        notes.append("there is no test/: test is taken from train; val is used as it is")
     words = {name.lower() for name in classes}
     if words <= PICTURES | LABELS and words & PICTURES and words & LABELS:
         notes.append(
-            f"the folders {few(classes)} are taken for classes; if they have images and what is"
-            " in them, make a folder per class instead"
+            f"the folders {few(classes)} are used as classes; if they hold images and their"
+            " annotations, make a folder per class instead"
         )
     alike = defaultdict(list)
     for name in classes:
         alike[spelling(name)].append(name)
     for names in alike.values():
         if len(names) > 1:
-            notes.append(f"classes with nearly equal names, are they one? {few(names)}")
+            notes.append(f"classes with nearly equal names: {few(names)}; are they one class?")
     beside = _splits(_folders_beside(root))
     if splits == {""} and root.resolve().name in beside and len(set(beside.values())) > 1:
         notes.append(
@@ -329,12 +330,12 @@ def _folders_beside(root: Path) -> list[str]:
 def _folders(root: Path) -> list[str]:
     try:
         return list_folders(root)
-    except OSError:  # no permission to list it
+    except OSError:  # no permission to list the folder
         return []
 
 
 def _hint(root: Path, parts: Sequence[Part]) -> str:
-    """Return the end of the error for a single class that is none, as its folders show."""
+    """Return the end of the error for a single class, if the folders show the likely mistake."""
     below = list_folders(root / parts[0].folder) if len({part.name for part in parts}) == 1 else []
     places = root, (root / parts[0].folder).parent
     beside = {one for place in places for one in _folders(place)}
@@ -342,8 +343,8 @@ def _hint(root: Path, parts: Sequence[Part]) -> str:
     if parts[0].name.lower() in PICTURES and (labels or len(below) < 2):
         where = f" (the labels seem to be in {labels[0]!r})" if labels else ""
         return (
-            f": a class is a folder with its images, <class>/*.jpg, and {parts[0].name!r} seems to"
-            f" have those of all classes{where}; make a folder per class"
+            f": {parts[0].name!r} seems to hold the images of all classes{where}; make a folder per"
+            " class, <class>/*.jpg"
         )
     if len(below) < 2:
         return ""
@@ -355,22 +356,22 @@ def _hint(root: Path, parts: Sequence[Part]) -> str:
 
 
 def spelling(name: str) -> str:
-    """Return a key that names share if they differ in case, spaces or Unicode form only."""
+    """Return a key that is equal for names that differ only in case, spaces or Unicode form."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", folded).strip().strip("_")
 
 
 def _is_image(path: str, stat: os.stat_result | None) -> bool:
-    # ._name belongs to name, on a Mac
+    # macOS stores metadata of the file `name` in `._name`
     return stat is not None and suffix(path) in EXTENSIONS and "/._" not in f"/{path}"
 
 
 def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return `folder`; if it is missing, `make` fills a temporary one, which is then renamed."""
+    """Return `folder`; if it is missing, let `make` fill a temporary folder, then rename that."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not folder.exists():  # else another process has made it in the meantime
+            if not folder.exists():  # another process may have made it in the meantime
                 temporary = folder.with_name(folder.name + ".tmp")
                 shutil.rmtree(temporary, ignore_errors=True)
                 make(temporary)
@@ -379,10 +380,11 @@ def create_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def select_classes(known: list[str], wanted: list[str] | None, hint: str = "") -> list[int]:
-    """Return the indices of the wanted classes (None for all) in the data set's own order.
+    """Return the indices of the wanted classes (None for all), sorted.
 
     Raises:
-        ValueError: An unknown name, or one class only; the message ends in `hint`.
+        ValueError: If a name is unknown, or if there is only one class (that message ends with
+            `hint`).
     """
     table = {name: i for i, name in enumerate(known)}
     chosen = sorted({lookup("data.classes", name, table) for name in wanted or known})
@@ -393,10 +395,10 @@ def select_classes(known: list[str], wanted: list[str] | None, hint: str = "") -
 
 
 def check_usable(files: ImageFiles, chosen: Sequence[int]) -> None:
-    """Check that the classes with these indices can be trained on.
+    """Check that the classes with these indices can be used for training.
 
     Raises:
-        ValueError: A split has no image of one; the message says how to leave it out.
+        ValueError: If one of them is in `files.unusable`; the message tells how to exclude it.
     """
     for name in (files.classes[i] for i in chosen):
         if name in files.unusable:
@@ -406,7 +408,7 @@ def check_usable(files: ImageFiles, chosen: Sequence[int]) -> None:
 
 
 def list_folders(root: Path) -> list[str]:
-    """List the folders that can be classes: not hidden, but .22 is a number."""
+    """List the folders that can be classes; of hidden folders only numbers, such as .22."""
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if _is_folder(entry))
     hidden = re.compile(r"\.(?!\d)")
@@ -416,23 +418,23 @@ def list_folders(root: Path) -> list[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError:  # a symbolic link to itself
         return False
 
 
 def is_left_behind(folder: str) -> bool:
-    """Return whether systems or programs leave folders of this name behind."""
+    """Return whether operating systems or programs create folders of this name."""
     return folder.lower() in SKIPPED or folder.lower().startswith(".trash-")
 
 
 def walk(
     root: Path, folder: str, without: Collection[str] = ()
 ) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Yield each entry below root/folder, hidden ones too: its path from root, and a file's stat.
+    """Yield the path relative to `root` and the stat of each entry below root/folder.
 
-    An entry that is no file has None: reading a pipe would block, and a broken link has no target.
-    A folder to which links lead more than once, as in a loop, is entered once. Folders of the
-    paths `without`, and those that systems and programs leave behind, are not entered.
+    Hidden files are included. The stat is None for an entry that is not a regular file: reading a
+    pipe would block, and a broken link has no target. A folder that several links lead to (a loop
+    of links, for example) is entered once. Folders in `without` and `SKIPPED` are not entered.
     """
     seen: set[tuple[int, int]] = set()
     waiting = [folder] if (root / folder).is_dir() else []
@@ -447,7 +449,7 @@ def walk(
                 path = f"{current}/{entry.name}".removeprefix("/")
                 try:
                     is_folder, stat = entry.is_dir(), entry.stat() if entry.is_file() else None
-                except OSError:  # a link to itself
+                except OSError:  # a symbolic link to itself
                     is_folder, stat = False, None
                 if not is_folder:
                     yield path, stat

@@ -1,4 +1,4 @@
-"""Images with one score each, from `labels.csv` beside them, for regression."""
+"""Load images with one score each from `labels.csv`, for regression."""
 
 import csv
 import math
@@ -18,12 +18,12 @@ from alexlab.data.files import (
 )
 
 FILE, SCORE = "filename", "score"
-MAX_NAME = 4096  # characters of a path, on Linux
-MAX_BYTES = 200_000_000  # of a table: more than a million rows
+MAX_NAME = 4096  # characters, the limit of a path on Linux
+MAX_BYTES = 200_000_000  # of a table; this is more than a million rows
 
 
 class ScoresData(ImageFolderData):
-    """Load `root/labels.csv` (columns filename, score); images are in root/images/ or root/."""
+    """Load `root/labels.csv` (columns filename, score) with images in root/images/ or root/."""
 
     def find_files(self) -> ImageFiles:
         """List the images of the table."""
@@ -31,12 +31,12 @@ class ScoresData(ImageFolderData):
 
 
 def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> ImageFiles:
-    """Read `root/labels.csv`; other columns and rows without any entry are ignored.
+    """Read `root/labels.csv`; ignore other columns and empty rows.
 
     Raises:
-        ValueError: A missing column, a file named twice, a score that is not in [low, high], or a
-            table that is not UTF-8.
-        FileNotFoundError: No table, or a file that it names does not exist.
+        ValueError: If a column is missing or ambiguous, a file is listed twice, a score is not in
+            [low, high], or the table cannot be read.
+        FileNotFoundError: If the table or a listed file does not exist.
     """
     table = root / "labels.csv"
     if not table.is_file():
@@ -49,7 +49,7 @@ def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> Imag
             if names.count(column) > 1:
                 raise ValueError(f"{table} has several columns {column!r}; rename all but one")
         for row in reader:
-            if not any(row.values()):  # as spreadsheets write them
+            if not any(row.values()):  # spreadsheets write empty rows
                 continue
             where = f"{table} line {reader.line_num}"
             path = _locate(root, row[FILE], where)
@@ -68,10 +68,11 @@ def find_scored_images(root: Path, low: float = 1.0, high: float = 10.0) -> Imag
 
 @contextmanager
 def readable_table(path: Path) -> Iterator["csv.DictReader[str]"]:
-    """Open a CSV file to read it in the block.
+    """Open a CSV file as a DictReader.
 
     Raises:
-        ValueError: It is too large, not UTF-8, or not CSV; the message names the file.
+        ValueError: If the file is larger than `MAX_BYTES`, not UTF-8 or not CSV; also while the
+            block reads it.
     """
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{path} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}")
@@ -84,7 +85,7 @@ def readable_table(path: Path) -> Iterator["csv.DictReader[str]"]:
             f"{path} is not UTF-8{found}; save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
         ) from None
     except csv.Error as error:
-        raise ValueError(f"{path} is no CSV file: {error}") from None
+        raise ValueError(f"{path} is not a CSV file: {error}") from None
 
 
 MARKS = {b"\xff\xfe": " but UTF-16", b"\xfe\xff": " but UTF-16", b"PK\x03\x04": " but a zip file"}
@@ -97,7 +98,7 @@ def _locate(root: Path, name: str | None, where: str) -> str:
         raise ValueError(
             f"{where}: {name[:40]!r}... is not the name of a file; is a quote missing?"
         )
-    name = Path(name).as_posix()  # ./a.png is a.png
+    name = Path(name).as_posix()  # also turns ./a.png into a.png
     for path in (f"images/{name}", name):
         if (root / path).is_file() and suffix(path) in EXTENSIONS:
             return path
@@ -106,7 +107,7 @@ def _locate(root: Path, name: str | None, where: str) -> str:
 
 def _score(text: str | None, where: str, low: float, high: float) -> float:
     try:
-        score = float((text or "nan").replace("_", "?"))  # Python takes 1_0 for 10
+        score = float((text or "nan").replace("_", "?"))  # Python reads 1_0 as 10
     except ValueError:
         score = math.nan
     if text and re.fullmatch(r"\s*-?\d*,\d+\s*", text):

@@ -1,8 +1,8 @@
-"""Load batches from an array of decoded images: no worker processes, no per-image Python.
+"""Load batches from an array of decoded images, without worker processes or a loop over images.
 
-The order of a training epoch is a function of (seed, epoch) alone: other draws of random numbers do
-not change it. The loader stores its position, so that Lightning continues with the next batch after
-a resume in the middle of an epoch.
+The order of a training epoch depends only on (seed, epoch), not on other uses of random generators.
+The loader stores its position, so that Lightning continues with the next batch after a resume in
+the middle of an epoch.
 """
 
 import math
@@ -19,30 +19,30 @@ from torch import Tensor
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 FetchFn = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Indices [N] int64 -> their images [N, 3, S, S] uint8 and targets [N]."""
+"""Map indices [N] int64 to their images [N, 3, S, S] uint8 and targets [N]."""
 
-AHEAD = 2  # items that each thread computes in advance
-CHUNK = 1024  # images copied to a device at a time
+AHEAD = 2  # number of items that each thread computes in advance
+CHUNK = 1024  # number of images copied to a device at once
 
 
 class ArrayLoader:
     """Iterate over batches of (images uint8 [N, 3, S, S], targets [N]) of one split.
 
-    With several ranks a training epoch has the same number of steps on each and uses no image twice
-    (up to `world_size - 1` images are left out, others in each epoch); an evaluation uses each
-    image exactly once, in the same number of batches on each rank. A last training batch of a
-    single image is left out, since BatchNorm cannot take it.
+    With several ranks, a training epoch has the same number of steps on each rank and uses no image
+    twice; up to `world_size - 1` images are left out, other ones in each epoch. An evaluation uses
+    each image exactly once, with the same number of batches on each rank. A last training batch
+    with a single image is left out, since BatchNorm cannot use it.
 
     Args:
-        fetch: Returns the images and targets of given indices, which are on `device`.
+        fetch: Function that returns the images and targets of indices on `device`.
         indices: The images of this split.
-        batch_size: Images per batch, on each rank.
-        shuffle: Whether this is training.
-        seed: Of the order of a training epoch.
-        rank: Of this process.
-        world_size: The number of processes.
-        device: Where `fetch` needs its indices; those of an epoch are copied there once.
-        prefetch: Whether a thread fetches the next batches while the current one is used.
+        batch_size: Number of images per batch on each rank.
+        shuffle: True for training.
+        seed: Seed of the order of the training epochs.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        device: Device of the indices for `fetch`; the indices of an epoch are copied there once.
+        prefetch: Whether a thread fetches the next batches during the current step.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ArrayLoader:
         self.epoch = self.position = 0  # `position`: batches yielded in this epoch
         self._resume = False
 
-    batch_sampler = None  # Lightning reads it where there is a `sampler`
+    batch_sampler = None  # Lightning reads this attribute if there is a `sampler`
 
     @property
     def sampler(self) -> Self:
@@ -88,7 +88,7 @@ class ArrayLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of this epoch; after a resume, those that are left."""
-        # a generator: this code runs when the first batch is requested, and the epoch is set then
+        # this code runs at the first next(), after Lightning has set the epoch
         first = self.position if self._resume else 0
         self._resume = False
         batches = self.batches()[first:]
@@ -110,11 +110,11 @@ class ArrayLoader:
         return [mine[i * size : (i + 1) * size] for i in range(len(self))]
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch, and how many of its batches were yielded."""
+        """Return the epoch and the number of its batches yielded so far."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after the batch at which the state was saved, if its epoch is the next one."""
+        """Continue the saved epoch at the saved position, unless `set_epoch` sets another epoch."""
         self.epoch, self.position = state["epoch"], state["position"]
         self._resume = self.position < len(self)
 
@@ -122,7 +122,7 @@ class ArrayLoader:
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1
 ) -> Iterator[Result]:
-    """Yield `function` of each item, in order, computed in threads a few items in advance."""
+    """Yield `function` of each item in order; threads compute a few items in advance."""
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
@@ -145,7 +145,7 @@ def to_device(array: NDArray[np.int64], device: torch.device) -> Tensor:
 
 
 def index_select_batch(images: Tensor, targets: Tensor, pin: bool = False) -> FetchFn:
-    """Make a fetch function over images [M, 3, S, S] and targets [M] on one device."""
+    """Return a fetch function for images [M, 3, S, S] and targets [M]; `pin` pins its batches."""
 
     def fetch(indices: Tensor) -> tuple[Tensor, Tensor]:
         batch = images.new_empty(len(indices), *images.shape[1:], pin_memory=pin)
@@ -157,16 +157,16 @@ def index_select_batch(images: Tensor, targets: Tensor, pin: bool = False) -> Fe
 def copy_used_images(
     images: Tensor, targets: Tensor, used: NDArray[np.int64], device: torch.device
 ) -> FetchFn:
-    """Copy the images in use and their targets to `device`; fetch batches from there.
+    """Copy the images in use and their targets to `device`; return a fetch function for them.
 
     Args:
         images: All images of the data set, [M, 3, S, S].
         targets: Their targets [M].
-        used: The indices of those in use; the others are not copied.
-        device: The images' new device, usually a GPU.
+        used: Indices of the images in use; the others are not copied.
+        device: New device of the images, usually a GPU.
 
     Returns:
-        A fetch function; its indices count all M images, and are on `device`.
+        A fetch function for indices on `device` among all M images.
     """
     if len(used) == len(images):
         return index_select_batch(images.to(device), targets.to(device))

@@ -1,4 +1,4 @@
-"""Turn a batch of stored pixels into a net's input: augment, crop, transform, standardise."""
+"""Convert a batch of stored pixels to network inputs: augment, crop, transform, standardise."""
 
 from torch import Tensor, nn
 
@@ -8,14 +8,14 @@ from alexlab.data.transforms import centre_crop
 
 
 class Preprocess(nn.Module):
-    """uint8 [N, 3, S, S] -> float32 [N, num_channels, R, R] with R = resolution, channels last.
+    """Convert uint8 [N, 3, S, S] to float32 [N, num_channels, R, R], R = resolution, channels last.
 
-    Training batches are augmented (each image by its own draw from torch's global generator), which
-    may crop at random; all others are cropped in the centre. The module moves to the device of its
-    images.
+    Training batches are augmented, each image with its own random numbers from torch's global
+    generator; the augmentation may crop at random. Other batches are cropped in the centre. The
+    module moves itself to the device of the images.
 
     Raises:
-        ValueError: an unknown representation; images smaller than `resolution`.
+        ValueError: If the representation is unknown, or images are smaller than `resolution`.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Preprocess(nn.Module):
         self.num_channels = self.representation.num_channels
 
     def notes(self, load_size: int) -> list[str]:
-        """Return warnings about settings for images that are stored at this side in pixels."""
+        """Return warnings about settings that have no effect on images of `load_size` pixels."""
         if not self.augment.crop or load_size > self.resolution:
             return []
         return [
@@ -37,7 +37,7 @@ class Preprocess(nn.Module):
         ]
 
     def pixels(self, images: Tensor, *, training: bool) -> Tensor:
-        """Augment or crop only: RGB float32 [N, 3, R, R] in [0, 1]."""
+        """Augment or crop to RGB float32 [N, 3, R, R] in [0, 1], without the representation."""
         size = images.shape[-1]
         if size < self.resolution:
             raise ValueError(

@@ -1,7 +1,8 @@
-"""Draw images of train as the network sees them: a row per image.
+"""Draw training images as the network receives them, one row per image.
 
-A row has the image without augmentation, then `DRAWS` draws of the augmentation, and, for other
-representations than RGB, the first draw's channels, black and white at 2.5 scales from 0.
+A row shows the image without augmentation, then with `DRAWS` random augmentations. For
+representations other than RGB, the channels of the first augmented image follow: -2.5 (after
+standardisation) is black, 2.5 is white.
 """
 
 import torch
@@ -9,19 +10,19 @@ from torch import Tensor
 
 from alexlab.data.datamodule import ImageFolderData
 
-DRAWS, IMAGES, SHOWN, GAP = 4, 8, 128, 4  # SHOWN: least side of an image on the picture, pixels
+DRAWS, IMAGES, SHOWN, GAP = 4, 8, 128, 4  # SHOWN: about the side of a drawn image, in pixels
 
 
 def preview(data: ImageFolderData, *, seed: int, channels: bool) -> tuple[Tensor, list[str]]:
-    """Draw the first images of train as the network sees them.
+    """Draw the first `IMAGES` training images as the network receives them.
 
     Args:
-        data: The data set.
-        seed: Of the augmentation.
+        data: The prepared data set.
+        seed: Seed of the augmentation.
         channels: Whether to add the channels of the representation.
 
     Returns:
-        The picture, uint8 [3, height, width], and the class or score of each of its rows.
+        The picture, uint8 [3, height, width], and the class or score of each row.
     """
     images, targets = (some[:IMAGES] for some in next(iter(data.train_dataloader())))
     preprocess = data.preprocess

@@ -1,17 +1,17 @@
-"""Transform pixels to a colour space or to frequencies, at about mean 0 and scale 1.
+"""Transform pixels to a colour space or to frequencies, standardised to about mean 0 and std 1.
 
-Article 004 asks for another way to record an image than three colours, and names frequencies.
-Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]: the map keeps its size, so
-that a net that takes R pixels takes it, with C input channels.
+Article 004 asks for a representation of images other than three colours, and names frequencies.
+Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]. The resolution does not
+change: a network for R pixels only needs C input channels.
 
-- `dct`: as in JPEG, YCbCr in 8x8 blocks as cosine coefficients, one channel per frequency.
-  JPEG puts a block at every eighth pixel, but a map of R/8 is too small for an AlexNet; here there
-  is one around every pixel. (Xu et al. 2020, "Learning in the frequency domain", enlarge the image
-  instead; they lose little when 24 of the 192 frequencies are left. Here the lowest 16 are kept.)
-- `fft`: log-magnitude spectrum of each colour. The phase, which holds positions, is left out.
+- `dct`: cosine coefficients of 8x8 blocks of YCbCr, as in JPEG; one channel per frequency.
+  JPEG has one block per eight pixels, but a map of R/8 is too small for AlexNet; here each pixel
+  has a block around it. (Xu et al. 2020, "Learning in the frequency domain", enlarge the image
+  instead; they lose little accuracy with 24 of the 192 frequencies. Here the lowest 16 are kept.)
+- `fft`: log-magnitude spectrum of each colour. The phase, which encodes positions, is left out.
 
-The constants are fixed, whatever the data set, the seed or the batch: ImageNet's for RGB, for the
-others measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 pixels) and rounded.
+The constants do not depend on the data set, the seed or the batch. RGB has ImageNet's. The others
+were measured on photographs (flower_photos, LIVE in the Wild; 600 each at 64 pixels) and rounded.
 """
 
 import math
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from alexlab.errors import lookup
 
-# Plane (Y, Cb, Cr), frequency down and across. Chroma is kept coarser, as JPEG does.
+# (plane: Y, Cb or Cr; vertical frequency; horizontal frequency). Fewer for chroma, as in JPEG.
 FREQUENCIES = [
     (plane, u, v)
     for plane, kept in enumerate([4, 2, 2])
@@ -38,17 +38,14 @@ def gray(images: Tensor) -> Tensor:
 
 
 def ycbcr(images: Tensor) -> Tensor:
-    """Convert to JPEG's full-range YCbCr (JFIF 1.02): [N, 3, R, R] in [0, 1], no chroma at 0.5."""
+    """Convert to JPEG's full-range YCbCr (JFIF 1.02): [N, 3, R, R] in [0, 1]; grey is at 0.5."""
     luma = gray(images)
     blue, red = (images[:, 2:] - luma) / 1.772 + 0.5, (images[:, :1] - luma) / 1.402 + 0.5
     return torch.cat([luma, blue, red], 1)
 
 
 def hsv(images: Tensor) -> Tensor:
-    """Convert to hue, saturation, value: [N, 3, R, R] in [0, 1].
-
-    Hue 0 and 1 are both red; grey has hue 0.
-    """
+    """Convert to hue, saturation and value, [N, 3, R, R] in [0, 1]; red and grey have hue 0."""
     value, largest = images.max(1, keepdim=True)
     spread = value - images.amin(1, keepdim=True)
     differences = images.roll(-1, 1) - images.roll(-2, 1)  # g - b, b - r, r - g
@@ -60,8 +57,8 @@ def hsv(images: Tensor) -> Tensor:
 class DCT(nn.Module):
     """Compute the lowest 8x8 DCT coefficients around every pixel: [N, 16, R, R].
 
-    10 are of Y, 3 of Cb and 3 of Cr. The block of pixel (i, j) is [i-3, i+4] by [j-3, j+4],
-    mirrored at the edges.
+    There are 10 of Y, 3 of Cb and 3 of Cr. The block of pixel (i, j) is rows i-3 to i+4 and columns
+    j-3 to j+4; images are mirrored at their edges.
     """
 
     filters: Tensor  # of the orthonormal DCT-II, [16, 3, 8, 8]
@@ -76,7 +73,7 @@ class DCT(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filter the YCbCr planes."""
+        """Convert to YCbCr and apply the filters as one convolution."""
         padded = F.pad(ycbcr(images), (3, 4, 3, 4), mode="reflect")
         return F.conv2d(padded, self.filters)
 
@@ -84,9 +81,8 @@ class DCT(nn.Module):
 def fft(images: Tensor) -> Tensor:
     """Compute each colour's log-magnitude spectrum, zero frequency at [R // 2, R // 2].
 
-    The transform is orthonormal.
-
-    0.001 is added to the magnitude: the noise of rounding to 8 bits is of that size.
+    The transform is orthonormal. 0.001 is added to the magnitude: noise from rounding to 8 bits
+    has about this size.
     """
     spectrum = torch.fft.fft2(images, norm="ortho").abs()
     shifted: Tensor = torch.fft.fftshift((spectrum + 1e-3).log(), dim=(2, 3))
@@ -94,7 +90,7 @@ def fft(images: Tensor) -> Tensor:
 
 
 def _dct_constants() -> tuple[list[float], list[float]]:
-    """Return means and stds: photographs' frequencies have mean 0, their scale is 1 / (u + v)."""
+    """Return means and stds: frequencies of photographs have mean 0 and a std of c / (u + v)."""
     means = [0.0 if u + v else (3.68, 3.76, 4.16)[plane] for plane, u, v in FREQUENCIES]
     stds = [
         (0.45, 0.13, 0.13)[plane] / (u + v) if u + v else (1.8, 0.58, 0.5)[plane]
@@ -116,10 +112,10 @@ REPRESENTATIONS: dict[str, tuple[Transform | type[DCT], Constants]] = {
 
 
 class Representation(nn.Module):
-    """RGB [N, 3, R, R] in [0, 1] -> standardised [N, num_channels, R, R], channels last in memory.
+    """Map RGB [N, 3, R, R] in [0, 1] to standardised [N, num_channels, R, R], channels last.
 
     Raises:
-        ValueError: an unknown name; the message lists the known ones.
+        ValueError: If the name is unknown; the message lists the choices.
     """
 
     mean: Tensor
@@ -134,11 +130,11 @@ class Representation(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, *, overwrite: bool = False) -> Tensor:
-        """Transform and standardise a batch.
+        """Transform a batch, subtract the means and divide by the stds.
 
         Args:
             images: RGB float32 [N, 3, R, R] in [0, 1].
-            overwrite: The images may be overwritten; saves one copy of the batch.
+            overwrite: Whether `images` may be overwritten; this saves one copy of the batch.
         """
         transformed = self.transform(images)
         if transformed is images and not overwrite:

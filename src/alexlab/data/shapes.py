@@ -1,7 +1,7 @@
-"""A generated data set: five classes of coloured shapes, drawn on textured backgrounds.
+"""Generate a data set: five classes of coloured shapes on textured backgrounds.
 
-Each picture also has a score of 1 to 10, which grows with the shape's size and with its contrast to
-the background: a property that a net can learn, and that does not depend on the class.
+Each picture also has a score from 1 to 10. The score grows with the shape's size and its contrast
+to the background; it does not depend on the class.
 """
 
 import colorsys
@@ -21,18 +21,18 @@ from alexlab.errors import lookup
 
 SIDE = 64  # pixels
 CLASSES = {"circle": 40, "cross": 0, "square": 4, "star": 10, "triangle": 3}
-"""Number of corners of each shape; the corners of the cross are listed in `_corners`."""
+"""Number of corners of each shape; `_corners` lists those of the cross."""
 
 
 class ShapesData(ImageFolderData):
     """Draw `root/<class>/*.png` and `root/labels.csv` once, then load them as an image folder.
 
     Args:
-        root: Beside it, one folder for each (`num_images`, `draw_seed`) is made. If it is a folder
-            with class folders, nothing is drawn: its images are read.
+        root: The pictures are drawn into the folder `<root>-<num_images>-<draw_seed>`. If `root`
+            itself has class folders, nothing is drawn and its images are read.
         targets: "class", or "score" for regression.
-        num_images: Of all classes together.
-        draw_seed: Another number draws other pictures.
+        num_images: Number of images of all classes together.
+        draw_seed: Seed of the pictures.
         **settings: See `ImageFolderData`.
     """
 
@@ -40,18 +40,18 @@ class ShapesData(ImageFolderData):
         self, root: str | None, *, targets: str, num_images: int, draw_seed: int, **settings: Any
     ) -> None:
         if not root:
-            raise ValueError("data.root=null: the images need a place to be drawn to; set a folder")
+            raise ValueError("data.root=null: set a folder for the images to be drawn")
         self.draws = not (Path(root).is_dir() and list_folders(Path(root)))
         super().__init__(f"{root}-{num_images}-{draw_seed}" if self.draws else root, **settings)
         if self.draws:
-            self.source_notes = ("drawn by this program: no real data set",)
+            self.source_notes = ("drawn by this program: not a real data set",)
         self.scored = lookup("data.targets", targets, {"class": False, "score": True})
         if num_images < 10 * len(CLASSES):
             raise ValueError(f"data.num_images={num_images}: must be at least {10 * len(CLASSES)}")
         self.num_images, self.draw_seed = num_images, draw_seed
 
     def find_files(self) -> ImageFiles:
-        """Draw the pictures unless that was done, and list them."""
+        """Draw the pictures unless they exist, and list them."""
         root = Path(str(self.root))
         if self.draws:
             create_once(root, lambda new: draw_folder(new, self.num_images, self.draw_seed))
@@ -59,7 +59,7 @@ class ShapesData(ImageFolderData):
 
 
 def draw_folder(root: Path, num_images: int, seed: int) -> None:
-    """Draw the pictures into a new folder `root`, and write its labels.csv."""
+    """Draw the pictures into `root`, and write its labels.csv."""
     rows = []
     for i in range(num_images):
         name = list(CLASSES)[i % len(CLASSES)]
@@ -75,11 +75,11 @@ def draw_folder(root: Path, num_images: int, seed: int) -> None:
 
 
 def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
-    """Draw one picture [SIDE, SIDE] of the named shape; return it and its score in [1, 10]."""
+    """Draw one picture of SIDE x SIDE pixels; return it and its score in [1, 10]."""
     ground = _colour(rng)
     contrast, size = rng.uniform(0.5, 1.0), rng.uniform(0.3, 0.5)
     paint = ground + contrast * (_colour(rng, apart_from=ground) - ground)
-    big = 4 * SIDE  # drawn large and reduced, for smooth edges
+    big = 4 * SIDE  # drawn large, then reduced, for smooth edges
     mask = Image.new("L", (big, big))
     room = 0.5 - 0.9 * size
     centre = 0.5 + rng.uniform(-room, room, 2)
@@ -92,7 +92,7 @@ def draw(name: str, rng: np.random.Generator) -> tuple[Image.Image, float]:
 
 
 def _colour(rng: np.random.Generator, apart_from: np.ndarray | None = None) -> np.ndarray:
-    """Draw an RGB colour in [0, 1], far from the given one."""
+    """Draw a random RGB colour in [0, 1], far from the colour `apart_from`."""
     while True:
         colour = np.array(colorsys.hsv_to_rgb(*rng.uniform((0, 0.1, 0.2), (1, 0.9, 0.95))))
         if apart_from is None or np.abs(colour - apart_from).sum() > 0.9:
@@ -100,7 +100,7 @@ def _colour(rng: np.random.Generator, apart_from: np.ndarray | None = None) -> n
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
-    """Draw the stripes of two random waves, [SIDE, SIDE, 1] around 0."""
+    """Draw stripes from two random waves, [SIDE, SIDE, 1] around 0."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     waves = np.zeros((SIDE, SIDE))
     for _ in range(2):
@@ -112,7 +112,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
 def _corners(
     name: str, rng: np.random.Generator, centre: np.ndarray, size: float, side: int
 ) -> list[tuple[float, float]]:
-    """Compute the shape's corners in pixels, rotated at random and stretched a little."""
+    """Compute the shape's corners in pixels, with a small random rotation and stretch."""
     if name == "cross":
         w = 0.3
         r = [(w, 1), (w, w), (1, w), (1, -w), (w, -w), (w, -1)]

@@ -1,7 +1,7 @@
 """Split the images into train, val and test: stratified, grouped, the same on every machine.
 
-The order in which images are assigned is the order of a hash of (split_seed, content, path), so
-that it depends neither on the order of the files nor on the machine nor on any library's generator.
+Images are assigned in the order of a hash of (split_seed, content, path). This order does not
+depend on the order of the files, on the machine or on a library's random generator.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ LEFT_OUT = "left out"
 def load_or_create_split(
     folder: Path, index: Index, grouped: bool, seed: int, fractions: tuple[float, float]
 ) -> NDArray[np.str_]:
-    """Return the split name of each file [M]; it is stored in `folder` as {path: split name}.
+    """Return the split name of each file [M]; store them in `folder` as {path: split name}.
 
-    A broken file is "left out". `fractions` are those of test and of val.
+    A broken file is "left out". `fractions` are the test fraction and the val fraction.
     """
     files, (test_fraction, val_fraction) = index.files, fractions
     kind = "grouped" if grouped else "random"
@@ -56,14 +56,14 @@ def load_or_create_split(
 
 
 def _read_split(path: Path, paths: Sequence[str]) -> NDArray[np.str_] | None:
-    """Read a stored split; None if it is damaged, so that it is made again, which is the same."""
+    """Read a stored split; return None if it is damaged (a new one has the same content)."""
     try:
         stored = json.loads(path.read_text("utf-8"))
         names = [stored[name] for name in paths]
         if len(stored) != len(paths) or not {*names} <= {*SPLITS, LEFT_OUT}:
             raise ValueError("other files or splits")
     except (ValueError, LookupError, TypeError) as error:
-        log.warning(f"cache: {path} is damaged ({error}): it is made again")
+        log.warning(f"cache: {path} is damaged ({error}): rebuilding it")
         return None
     return np.array(names)
 
@@ -78,21 +78,21 @@ def split(
     test_fraction: float,
     val_fraction: float,
 ) -> NDArray[np.str_]:
-    """Assign M images to splits; a group of duplicates goes to one split as a whole.
+    """Assign M images to splits; all images of a group of duplicates get the same split.
 
-    In every class, test and val get `round(fraction * images of the class)`, at least one, to
-    within one group. Where `official` names a test or a val set it stays as it is, and its fraction
-    has no effect. Duplicates of test images are left out of train and val, duplicates of an
-    official val set out of train.
+    Test and val get `round(fraction * images of the class)` of every class, at least one image; the
+    size of a group may change this number. An official test or val set is used as it is, and its
+    fraction has no effect. Duplicates of official test images are left out of train and val;
+    duplicates of official val images are left out of train.
 
     Args:
         keys: Content hash and path of each image.
         targets: Class of each image [M].
         groups: Group of each image [M]; all different for a split that ignores duplicates.
-        official: "train", "val", "test" or "" for each image.
-        seed: Another seed gives another split.
-        test_fraction: Of all images of a class.
-        val_fraction: Likewise.
+        official: Official split of each image: "train", "val", "test" or "".
+        seed: Seed of the split.
+        test_fraction: Share of the images of each class for test.
+        val_fraction: Share of the images of each class for val.
 
     Returns:
         [M]: "train", "val", "test", or "left out" for a duplicate of an official test or
@@ -115,7 +115,7 @@ def split(
         counts = np.bincount(targets[members], minlength=len(sizes))
         present = counts > 0
         for name, missing in wanted.items():
-            # assigned if that brings each of its classes nearer to its wanted size, or as near
+            # assign unless the size of one of its classes would be further from the wanted size
             if (2 * missing[present] >= counts[present]).all() and (missing[present] > 0).all():
                 split_names[members] = name
                 missing -= counts
@@ -131,7 +131,7 @@ def take_fraction(
     seed: int,
     fraction: float,
 ) -> NDArray[np.int64]:
-    """Keep `fraction` of each class, at least one image; a smaller set is part of a larger one."""
+    """Keep `fraction` of each class, at least one image; larger fractions contain smaller ones."""
     if fraction == 1:
         return indices
     order = sorted(indices.tolist(), key=lambda i: _hash(seed, "fraction", keys[i]))
@@ -156,9 +156,9 @@ def select(
     """Take the given classes of each split, and `fraction` of train.
 
     Returns:
-        {split: indices among all M files}; {split: {class: images}}; the target of each file, a
-        position in `classes` [M] int64 or a score [M] float32; and a hash of the contents, paths
-        and targets of the images in use, all of train.
+        {split: indices among all M files}; {split: {class: number of images}}; the target of each
+        file: a position in `classes` [M] int64, or a score [M] float32; and a hash of the contents,
+        paths and targets of all good images of these classes (`fraction` has no effect on it).
     """
     names = [index.files.classes[i] for i in classes] or ["images"]
     used, targets = ~index.broken, np.array(index.files.targets)
@@ -174,7 +174,7 @@ def select(
         for name, i in indices.items()
     }
     lines = sorted(f"{keys[i]} {targets[i]}" for i in np.flatnonzero(used))
-    if index.white != DEFAULT_WHITE:  # else the pixels follow from the contents
+    if index.white != DEFAULT_WHITE:  # the contents alone do not determine the pixels
         lines.append(f"white {index.white.integers} {index.white.floats:g}")
     text = "\n".join(lines).encode(errors="surrogateescape")
     fingerprint = hashlib.sha1(text, usedforsecurity=False).hexdigest()
@@ -182,7 +182,7 @@ def select(
 
 
 def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size: int) -> None:
-    """Raise ValueError for a class that a split lacks, or a train set below one batch."""
+    """Raise ValueError if a split has no image of a class, or train is smaller than one batch."""
     for split_name, classes in counts.items():
         for class_name, images in classes.items():
             if not images:
@@ -197,7 +197,7 @@ def check_counts(name: str, counts: Mapping[str, Mapping[str, int]], batch_size:
 
 
 def check_broken(index: Index) -> None:
-    """Raise ValueError that names the first broken image, if there is one, and all file types."""
+    """Raise ValueError if there are broken images; it names the first, and counts all by type."""
     files, broken = index.files, np.flatnonzero(index.broken)
     if len(broken):
         path, reason = str(files.root / files.paths[broken[0]]), index.facts["error"][broken[0]]
@@ -208,11 +208,11 @@ def check_broken(index: Index) -> None:
         )
 
 
-ONE_COLOUR = 2.0  # standard deviation of grey values, of 255, up to which an image has one colour
+ONE_COLOUR = 2.0  # an image with a lower standard deviation of its grey values has one colour
 
 
 def one_colour(index: Index) -> NDArray[np.int64]:
-    """Find the images that decode to one colour, or nearly so."""
+    """Return the indices of images that have nearly one colour after decoding."""
     flat = index.facts["deviation"].astype(np.float64) < ONE_COLOUR
     return np.flatnonzero(~index.broken & flat)
 
@@ -229,7 +229,7 @@ def grey_notes(index: Index) -> list[str]:
 
 
 def _pictures_of_two_classes(index: Index) -> list[tuple[int, int]]:
-    """Return for each content that is in several classes two files of it, of different classes."""
+    """Return two files of different classes for each content that is in several classes."""
     files, contents = index.files, index.facts["sha1"]
     first: dict[str, int] = {}
     found: dict[str, tuple[int, int]] = {}

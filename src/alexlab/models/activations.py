@@ -1,4 +1,4 @@
-"""Activation functions by name: one root scalar, `act`, serves every net."""
+"""Activation functions by the names that the root setting `act` accepts, for all nets."""
 
 from torch import nn
 
@@ -18,5 +18,5 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> type[nn.Module]:
-    """Return the class of the activation `name`; call it without arguments."""
+    """Return the class of the activation `name`; its constructor needs no arguments."""
     return lookup("act", name, ACTIVATIONS)

@@ -1,9 +1,10 @@
-"""AlexNet as published in 2012, its parts as arguments.
+"""AlexNet as published in 2012, with arguments for its parts.
 
 Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks", section 3: 96-256-384-384-256 kernels, two towers (`groups=2`), LRN, overlapping
-pooling, dropout. Deviations: weights start as torch's defaults do (`init=paper` for N(0, 0.01),
-which leaves small images' nets at chance for long), and `stem` adapts to small images.
+pooling, dropout. Deviations: the initial weights are torch's defaults (with the paper's N(0, 0.01),
+`init=paper`, nets for small images stay at chance for many epochs), and `stem` adapts to small
+images.
 """
 
 from collections import OrderedDict
@@ -17,35 +18,34 @@ from alexlab.models.activations import activation
 from alexlab.models.blocks import DROPOUT_AT, ConvNet, Stages, average_pool
 from alexlab.models.resolution import feature_map
 
-# First convolution: kernel size, stride, padding. `half` and `cifar` keep the maps of a 64-pixel
-# image (15-7-7-3-3-3-3-1) down to 31 and 15 pixels: only the scale of the first kernels changes.
+# First convolution: kernel size, stride, padding. With `half` at 31 pixels and `cifar` at 15 pixels
+# the feature maps have the sides of `imagenet` at 64 pixels (15-7-7-3-3-3-3-1).
 STEMS = {"imagenet": (11, 4, 2), "half": (5, 2, 1), "cifar": (5, 1, 2)}
-MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, which fc6 was made for
+MAP_OF_HEAD = 6  # pixels: the side of the last map at 224 pixels, the input of the paper's fc6
 
 
 class AlexNet(ConvNet):
-    """See `ConvNet`; R >= 63, or >= 15 with small stems.
+    """Build the net; see `ConvNet` for the shapes. R >= 63, or >= 15 with the stem cifar.
 
     Args:
         norm: none, lrn (after the first two convolutions) or batch (after all five).
         pool: max, avg, conv1x1 or strided, see `blocks.Stages`.
-        overlap: pooling windows of 3 with stride 2, else of 2.
-        groups: 2 for the paper's two towers (convolutions 2, 4 and 5), 1 for one.
-        width: multiplies the kernels of every convolution, rounded to a multiple of 8.
-        dropout: rate in front of each wide layer (the share that is dropped).
-        feature_dropout: rate on feature maps, in front of each pooling; None takes `dropout`.
+        overlap: Pooling windows of 3 pixels instead of 2; the stride is 2 in both cases.
+        groups: 2 for the paper's two towers (convolutions 2, 4 and 5), or 1.
+        width: Factor for the kernels of every convolution, rounded to a multiple of 8.
+        dropout: Rate before each wide layer (the share of zeroed values).
+        feature_dropout: Rate on feature maps, before each pooling; None means `dropout`.
         dropout_at: none, fc, features or both.
-        dropout_kind: of the features' dropout: single elements, or whole channels.
-        head: outputs of the wide layers between the features and the last layer.
-        pool_before_head: input of the first wide layer. `adaptive` averages a map larger than
-            6x6 down to 6x6 and never enlarges a smaller one: a 1x1 map blown up to 6x6 would feed
-            it 36 copies of itself, the function of a layer of 256 inputs at 36 times the memory
-            and 36 times the effective learning rate. `none` flattens the map as it is; `gap`
-            averages each channel to one number.
-        stem: first convolution: imagenet (11x11, stride 4), half (5x5, stride 2), cifar (5x5,
-            stride 1), or auto: imagenet from 63 pixels up, half from 31, cifar below.
-        init: torch (default), or paper: N(0, 0.01), biases 1 in convolutions 2, 4, 5 and the
-            wide layers, else 0 (section 5).
+        dropout_kind: Dropout on feature maps: element (single values) or channel (whole channels).
+        head: Outputs of the wide layers between the features and the last layer.
+        pool_before_head: Input of the first wide layer. `adaptive` averages a map larger than
+            6x6 to 6x6, and never enlarges a smaller one: 36 copies of a 1x1 map would make fc6
+            equal to a layer of 256 inputs, with 36 times the memory and 36 times the effective
+            learning rate. `none` flattens the map; `gap` averages each channel to one number.
+        stem: First convolution: imagenet (11x11, stride 4), half (5x5, stride 2), cifar (5x5,
+            stride 1), or auto: imagenet for R >= 63, half for R >= 31, else cifar.
+        init: torch (default), or paper: weights N(0, 0.01); biases 1 in convolutions 2, 4, 5 and
+            the wide layers, else 0 (section 5).
     """
 
     classifier: nn.Sequential
@@ -110,7 +110,7 @@ class AlexNet(ConvNet):
 
 
 def stem_for(resolution: int) -> str:
-    """Choose the coarsest stem whose first map has at least 15x15 values, so that a map is left."""
+    """Choose the coarsest stem whose first map has at least 15x15 pixels."""
     return "imagenet" if resolution >= 63 else "half" if resolution >= 31 else "cifar"
 
 
@@ -133,7 +133,7 @@ def _features(
 
 def _scaled(kernels: int, width: float) -> int:
     if width <= 0:
-        raise ValueError(f"width={width} must be positive (1.0 is the published net)")
+        raise ValueError(f"width={width}: must be positive (1.0 is the published net)")
     return max(8, round(kernels * width / 8) * 8)
 
 
@@ -141,7 +141,7 @@ def _classifier(
     inputs: int, head: Sequence[int], num_outputs: int, act: type[nn.Module], dropout: float
 ) -> nn.Sequential:
     classifier = nn.Sequential()
-    for number, outputs in enumerate(head, 6):  # fc6, fc7, ... as the paper counts
+    for number, outputs in enumerate(head, 6):  # fc6, fc7, ...: the numbers of the paper's layers
         if dropout:
             classifier.add_module(f"dropout{number}", nn.Dropout(dropout))
         classifier.add_module(f"fc{number}", nn.Linear(inputs, outputs))

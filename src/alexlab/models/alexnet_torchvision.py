@@ -1,7 +1,7 @@
-"""AlexNet in the one-tower form of 2014 (Krizhevsky, arXiv 1404.5997), as torchvision has it.
+"""AlexNet with one tower (Krizhevsky 2014, arXiv 1404.5997), as in torchvision.
 
-Fewer kernels than the 2012 net (64-192-384-256-256), no normalisation; state dicts are
-interchangeable with `torchvision.models.alexnet`.
+It has fewer kernels than the 2012 net (64-192-384-256-256) and no normalisation. State dicts are
+interchangeable with those of `torchvision.models.alexnet`.
 """
 
 from torch import nn
@@ -12,12 +12,12 @@ from alexlab.models.resolution import feature_map
 
 
 class AlexNetTorchvision(ConvNet):
-    """See `ConvNet`; R >= 63.
+    """Build the net; see `ConvNet` for the shapes. R >= 63.
 
-    The average pooling always hands 6x6 maps to the classifier, because the state dict asks for
-    9,216 inputs. Below 224 pixels this enlarges: at 64 px each value of the 1x1 map is repeated
-    36 times, so that `classifier.1` computes what a layer of 256 inputs could, with 36 times its
-    memory and 36 times its effective learning rate. `AlexNet` never enlarges.
+    The classifier always gets 6x6 maps, because torchvision's weights have 9,216 inputs. At lower
+    resolutions the average pooling enlarges the map: at 64 pixels it repeats each value of the 1x1
+    map 36 times, and `classifier.1` is equal to a layer of 256 inputs with 36 times the memory and
+    36 times the effective learning rate. `AlexNet` never enlarges.
     """
 
     def __init__(

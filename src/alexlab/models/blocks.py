@@ -1,8 +1,8 @@
-"""The form of a plain net, and the exchangeable parts of its convolutional stages.
+"""Define the structure of a plain net, and the exchangeable parts of its convolutional stages.
 
-A stage is convolution, activation and normalisation in the order that the normalisation needs,
-dropout, pooling. LRN follows the activation (Krizhevsky et al. 2012, section 3.3); BatchNorm stands
-before it, and its convolution has no bias.
+A stage has a convolution, an activation, a normalisation, dropout and pooling. LRN comes after the
+activation (Krizhevsky et al. 2012, section 3.3). BatchNorm comes before the activation, and its
+convolution has no bias.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ DROPOUTS: dict[str, type[nn.Module]] = {"element": nn.Dropout, "channel": nn.Dro
 
 
 class ConvNet(nn.Module):
-    """Images [N, C, R, R] float32 -> outputs [N, num_outputs]: features, avgpool, classifier.
+    """Map images [N, C, R, R] float32 to outputs [N, num_outputs]: features, avgpool, classifier.
 
-    Every net takes `num_outputs` (classes, or 1 for a score), and by keyword `in_channels` (of the
-    images), `resolution` (their side in pixels) and `act` (a name of `activations`).
+    The arguments of every net: `num_outputs` (classes, or 1 for a score), and by keyword
+    `in_channels` (C), `resolution` (R, in pixels) and `act` (a name of `activations`).
     """
 
     features: nn.Sequential
@@ -37,16 +37,16 @@ class ConvNet(nn.Module):
     classifier: nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, C, R, R] -> outputs [N, num_outputs]."""
+        """Map images [N, C, R, R] to outputs [N, num_outputs]."""
         outputs: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
         return outputs
 
 
 class AveragePool(nn.Module):
-    """Average maps [N, C, before, before] to [N, C, after, after], as nn.AdaptiveAvgPool2d does.
+    """Average maps [N, C, before, before] to [N, C, after, after] like nn.AdaptiveAvgPool2d.
 
-    PyTorch has no deterministic gradient of that layer on a GPU. If one is asked for there
-    (deterministic=true), the same averages are computed as two matrix products.
+    PyTorch has no deterministic gradient of that layer on a GPU. With deterministic=true, two
+    matrix products compute the same averages there.
     """
 
     windows: Tensor  # [after, before]: the weight of each pixel in each average
@@ -60,7 +60,7 @@ class AveragePool(nn.Module):
         self.register_buffer("windows", windows, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Average each window; other sizes than `before` are left to torch's layer."""
+        """Average each window; torch's function handles sizes other than `before`."""
         expected = maps.shape[2:] == (self.windows.shape[1],) * 2
         if expected and maps.is_cuda and torch.are_deterministic_algorithms_enabled():
             return self.as_products(maps)
@@ -74,7 +74,7 @@ class AveragePool(nn.Module):
 
 
 def average_pool(before: int, after: int) -> nn.Module:
-    """Build the layer that averages maps of side `before` to side `after`; none if they agree."""
+    """Build the layer that averages maps of side `before` to side `after`; Identity if equal."""
     if before == after:
         return nn.Identity()
     return nn.AdaptiveAvgPool2d(1) if after == 1 else AveragePool(before, after)
@@ -82,14 +82,15 @@ def average_pool(before: int, after: int) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """Build the convolutional stages of one net, which have these parts in common.
+    """Build the convolutional stages of one net with these common settings.
 
-    pool: `max` or `avg` over windows of 3 with stride 2 (overlapping), or of 2 with stride 2;
-        `conv1x1`: a linear 1x1 convolution with stride 2 in place of the pooling layer;
-        `strided`: no pooling layer, the convolution before it takes the stride. These two sample
-        where the middle of each pooling window would be, so that all four give maps of one size
-        and the same head follows.
-    dropout: rate of dropout on the feature maps, between a stage and its pooling.
+    Args:
+        pool: `max` or `avg` pooling with stride 2; `conv1x1`, a linear 1x1 convolution with
+            stride 2 instead of the pooling; or `strided`, no pooling but twice the stride in the
+            convolution before it. The last two sample the middle of each pooling window: the maps
+            have the same sizes for all four, and the same head fits.
+        overlap: Pooling windows of 3 pixels instead of 2.
+        dropout: Rate of dropout on the feature maps, before the pooling.
     """
 
     act: type[nn.Module]
@@ -100,7 +101,7 @@ class Stages:
     dropout_kind: str = "element"
 
     def __post_init__(self) -> None:
-        """Raise ValueError for names that do not exist."""
+        """Raise ValueError for unknown names."""
         lookup("norm", self.norm, NORMS)
         lookup("pool", self.pool, POOLS)
         lookup("dropout_kind", self.dropout_kind, DROPOUTS)
@@ -117,9 +118,9 @@ class Stages:
         lrn: bool = True,
         pooled: bool = False,
     ) -> dict[str, nn.Module]:
-        """Layers by kind, for maps [N, maps, H, W] -> [N, kernels, H', W'].
+        """Return {kind: layer}, in order, for maps [N, maps, H, W] -> [N, kernels, H', W'].
 
-        lrn: whether this stage is normalised under `norm=lrn` (BatchNorm stands in every stage).
+        `lrn` tells whether `norm=lrn` applies to this stage; `norm=batch` applies to all stages.
         """
         batch = self.norm == "batch"
         layers: dict[str, nn.Module] = {}

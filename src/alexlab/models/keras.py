@@ -1,6 +1,6 @@
-"""Keras's "same" padding, Glorot weights and zero biases, which torch does not have by default.
+"""Provide Keras's "same" padding and initial weights (Glorot, zero biases).
 
-The articles' nets were written in Keras; with these functions they are the same nets here.
+The articles' nets were written in Keras, and torch's defaults differ.
 """
 
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution whose output has ceil(side / stride) pixels, as Keras's padding="same".
+    """Convolve maps [N, C, H, W] to [N, K, ceil(H / stride), ceil(W / stride)], padding="same".
 
-    Maps [N, C, H, W] -> [N, K, ceil(H / stride), ceil(W / stride)]. An odd sum of padding puts
-    the larger half to the right and below; torch's own padding is always symmetric.
+    If the total padding is odd, the right and the bottom get the larger part, as in Keras; torch's
+    own padding is always symmetric.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -25,15 +25,12 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_pool() -> nn.MaxPool2d:
-    """Build max pooling 2x2, stride 2, padding="same": an odd side is rounded up.
-
-    A padded value is never the maximum.
-    """
+    """Build 2x2 max pooling with stride 2 and padding="same": side S becomes ceil(S / 2)."""
     return nn.MaxPool2d(2, 2, ceil_mode=True)
 
 
 def glorot(net: nn.Module) -> None:
-    """Initialise every convolution and linear layer as Keras does (Glorot and Bengio 2010)."""
+    """Initialise all Conv2d and linear layers like Keras (Glorot and Bengio 2010), biases 0."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

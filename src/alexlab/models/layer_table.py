@@ -1,4 +1,4 @@
-"""Tables of a network's layers, with its counts beside those that its article published."""
+"""Format tables of a network's layers, and of its counts next to the published ones."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ def layer_table(summary: Summary) -> Table:
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
-    """Write (96, 55, 55) as 55x55x96, as articles do."""
+    """Format the shape (96, 55, 55) as 55x55x96, the notation of articles."""
     return "x".join(map(str, [*shape[1:], shape[0]]))
 
 
 def published_table(summary: Summary, published: dict[str, str]) -> Table:
-    """Return a table of this network's counts beside those of its article."""
+    """Return a table of this network's counts next to those of its article."""
     own = {
         "parameters": short(summary.params),
         "neurons": short(summary.neurons),

@@ -1,7 +1,7 @@
 """Local response normalisation on a GPU: one Triton kernel forward and one backward.
 
-Both read each value from memory once and write one result; neighbours come from the cache. The
-formula and the choice between the two are in `alexlab.models.lrn`. Importing this needs Triton.
+Both kernels read each value from memory once; values of neighbours come from the GPU's cache.
+`alexlab.models.lrn` has the formula and decides when to use this module. The import needs Triton.
 """
 
 # ruff: noqa: ANN001, ANN202
@@ -17,11 +17,11 @@ BLOCK = 1024  # values per program
 
 
 class Normalise(torch.autograd.Function):
-    """Normalise maps [N, C, H, W], in any dense memory format, and compute the gradient."""
+    """Normalise maps [N, C, H, W] in any dense memory format, with their gradient."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, k: float, alpha: float) -> Tensor:
-        """Compute the normalised maps, of the type and memory format of `maps`."""
+        """Compute the normalised maps, with the dtype of `maps`."""
         if not maps.is_contiguous(memory_format=torch.channels_last):
             maps = maps.contiguous()
         ctx.save_for_backward(maps)
@@ -32,7 +32,7 @@ class Normalise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """Compute the gradient of the maps."""
+        """Compute the gradient with respect to `maps`."""
         (maps,) = ctx.saved_tensors
         given = gradients[0].contiguous(memory_format=_format(maps))
         gradient = torch.empty_like(maps)
@@ -45,7 +45,7 @@ def _format(maps: Tensor) -> torch.memory_format:
 
 
 def _launch(kernel: Any, maps: Tensor, tensors: tuple[Tensor, ...], k: float, alpha: float) -> None:
-    step = maps[0, 0].numel() if maps.is_contiguous() else 1  # from one kernel's value to the next
+    step = maps[0, 0].numel() if maps.is_contiguous() else 1  # memory distance of adjacent kernels
     grid = (triton.cdiv(maps.numel(), BLOCK),)
     with torch.cuda.device_of(maps):
         kernel[grid](*tensors, maps.numel(), maps.shape[1], step, k, alpha, BLOCK)
@@ -53,14 +53,14 @@ def _launch(kernel: Any, maps: Tensor, tensors: tuple[Tensor, ...], k: float, al
 
 @triton.jit
 def _read(values, at, kernel, distance, count, kernels, step):
-    """Read the values of the kernels at a distance; 0 where there is no such kernel."""
+    """Read the values of the kernels `kernel + distance`; 0 if there is no such kernel."""
     exists = (at < count) & (kernel + distance >= 0) & (kernel + distance < kernels)
     return tl.load(values + at + distance * step, mask=exists, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def _inverse_root(maps, at, kernel, distance, count, kernels, step, k, alpha):
-    """Compute the bracket of the kernels at a distance to the power -1/2."""
+    """Compute (k + alpha * sum) ^ -1/2 of the kernels `kernel + distance`."""
     squares = tl.zeros_like(at).to(tl.float32)
     for offset in tl.static_range(-2, 3):
         value = _read(maps, at, kernel, distance + offset, count, kernels, step)
@@ -70,7 +70,7 @@ def _inverse_root(maps, at, kernel, distance, count, kernels, step, k, alpha):
 
 @triton.jit
 def _normalise(maps, out, count, kernels, step, k, alpha, BLOCK: tl.constexpr):
-    """Compute a_i * bracket_i^(-3/4)."""
+    """Compute a_i * s_i^(-3/4), with s_i = k + alpha * sum."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     kernel = at // step % kernels
     root = _inverse_root(maps, at, kernel, 0, count, kernels, step, k, alpha)
@@ -80,7 +80,7 @@ def _normalise(maps, out, count, kernels, step, k, alpha, BLOCK: tl.constexpr):
 
 @triton.jit
 def _gradient(maps, given, out, count, kernels, step, k, alpha, BLOCK: tl.constexpr):
-    """Compute g_i * bracket_i^(-3/4) - 2 * 3/4 * alpha * a_i * sum g_j a_j bracket_j^(-7/4)."""
+    """Compute g_i * s_i^(-3/4) - 2 * 3/4 * alpha * a_i * sum g_j a_j s_j^(-7/4)."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     kernel = at // step % kernels
     direct = tl.zeros_like(at).to(tl.float32)

@@ -1,7 +1,7 @@
 """Article 003's "naive" CNN: two 3x3 convolutions, one pooling, two small wide layers.
 
-19,226,379 parameters for three classes of grey 100-pixel images, where it beat four pretrained
-nets. The softmax of the article is part of the loss here.
+It has 19,226,379 parameters for three classes of grey 100-pixel images; in the article it was
+better than four pretrained nets. Here the softmax is part of the loss.
 """
 
 from torch import nn
@@ -13,7 +13,7 @@ from alexlab.models.resolution import feature_map
 
 
 class NaiveCNN(ConvNet):
-    """See `ConvNet`; R >= 2. `dropout` has the rates behind the two wide layers."""
+    """Build the net; see `ConvNet`. R >= 2; `dropout` has the rates after the two wide layers."""
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
-"""Transfer learning: the convolutions of a well-known, pretrained net with a new head.
+"""Use the convolutions of a pretrained net with a new head (transfer learning).
 
-Frozen layers neither train nor drift: their BatchNorm layers keep the statistics of the images that
-they were trained on.
+Frozen layers do not change: their BatchNorm layers stay in eval mode and keep their statistics.
 """
 
 import warnings
@@ -16,33 +15,37 @@ from alexlab.errors import lookup
 from alexlab.models.backbones import HALF, IMAGENET, Statistics, build_backbone, freeze_layers
 from alexlab.models.resolution import feature_map
 
-GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # of the channel of data.representation=gray
+GRAY: Statistics = ((0.46,) * 3, (0.25,) * 3)  # those of data.representation=gray
 UNIT: Statistics = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # pixels in 0..1, as in many scripts
 INPUTS = {"imagenet": IMAGENET, "half": HALF, "unit": UNIT}
 HEADS = dict.fromkeys(("linear", "gap_linear", "mlp"))
 
 
 class Pretrained(nn.Module):
-    """Images [N, 3 or 1, R, R], standardised as ImageNet's are -> outputs [N, num_outputs].
+    """Map images [N, 3 or 1, R, R], standardised like ImageNet's, to outputs [N, num_outputs].
 
-    One channel is repeated to three. The smallest resolution depends on the backbone (Inception
-    V3: 75).
+    A single channel is repeated three times. The smallest R depends on the backbone (Inception V3:
+    75).
 
     Args:
-        num_outputs: classes, or 1 for a score.
-        name: a net of `backbones.TORCHVISION`, or of timm where that is installed.
+        num_outputs: Number of classes, or 1 for a score.
+        name: A net of `backbones.TORCHVISION`, or of timm if that is installed.
         in_channels: 3 or 1.
-        resolution: side of the images in pixels.
-        weights: none (random), default (published, downloaded once), package (those in an installed
+        resolution: R, side of the images in pixels.
+        weights: none (random), default (published, downloaded once), package (from an installed
             package: tf_efficientnet_lite0) or a file with a state dict.
-        freeze: all, none, all_but_last_k, or a list of names: `[features.0, features.3]` freezes
-            the parts of the backbone that are called so.
-        k: convolutions (with what follows them) that `all_but_last_k` leaves free.
-        head: linear (flatten, one layer), gap_linear (average each map, one layer), or mlp
-            (flatten, 1024 ReLU, dropout 0.2, one layer). timm's nets average by themselves.
-        backbone_lr_scale: learning rate of the backbone's free part, relative to the head's.
-        inputs: the backbone's standardisation: auto (as its weights were trained), imagenet, half
-            (-1..1), unit (0..1).
+        freeze: all, none, all_but_last_k, or a list of the backbone's submodules, such as
+            `[features.0, features.3]`.
+        k: Number of convolution and linear layers that `all_but_last_k` does not freeze.
+        head: linear (flatten, linear), gap_linear (global average pooling, linear), or mlp
+            (flatten, linear 1024, ReLU, dropout 0.2, linear). timm's nets pool by themselves.
+        backbone_lr_scale: Learning rate of the trainable backbone layers, relative to the head's.
+        inputs: Standardisation for the backbone: auto (as for its weights), imagenet, half
+            (-1..1) or unit (0..1).
+
+    Raises:
+        ValueError: If an argument is unknown or out of range, or the weights do not fit.
+        FileNotFoundError: If the weights are missing and cannot be downloaded.
     """
 
     scale: Tensor  # [3, 1, 1]
@@ -82,7 +85,7 @@ class Pretrained(nn.Module):
         self._frozen = freeze_layers(self.backbone, freeze, k)
         if self._frozen and weights == "none":
             warnings.warn(
-                f"freeze={freeze} with weights=none: the frozen part of {name} stays random",
+                f"freeze={freeze} with weights=none: the frozen layers of {name} stay random",
                 stacklevel=2,
             )
         frozen = f"{freeze} k={k}" if freeze == "all_but_last_k" else freeze
@@ -90,20 +93,20 @@ class Pretrained(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, 3 or 1, R, R] -> outputs [N, num_outputs]."""
+        """Map images [N, 3 or 1, R, R] to outputs [N, num_outputs]."""
         images = images * self.scale + self.shift  # [N, 3, R, R]: one channel becomes three
         outputs: Tensor = self.head(self.avgpool(self.backbone(images)).flatten(1))
         return outputs
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode for all but the frozen layers."""
+        """Set the mode of all layers except the frozen ones, which stay in eval mode."""
         super().train(mode)
         for layer in self._frozen:
             layer.eval()
         return self
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the trainable parameters, each group with its rate relative to the run's."""
+        """Return the trainable parameters in groups with a factor `lr_scale` for the base rate."""
         free = [p for p in self.backbone.parameters() if p.requires_grad]
         groups = [
             {"name": "head", "params": list(self.head.parameters()), "lr_scale": 1.0},
@@ -113,7 +116,7 @@ class Pretrained(nn.Module):
 
 
 def _restandardise(given: Statistics, wanted: Statistics) -> tuple[Tensor, Tensor]:
-    """Compute the scale and shift [3, 1, 1] from one standardisation to another."""
+    """Compute the scale and shift [3, 1, 1] that convert one standardisation to another."""
     (mean, std), (new_mean, new_std) = (
         torch.tensor(statistics).view(2, 3, 1, 1) for statistics in (given, wanted)
     )

@@ -1,7 +1,7 @@
-"""Find the resolutions that a stack of layers can take, by a forward pass without data.
+"""Find the resolutions that a stack of layers accepts, by a forward pass without data.
 
-The pass runs on torch's meta device, where tensors have shapes and no values: it takes milliseconds
-and no memory for any net.
+The pass runs on torch's meta device, where tensors have shapes but no values: it takes milliseconds
+and almost no memory.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-LARGEST = 1024  # pixels; where the search for a resolution that works stops
+LARGEST = 1024  # pixels; the search for an accepted resolution stops here
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set every submodule to eval mode while entered, and restore each mode afterwards."""
+    """Set every submodule to eval mode inside the block, and restore each mode afterwards."""
     modes = {part: part.training for part in module.modules()}
     for part in modes:
         part.training = False
@@ -27,7 +27,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def meta_forward(module: nn.Module, in_channels: int, resolution: int) -> Tensor:
-    """Return the output of `module` in eval mode for one image [1, C, R, R], a meta tensor."""
+    """Return the output of `module` in eval mode for one meta image [1, C, R, R]."""
     state = {
         name: tensor.detach().to("meta")
         for name, tensor in [*module.named_parameters(), *module.named_buffers()]
@@ -39,10 +39,10 @@ def meta_forward(module: nn.Module, in_channels: int, resolution: int) -> Tensor
 
 
 def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int]:
-    """Return channels and side of the last feature map.
+    """Return the number of channels and the side of the last feature map.
 
     Raises:
-        ValueError: a map shrinks to nothing at this resolution; names the smallest that works.
+        ValueError: If the resolution is too small; the message has the smallest accepted one.
     """
     shape = _try(features, in_channels, resolution)
     if shape:
@@ -50,10 +50,10 @@ def feature_map(features: nn.Module, in_channels: int, resolution: int) -> tuple
     for larger in range(max(resolution, 0) + 1, LARGEST + 1):
         if _try(features, in_channels, larger):
             raise ValueError(
-                f"resolution={resolution} is too small for this net: its feature maps shrink to "
-                f"nothing. The smallest that works is {larger}"
+                f"resolution={resolution} is too small for this net: a feature map would have no "
+                f"pixels; the smallest that works is {larger}"
             )
-    raise ValueError(f"this net takes no resolution from {resolution} to {LARGEST}")
+    raise ValueError(f"this net accepts no resolution from {resolution} to {LARGEST}")
 
 
 def _try(features: nn.Module, in_channels: int, resolution: int) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """Article 000's variant of AlexNet for scores: 43,767,121 parameters at 128 pixels.
 
-It is not the paper's: padding is "same" everywhere, the second convolution has 11x11 kernels,
-pooling windows of 2 do not overlap, and a third wide layer of 1000 stands before the output.
+It differs from the 2012 paper: padding is "same" everywhere, the second convolution has 11x11
+kernels, pooling windows of 2 do not overlap, and there is a third wide layer of 1000.
 """
 
 from torch import nn
@@ -13,10 +13,10 @@ from alexlab.models.resolution import feature_map
 
 
 class ScoreAlexNet(ConvNet):
-    """See `ConvNet`. `dropout` is the rate behind each of the three wide layers.
+    """Build the net; see `ConvNet`. `dropout` is the rate after each of the three wide layers.
 
-    `stride` is that of the first convolution. 4 leaves a last map of 4x4 at 128 pixels, which may
-    be too small according to the article's answer; 2 leaves 8x8 and 1 leaves 16x16.
+    `stride` is that of the first convolution. At 128 pixels the last map is 4x4 for stride 4, which
+    may be too small according to the article's answer; 8x8 for 2, and 16x16 for 1.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The small CNN that article 000 rates images with: two 5x5 convolutions, one wide layer.
+"""Article 000's small CNN that rates images: two 5x5 convolutions, one wide layer.
 
 At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet (43,767,121), and its
-wide layer gets a map of 29x29: the answer to that article states otherwise on both.
+wide layer has an input map of 29x29. The answer to that article is wrong about both.
 """
 
 from torch import nn
@@ -14,13 +14,13 @@ from alexlab.models.resolution import feature_map
 
 
 class ScoreCNN(ConvNet):
-    """See `ConvNet`; R >= 16.
+    """Build the net; see `ConvNet` for the shapes. R >= 16.
 
     Args:
-        dropout: rate behind the wide layer.
-        feature_dropout: rate behind each convolution.
+        dropout: Rate after the wide layer.
+        feature_dropout: Rate after each convolution.
         dropout_at: none, fc, features or both (the article).
-        dropout_kind: of the features' dropout: element (the article), or channel (its answer).
+        dropout_kind: Dropout on feature maps: element (the article), or channel (its answer).
     """
 
     def __init__(

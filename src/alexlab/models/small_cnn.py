@@ -1,4 +1,4 @@
-"""A quick baseline: five Conv-BatchNorm-act stages of 3x3 kernels, each halved by max pooling."""
+"""A fast baseline: five stages of 3x3 convolution, BatchNorm, activation and 2x2 max pooling."""
 
 from itertools import pairwise
 
@@ -10,9 +10,9 @@ from alexlab.models.resolution import feature_map
 
 
 class SmallCNN(ConvNet):
-    """191k parameters; learns the generated shapes (64 pixels, 700 images) in ten epochs. R >= 32.
+    """Build a net of 191k parameters, which learns data=shapes in ten epochs; see `ConvNet`.
 
-    See `ConvNet`.
+    R >= 32.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class SmallCNN(ConvNet):
         a = activation(act)
         self.features = nn.Sequential()  # [N, 128, R/32, R/32]
         for maps, kernels in pairwise((in_channels, 16, 32, 64, 96, 128)):
-            conv = nn.Conv2d(maps, kernels, 3, padding=1, bias=False)  # BatchNorm has the bias
+            conv = nn.Conv2d(maps, kernels, 3, padding=1, bias=False)  # BatchNorm has a bias
             self.features.extend([conv, nn.BatchNorm2d(kernels), a(), nn.MaxPool2d(2)])
         maps, _ = feature_map(self.features, in_channels, resolution)
         self.avgpool = nn.AdaptiveAvgPool2d(1)

@@ -1,7 +1,7 @@
-"""Summarise a net: one row per layer, and the totals that articles quote.
+"""Summarise a net: one row per layer, and the totals that articles report.
 
-"60M parameters, 650K neurons" (Krizhevsky et al. 2012): neurons are the outputs of convolutions
-and linear layers for one image.
+Krizhevsky et al. 2012 report "60M parameters, 650K neurons": neurons are the output values of
+convolutions and linear layers for one image.
 """
 
 import math
@@ -18,33 +18,33 @@ from alexlab.models.resolution import meta_forward
 
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 Field = tuple[int, int]
-"""Side of the field and distance of neighbouring fields, both in pixels."""
+"""Side of a receptive field, and distance between neighbouring fields, in pixels of the image."""
 
 
 class ReceptiveFields:
     """Compute the receptive fields of the feature maps of one forward pass, layer by layer.
 
-    Where branches meet outside of any layer (the sum of a residual block, a concatenation), the
-    field is the largest among the maps of that size so far.
+    If the input of a layer is not the output of a layer (the sum of a residual block, a
+    concatenation), its field is the largest field of the earlier maps of that size.
     """
 
     def __init__(self) -> None:
         self._known: list[tuple[Tensor, Field]] = []
 
     def after(self, layer: nn.Module, maps: Tensor, output: Tensor) -> Field | None:
-        """Return the field of a value of `output`; None if it is no map, or its input is unknown.
+        """Return the field of a value of `output`; None if it is not a map or `maps` is unknown.
 
         Args:
-            layer: the layer that was called.
-            maps: its input, [N, C, H, W].
-            output: [N, C', H', W'].
+            layer: The layer that was called.
+            maps: Its input [N, C, H, W].
+            output: Its output [N, C', H', W'].
         """
         before = self._before(maps)
         if before is None or output.dim() != 4:
             return None
         size, stride = _window(layer, maps, output)
         field = before[0] + (size - 1) * before[1], before[1] * stride
-        self._known.append((output, field))  # a kept tensor's identity cannot be used again
+        self._known.append((output, field))  # a stored tensor's id cannot be reused by another
         return field
 
     def _before(self, maps: Tensor) -> Field | None:
@@ -74,22 +74,22 @@ Conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Row:
-    """One call of one layer, for one image; a layer called twice has its params in the first."""
+    """Describe one call of a layer for one image; only the first call counts its `params`."""
 
-    name: str  # features.conv1
-    kind: str  # Conv2d
-    input_shape: tuple[int, ...]  # without the batch: (3, 64, 64)
-    output_shape: tuple[int, ...]  # (96, 15, 15)
+    name: str  # such as features.conv1
+    kind: str  # class, such as Conv2d
+    input_shape: tuple[int, ...]  # without the batch dimension, such as (3, 64, 64)
+    output_shape: tuple[int, ...]  # such as (96, 15, 15)
     params: int
     neurons: int  # outputs of a convolution or linear layer, else 0
     macs: int  # multiply-adds of a convolution or linear layer, else 0
-    step: bool  # convolution or pooling: gives a new feature map
-    field: Field | None  # receptive field of a value, and distance of neighbours, in pixels
+    step: bool  # whether this is a convolution or pooling: its output is a new feature map
+    field: Field | None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of a net at one resolution, and their totals."""
+    """Hold the rows of a net at one resolution, and their totals."""
 
     name: str
     rows: tuple[Row, ...]
@@ -109,7 +109,7 @@ class Summary:
 
     @property
     def weight_layers(self) -> int:
-        """Count convolutions and linear layers: AlexNet's "eight layers"."""
+        """Count the calls of convolutions and linear layers; AlexNet has "eight layers"."""
         return sum(row.neurons > 0 for row in self.rows)
 
     @property
@@ -119,17 +119,14 @@ class Summary:
 
     @property
     def last_map(self) -> tuple[int, ...]:
-        """Return (channels, height, width) of the feature map before the head, or of `avgpool`.
-
-        It is empty for a net that has none.
-        """
+        """Return (channels, height, width) of the last feature map; () if the net has none."""
         seen = [(row.input_shape, row.output_shape if row.step else ()) for row in self.rows]
         maps = [shape for shapes in seen for shape in shapes if len(shape) == 3]
         return maps[-1] if maps else ()
 
     @property
     def junction(self) -> str:
-        """Describe the step from the last map to the first linear layer: "1x1x256 -> fc 4096"."""
+        """Describe the last map and the first linear layer, as in "1x1x256 -> fc 4096"."""
         if not self.last_map:
             return ""
         channels, height, width = self.last_map
@@ -144,7 +141,7 @@ class Summary:
     def headline(self) -> str:
         """Format one line: name, parameters, neurons, feature maps, the head's input, notes."""
         sizes = self.map_sizes
-        if len(sizes) > 12:  # deep nets: each size once, without side branches
+        if len(sizes) > 12:  # for deep nets list each size once, without side branches
             sizes = tuple(sorted({s for s in sizes if s >= self.last_map[-1]}, reverse=True))
         frozen = "" if self.trainable == self.params else f" ({short(self.trainable)} trained)"
         parts = [
@@ -159,16 +156,16 @@ class Summary:
 
 
 def short(count: int) -> str:
-    """Shorten a count: 23,908,037 -> 23.9M; 98,720 -> 99K; 512 -> 512."""
+    """Format a count in short form: 23.9M for 23,908,037; 99K for 98,720; 512 for 512."""
     if count >= 999_500:
         return f"{count / 1e6:.1f}M"
     return f"{count / 1e3:.0f}K" if count >= 1000 else str(count)
 
 
 def summarize(net: nn.Module, *, in_channels: int, resolution: int) -> Summary:
-    """Compute rows and totals of `net` for images [1, in_channels, resolution, resolution].
+    """Compute the rows and totals of `net` for an image [1, in_channels, resolution, resolution].
 
-    Only shapes are computed, in eval mode on the meta device; the net is not changed.
+    The forward pass runs in eval mode on the meta device, and does not change the net.
     """
     rows: list[Row] = []
     counted: set[nn.Module] = set()

@@ -1,6 +1,6 @@
 """Resolve precision, effective batch size and cores, without importing torch or starting CUDA.
 
-A sweep resolves both before it forks its runs, and a process that has started CUDA must not fork.
+A sweep resolves both before it forks its runs, and a process must not fork after it started CUDA.
 """
 
 import importlib.util
@@ -18,10 +18,10 @@ ROCM_DEVICE = Path("/dev/kfd")
 
 
 def resolve_precision(accelerator: str) -> str:
-    """Return what trainer.precision=auto means for `accelerator`: bf16-mixed or 32-true.
+    """Return the precision for trainer.precision=auto: bf16-mixed or 32-true.
 
-    bf16-mixed needs bfloat16 on every GPU of the machine, so that the result of a run does not
-    depend on which of them it gets. Everything else, CPU and MPS included, is 32-true.
+    bf16-mixed needs bfloat16 on all GPUs of the machine: results do not depend on the GPU that a
+    run gets. All other devices, including CPU and MPS, get 32-true.
     """
     if str(accelerator) not in GPU_ACCELERATORS:
         return "32-true"
@@ -44,7 +44,7 @@ def effective_batch_size(batch_size: int, trainer: Mapping[str, Any]) -> int:
     """Return the images per optimiser step, over all devices, nodes and accumulated batches.
 
     Args:
-        batch_size: Images per batch of one device.
+        batch_size: Images per batch on one device.
         trainer: Keyword arguments of Lightning's Trainer: devices, accelerator, num_nodes,
             accumulate_grad_batches.
     """
@@ -54,7 +54,7 @@ def effective_batch_size(batch_size: int, trainer: Mapping[str, Any]) -> int:
 
 
 def _num_devices(devices: int | str | Iterable[int], accelerator: str) -> int:
-    """Count devices as Lightning reads its argument: a number, "0,2", a list, -1 or "auto"."""
+    """Count devices by Lightning's rules: a number, "0,2", a list, -1 or "auto"."""
     if isinstance(devices, str) and "," in devices:
         return len([index for index in devices.split(",") if index.strip()])
     if not isinstance(devices, int | str):
@@ -77,7 +77,7 @@ def _hidden(variable: str) -> bool:
 
 @cache
 def _torch_build() -> str:
-    """Return "cuda", "rocm" or "cpu": what torch was built for, read from its version file."""
+    """Return the platform of the torch build, "cuda", "rocm" or "cpu", from its version file."""
     spec = importlib.util.find_spec("torch")
     folders = spec.submodule_search_locations if spec else None
     text = Path(folders[0], "version.py").read_text("utf-8") if folders else ""
@@ -88,7 +88,7 @@ def _torch_build() -> str:
 
 @cache
 def _compute_capabilities() -> list[float]:
-    """Ask nvidia-smi for the compute capability of each GPU; empty if it fails or is missing."""
+    """Return the compute capability of each GPU from nvidia-smi; [] if it fails or is missing."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -1,8 +1,8 @@
 """Set glibc's malloc thresholds so that large blocks are reused instead of returned.
 
-A weight gradient of AlexNet's wide layers is 150 MB. By default glibc returns such a block to the
-system when it is freed, and the system zeroes it, page by page, when it is allocated again in the
-next step. With high thresholds glibc keeps the block and reuses it. Outside Linux nothing is done.
+A weight gradient of AlexNet's wide layers has 150 MB. By default glibc returns such a block to the
+system when it is freed, and the system zeroes its pages when the next step allocates it again. With
+high thresholds glibc keeps and reuses the block. On other systems than Linux nothing changes.
 """
 
 import ctypes
@@ -27,5 +27,5 @@ def malloc_trim() -> None:
 
 
 def _libc_function(name: str) -> Any:
-    """Return a function of the C library; None where it is missing, as in musl."""
+    """Return a function of the C library; None if it is missing, as in musl."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -1,9 +1,9 @@
 """Compute wide linear layers with oneDNN while a net trains on a CPU.
 
-PyTorch computes float32 products with MKL, which takes two to three times as long as oneDNN when a
-batch is small and the weight is large: AlexNet's layer of 9,216 x 4,096 at batch 16. The forward
-product is computed as weights x images, so that the large factor is read in the order of its
-memory. The layer's parameters, state dict and results stay the same.
+PyTorch computes float32 products with MKL. For a small batch and a large weight, such as AlexNet's
+layer of 9,216 x 4,096 at batch 16, MKL takes two to three times as long as oneDNN. The forward
+product is weights x features, to read the large factor in memory order. Parameters and state dict
+do not change; results differ only by rounding.
 """
 
 from typing import Any
@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-WIDE = 1 << 20  # weights; narrower layers cost almost nothing
+WIDE = 1 << 20  # number of weights; smaller layers take little time
 
 
 def use_onednn(net: nn.Module) -> None:
-    """Turn the wide linear layers of `net` into `WideLinear`, if this PyTorch has oneDNN."""
+    """Convert the wide linear layers of `net` to `WideLinear`, if this PyTorch has oneDNN."""
     if not torch.backends.mkldnn.is_available() or not _op_works():  # type: ignore[no-untyped-call]
         return
     for layer in net.modules():
         wide = type(layer) is nn.Linear and layer.weight.numel() >= WIDE
-        if wide and layer.bias is not None:  # its sum is a new tensor, safe to overwrite in place
+        if wide and layer.bias is not None:  # adding it makes a tensor that may change in place
             layer.__class__ = WideLinear
 
 
 class WideLinear(nn.Linear):
     """Compute `nn.Linear` with oneDNN for a float32 batch [N, I] on a CPU that needs gradients.
 
-    Half precision is left to PyTorch, which uses oneDNN on the processors that support it.
+    For half precision, PyTorch itself uses oneDNN on the processors that support it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _op_works() -> bool:
-    """Try the operation: it is private, so a release may lack it or change its arguments."""
+    """Return whether the operation works; it is private, and a PyTorch release may change it."""
     try:
         product = _product(torch.ones(1, 2), torch.full((1, 2), 3.0))
     except (AttributeError, RuntimeError, TypeError):

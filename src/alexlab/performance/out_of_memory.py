@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-MESSAGES = (  # of torch and of the libraries that it calls, in a plain RuntimeError
+MESSAGES = (  # parts of RuntimeErrors of torch and of the libraries that it calls
     "can't allocate memory",
     "std::bad_alloc",
     "could not create a ",  # memory, or a primitive: oneDNN
@@ -36,12 +36,12 @@ def friendly_oom_errors(
     """Replace an out-of-memory error in the block by a RuntimeError that names the settings.
 
     Args:
-        batch_size: The images of a batch.
-        resolution: Their height and width, in pixels.
-        auto_batch: Whether batches are computed in parts already.
+        batch_size: Number of images per batch.
+        resolution: Side of the images in pixels.
+        auto_batch: Whether batches are already split into parts.
 
     Raises:
-        RuntimeError: The block ran out of memory.
+        RuntimeError: If the block runs out of memory.
     """
     try:
         yield

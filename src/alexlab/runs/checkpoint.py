@@ -1,7 +1,7 @@
-"""Write checkpoints atomically with a checksum; read them without executing any code in them.
+"""Write checkpoints atomically with a checksum; read them without executing code in them.
 
-The checkpoint before the newest stays beside it as `last.previous.ckpt`, and is used when the
-newest is damaged.
+The previous version of a checkpoint is kept, as `last.previous.ckpt`, and is used if the newest one
+is damaged.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from hydra_plugins.hydra_study_sweeper.run_folder import atomic_write, previous
 log = logging.getLogger(__name__)
 
 COMMENT = re.compile(rb"sha256:([0-9a-f]{64})")
-COMMENT_SIZE, END = 71, b"PK\x05\x06"  # a zip archive ends with 22 bytes, and its comment
+COMMENT_SIZE, END = 71, b"PK\x05\x06"  # END starts the last 22 bytes before the zip's comment
 
 
 class CorruptedCheckpointError(ValueError):
-    """Raised for a checkpoint that is truncated or corrupted."""
+    """Report a checkpoint that is truncated or corrupted."""
 
 
 class HashingWriter:
-    """A binary file that hashes the bytes written to it.
+    """Hash the bytes that torch writes to a binary file.
 
-    torch's writer, in C++, crashes on an exception: an error is stored here until it has finished.
+    torch's C++ writer crashes on an exception: `write` stores an error, and `finalize` raises it.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -42,7 +42,7 @@ class HashingWriter:
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Hash the bytes and write them to the file, unless an earlier write failed."""
+        """Hash the bytes and write them, unless an earlier write failed."""
         if self.error is None:
             self.sha256.update(data)
             try:
@@ -52,13 +52,13 @@ class HashingWriter:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: the file is flushed where it was opened."""
+        """Do nothing: `atomic_write` flushes the file."""
 
     def finalize(self) -> None:
-        """Append the checksum of all bytes before it, the comment's length counted as 0.
+        """Append the checksum as the zip's comment; it is computed with a comment length of 0.
 
         Raises:
-            OSError: A write failed.
+            OSError: If a write failed.
         """
         if self.error is not None:
             raise self.error
@@ -68,7 +68,7 @@ class HashingWriter:
 
 
 def checksum(path: Path) -> str | None:
-    """Return the checksum stored in `path`; None if it has none, as when another tool wrote it."""
+    """Return the checksum stored in `path`; None for a file that another program wrote."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - COMMENT_SIZE - 22))
@@ -83,7 +83,7 @@ def verify_checksum(path: Path) -> None:
     """Compare a checkpoint with the checksum stored in it.
 
     Raises:
-        CorruptedCheckpointError: They differ.
+        CorruptedCheckpointError: If they differ.
     """
     expected = checksum(path)
     if expected is None:
@@ -105,10 +105,10 @@ FORMAT = 1
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """Write `content`; the older checkpoint is kept beside it (see `previous`).
+    """Write `content` to `path`; keep the older checkpoint as `previous(path)`.
 
     Raises:
-        OSError: It cannot be written; the older checkpoint is unchanged.
+        OSError: If the file cannot be written; the older checkpoint does not change.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, keep=previous(path)) as file:
@@ -118,17 +118,17 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
 
 def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, Any]:
-    """Read a checkpoint's plain containers and tensors onto `device`; nothing in it is executed.
+    """Read a checkpoint's plain containers and tensors to `device`; nothing in it is executed.
 
-    With `mmap` a tensor is read from disk when it is used.
+    With `mmap`, tensors are read from disk when they are used.
 
     Raises:
-        CorruptedCheckpointError: The file is truncated or corrupted.
-        ValueError: It contains anything but plain data, or is of a newer format.
+        CorruptedCheckpointError: If the file is truncated or corrupted.
+        ValueError: If it contains anything but plain data, or has another format version.
     """
     verify_checksum(path)
     try:
-        mmap = mmap and zipfile.is_zipfile(path)  # torch cannot map its older format
+        mmap = mmap and zipfile.is_zipfile(path)  # torch cannot map files of its older format
         content = torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
@@ -139,7 +139,7 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
         ) from None
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CorruptedCheckpointError(f"{path} is damaged or no checkpoint: {reason}") from None
+        raise CorruptedCheckpointError(f"{path} is damaged or not a checkpoint: {reason}") from None
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: not a checkpoint of alexlab: it contains a {type(content).__name__}"
@@ -153,10 +153,7 @@ def load(path: Path, device: Any = "cpu", *, mmap: bool = False) -> dict[str, An
 
 
 def iter_valid_checkpoints(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the newest checkpoint at `path`, then the one before it; skip damaged ones.
-
-    Each is memory-mapped. A warning is logged for each damaged one.
-    """
+    """Yield path and mapped content of a checkpoint and of the previous one; skip damaged ones."""
     for candidate in (path, previous(path)):
         try:
             yield candidate, load(candidate, mmap=True)
@@ -170,7 +167,7 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Pat
     """Compare the weights of a checkpoint with those of the net that will load them.
 
     Raises:
-        ValueError: They are of another architecture; the message names the first difference.
+        ValueError: If names or shapes differ; the message has the first difference.
     """
     shapes = {
         name: [
@@ -190,7 +187,7 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Pat
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint reader and writer, through `save` and `load`."""
+    """Make Lightning use `save` and `load` for its checkpoints."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
         """Write a checkpoint with `save`."""

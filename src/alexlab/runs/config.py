@@ -1,7 +1,7 @@
-"""Write config.yaml resolved; check every `_target_` when reading it.
+"""Compose configs; write config.yaml resolved, and check every `_target_` when reading it.
 
-A folder from a stranger may name any function as a `_target_`; at each place of the config only
-the functions that the files of conf/ call at that place are allowed.
+An untrusted folder may have any function as a `_target_`. At each place of the config only the
+functions are allowed that the files of conf/ have at that place.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep
 
 PACKAGE = Path(__file__).parents[1]
-# in a wheel the package has the folder; in a checkout it stands beside src/
+# in a wheel conf/ is in the package; in a checkout it is next to src/
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 COMPARED = (
     *("act", "seed", "ema_decay", "patience", "trainer.max_epochs", "trainer.precision"),
@@ -38,14 +38,14 @@ COMPARED = (
 PARTS = ("model", "task", "optim", "sched")
 MAIN = ("model", "data", "act", "optim", "optim.lr", "data.batch_size", "seed")
 NOT_OF_RUNS = ("defaults", "hydra", "sweep")  # keys of conf/train.yaml
-# what a resumed run may change: the rest would make another run of it
+# settings that a resume may change; other changes would make it another run
 MAY_CHANGE = ("trainer.max_epochs", "save_every_s", "data.root", "resume")
 CALL = re.compile(r"_\w+_")  # _target_, _partial_ and the other keys of hydra.utils.instantiate
-Place = tuple[str, ...]  # keys from the config's root
+Place = tuple[str, ...]  # the keys that lead to a value from the root of a config
 
 
 def _effective_batch_size(batch_size: Any, trainer: DictConfig) -> int:
-    """Return `effective_batch_size` after a check of the settings that it computes with."""
+    """Check the settings that determine `effective_batch_size`, and return it."""
     names = ("devices", "accelerator", "num_nodes", "accumulate_grad_batches")
     used = OmegaConf.create({name: trainer[name] for name in names if name in trainer})
     plain: Any = OmegaConf.to_container(used)
@@ -54,7 +54,7 @@ def _effective_batch_size(batch_size: Any, trainer: DictConfig) -> int:
     return effective_batch_size(batch_size, plain)
 
 
-# used in conf/train.yaml
+# resolvers in conf/train.yaml
 OmegaConf.register_new_resolver("auto_precision", resolve_precision, replace=True)
 OmegaConf.register_new_resolver("effective_batch_size", _effective_batch_size, replace=True)
 
@@ -62,12 +62,12 @@ OmegaConf.register_new_resolver("effective_batch_size", _effective_batch_size, r
 def compose_config(
     overrides: Iterable[str] = (), *, check: bool = True, with_hydra: bool = False
 ) -> DictConfig:
-    """Compose the config that the command line would give, and `check` its settings.
+    """Compose the config for the overrides of a command line, and check its settings if `check`.
 
     `with_hydra` keeps the node `hydra`, which has the folder of the run.
 
     Raises:
-        ValueError: An override uses a setting's old name, or a value that cannot work.
+        ValueError: If an override uses an old name or an unknown key, or a value cannot work.
     """
     overrides = list(overrides)
     refuse_old_settings(overrides)
@@ -85,13 +85,13 @@ def compose_config(
 def refuse_unread_keys(overrides: Sequence[str]) -> None:
     """Check that something reads each key that an override adds to the config with `+`.
 
-    A key is read if it is a setting, or below a part that takes it as an argument; if it is of a
-    group or a file of any config folder, such as that of an installed package; or if the command
-    or a config file refers to it, as in `+k=3 model.width=${k}`.
+    A key is read if its first part is a key or group of a config folder (those of installed
+    packages count), or if the command or a config file refers to it, as in
+    `+k=3 model.width=${k}`.
 
     Raises:
-        ValueError: Nothing reads it; the message has near keys. Or the override sets what a run
-            takes from another setting.
+        ValueError: If nothing reads the key (the message has similar keys), or if the setting
+            always has the value of another one.
     """
     known: set[str] = set()
     for override in overrides:
@@ -100,7 +100,8 @@ def refuse_unread_keys(overrides: Sequence[str]) -> None:
         root, _, below = (package if renamed else key).replace("/", ".").partition(".")
         if key in FOLLOWS:
             raise ValueError(
-                f"{override}: has no effect, since it is that of {FOLLOWS[key]}; set {FOLLOWS[key]}"
+                f"{override}: has no effect, since its value is that of {FOLLOWS[key]}; set"
+                f" {FOLLOWS[key]}"
             )
         if not re.match(r"\+\+?\w", override) or root == "hydra":
             continue
@@ -123,7 +124,7 @@ _SWEEP_KEYS = {one.name for one in fields(StudySweeperConf)}
 
 
 def _root_keys() -> set[str]:
-    """Return the keys that config files give the root of a config, and the names of groups."""
+    """Return the root keys of all config files, and the names of groups."""
     found = set()
     for folder in config_folders():
         found |= {path.parent.name for path in folder.glob("*/*.yaml")}
@@ -135,17 +136,14 @@ def _root_keys() -> set[str]:
 
 
 def _refers_to(key: str, overrides: Iterable[str]) -> bool:
-    """Return whether an override or a file of a config folder has `key` in an interpolation."""
+    """Return whether an override or a config file has `key` in an interpolation."""
     files = (path for folder in config_folders() for path in folder.rglob("*.yaml"))
     texts = itertools.chain(overrides, (path.read_text("utf-8") for path in files))
     return any(re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", text) for text in texts)
 
 
 def checked(cfg: DictConfig) -> DictConfig:
-    """Return `cfg` after a check of its settings, as `check_settings` does it.
-
-    Interpolations compute with settings, so these are checked before and after.
-    """
+    """Check the settings of `cfg` before and after its interpolations are resolved; return it."""
     unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
     check_settings(unresolved)
     check_settings(to_plain(cfg))
@@ -153,16 +151,13 @@ def checked(cfg: DictConfig) -> DictConfig:
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return a run's config in plain containers, resolved, without the settings of its sweep.
-
-    They do not change the run, and `sweep.storage` may hold a password.
-    """
+    """Return a run's resolved config in plain containers, without `sweep` (it may hold secrets)."""
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     return {key: value for key, value in config.items() if key != "sweep"}
 
 
 def write(cfg: DictConfig, folder: Path) -> None:
-    """Write the plain config into `folder`."""
+    """Write the plain config to config.yaml in `folder`."""
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(to_plain(cfg)))
 
 
@@ -170,15 +165,15 @@ def read(folder: Path) -> DictConfig:
     """Read the config of the run in `folder`.
 
     Raises:
-        FileNotFoundError: There is no config.yaml: not a run folder.
-        ValueError: It is not plain data, has a call that no file of conf/ has at that place, or is
-            of version 0.1, whose settings had other names.
+        FileNotFoundError: If there is no config.yaml.
+        ValueError: If it is not plain data, has a `_target_` that is not allowed at its place, or
+            was written by version 0.1, whose settings had other names.
     """
     path = folder / CONFIG
     if not path.exists():
-        raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG}")
     content = read_plain_yaml(path)
-    if "trial" in content:  # a key of every run until the settings of a sweep got a node
+    if "trial" in content:  # a root key of every run of version 0.1
         raise ValueError(
             f"{path}: made by version 0.1, which this version cannot read; train the run again, or"
             f" use the commit that {folder / METRICS} names"
@@ -190,10 +185,10 @@ def read(folder: Path) -> DictConfig:
 
 
 def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's config with the defaults of what did not exist when an older version wrote it.
+    """Add the defaults of settings that did not exist when an older version wrote the config.
 
-    These are settings of the root, of the trainer and of the data, and parts such as `augment`. A
-    default that another setting gives is still an interpolation.
+    These are settings of the root, the trainer and the data, and whole groups such as `augment`.
+    Defaults that are interpolations are not resolved.
     """
     root = _load(CONF / "train.yaml")
     default = {k: v for one in root["defaults"] if isinstance(one, dict) for k, v in one.items()}
@@ -211,7 +206,7 @@ def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _option(group: str, name: str) -> dict[str, Any]:
-    """Read an option of a config group, with the options of its own list of defaults below it."""
+    """Read an option of a config group, merged over the options in its list of defaults."""
     content = _load(CONF / group / f"{name}.yaml")
     merged: dict[str, Any] = {}
     for base in content.pop("defaults", []):
@@ -225,18 +220,18 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
-    """Read the config of the run in `folder`, changed by those overrides that a resume allows.
+    """Read the config of the run in `folder`, and apply the overrides that a resume allows.
 
     Raises:
-        ValueError: An override would make it another run.
+        ValueError: If an override would make it another run.
     """
     cfg = read(folder)
     for override in overrides:
         key = key_of(override)
         if key not in MAY_CHANGE:
             raise ValueError(
-                f"{override}: resume={folder} continues a run with its own settings; allowed beside"
-                f" it: {', '.join(MAY_CHANGE[:-1])}"
+                f"{override}: resume={folder} continues a run with its own settings; you can change"
+                f" only {', '.join(MAY_CHANGE[:-1])}"
             )
         if key != "resume":
             (parsed,) = OverridesParser.create().parse_overrides([override])
@@ -246,10 +241,10 @@ def read_to_resume(folder: Path, overrides: Iterable[str]) -> DictConfig:
 
 
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
-    """Check that `folder` holds no other run than that of `cfg`: a run's folder holds one run.
+    """Check that `folder` does not hold another run than that of `cfg`.
 
     Raises:
-        ValueError: It does, or it is a sweep's; the message says in what the runs differ.
+        ValueError: If it holds another run (the message lists differences) or a sweep.
     """
     if any((folder / name).exists() for name in (SWEEP, TRIALS)):
         raise ValueError(f"{folder} is the folder of a sweep; choose another hydra.run.dir")
@@ -278,36 +273,36 @@ def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
 
 
 def settings_of_run(cfg: DictConfig) -> dict[str, Any]:
-    """Return the settings, flat, that a resume must not change since they can change a result."""
+    """Return the flat settings that can change a result, and that a resume must not change."""
     flat = flatten(to_plain(cfg))
     return {k: v for k, v in flat.items() if k not in MAY_CHANGE and not _is_ignored(k)}
 
 
 def _is_ignored(key: str) -> bool:
-    """Return whether a setting cannot change a result, as the sweeper is told too."""
+    """Return whether a setting cannot change a result; hydra.sweeper.ignore lists such settings."""
     ignored = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
     return any(key == name or key.startswith(f"{name}.") for name in ignored["ignore"])
 
 
 def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:
-    """Check a config in plain containers, from the file `path`, before anything is instantiated.
+    """Check the calls in a plain config from the file `path`, before anything is instantiated.
 
     Raises:
-        ValueError: It has a call that no config folder has at that place.
+        ValueError: If a call is not in a file of a config folder at the same place.
     """
     shipped = shipped_calls(config_folders())
     for place, value in calls(config):
         if value not in shipped.get(place, []):
             raise ValueError(
                 f"{path}: {'.'.join(place)!r:.100} must not be {value!r:.100}: no file of conf/ has"
-                " that there. If your own --config-dir has it, give the same --config-dir, or"
-                " install the package that has it; otherwise use only a run folder that this"
+                " this value there. If it is from your own --config-dir, give the same"
+                " --config-dir, or install its package; otherwise use only a run folder that this"
                 " project wrote"
             )
 
 
 def calls(config: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Find every key in nested containers that `hydra.utils.instantiate` obeys, and its value."""
+    """Yield place and value of each key in nested containers that `instantiate` interprets."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             if CALL.fullmatch(str(key)):
@@ -318,16 +313,14 @@ def calls(config: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
             yield from calls(value, (*place, f"[{index}]"))
 
 
-_config_dirs: list[Path] = []  # of this user
+_config_dirs: list[Path] = []  # added by this user's commands
 
 
 def add_config_dir(folder: str) -> None:
-    """Use the config files of this user in `folder`, as Hydra's --config-dir does.
-
-    Runs whose config calls what these files call can then be read.
+    """Use the config files in `folder`, as with Hydra's --config-dir, and trust their calls.
 
     Raises:
-        ValueError: There is no such folder.
+        ValueError: If the folder does not exist.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"--config-dir {folder}: no such folder")
@@ -335,11 +328,7 @@ def add_config_dir(folder: str) -> None:
 
 
 def config_folders() -> list[Path]:
-    """List the folders of config files whose `_target_`s may be called.
-
-    They are those of the package, of installed packages that extend it, and those that this user's
-    command line names.
-    """
+    """List the trusted config folders: of the package, of extensions and of the command line."""
     of_hydra: list[Path] = []
     if HydraConfig.initialized():
         sources = HydraConfig.get().runtime.config_sources
@@ -348,7 +337,7 @@ def config_folders() -> list[Path]:
 
 
 def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
-    """List for each place of the composed config the values that the files in `folders` give it."""
+    """Return {place in the composed config: values of calls that files in `folders` have there}."""
     allowed: dict[Place, list[Any]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.yaml")):
@@ -365,7 +354,7 @@ def shipped_calls(folders: Sequence[Path]) -> dict[Place, list[Any]]:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to {"optim.lr": 0.01, ...}; lists and None become text."""
+    """Flatten nested settings to {"optim.lr": 0.01, ...}; lists and None become strings."""
     out: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -377,10 +366,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the settings that can change a result, flat, for tables of runs.
-
-    Parts are named by their class: {"model": "AlexNet", "model.norm": "lrn", ...}.
-    """
+    """Select the settings of `COMPARED`, as {"model": "AlexNet", "model.norm": "lrn", ...}."""
     parts = {key: config.get(key) or {} for key in PARTS}
     classes = {k: p["_target_"].split(".")[-1] for k, p in parts.items() if "_target_" in p}
     return classes | {
@@ -392,10 +378,10 @@ def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_settings(config: Mapping[str, Any], sweep: Path | None) -> dict[str, Any]:
-    """Select the settings that tell a run from others, flat, for TensorBoard's table of runs.
+    """Select the settings that distinguish runs, flat, for TensorBoard's table of runs.
 
-    In a sweep they are its axes, and what its recipes set; what all its trials share is left out.
-    For a single run they are `MAIN` and what its command line sets.
+    For a trial they are the axes of its sweep and the settings of recipes. For a single run they
+    are `MAIN` and the settings of its command line.
 
     Args:
         config: The run's config in plain containers.
@@ -414,7 +400,7 @@ def shown_settings(config: Mapping[str, Any], sweep: Path | None) -> dict[str, A
 
 
 def _axes(sweep: Path | None) -> list[str]:
-    """Return the axes of the sweep in a folder and the settings of its recipes; none if unknown."""
+    """Return the axes of a sweep and the settings of its recipes; an empty list if unknown."""
     if sweep is None or not (sweep / SWEEP).is_file():
         return []
     content = read_sweep(sweep)

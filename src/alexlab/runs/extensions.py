@@ -1,7 +1,7 @@
 """Find the config folders of installed packages that extend alexlab.
 
-A package names itself in the entry-point group `alexlab`; its folder `conf` then has models, data
-sets, optimisers, callbacks and studies, as conf/ of this project has:
+Such a package declares an entry point in the group `alexlab`. Its folder `conf` has the structure
+of this project's conf/: models, data sets, optimisers, callbacks and studies.
 
     [project.entry-points.alexlab]
     example = "alexlab_example"
@@ -27,7 +27,7 @@ def installed_folders() -> list[Path]:
 
 @cache
 def _folders(path: tuple[str, ...]) -> list[Path]:
-    """See `installed_folders`; `path` is where Python looks for packages."""
+    """Find the folders of `installed_folders`; `path` is sys.path, a key of the cache."""
     found = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         spec = find_spec(entry.module.partition(".")[0])
@@ -39,16 +39,16 @@ def _folders(path: tuple[str, ...]) -> list[Path]:
 
 
 class ExtensionsSearchPath(SearchPathPlugin):
-    """Offers Hydra the config folders of installed packages."""
+    """Add the config folders of installed packages to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append them to the search path, behind the folder of this project."""
+        """Append the folders after the one of this project."""
         for folder in installed_folders():
             search_path.append("alexlab-extension", f"file://{folder}")
 
 
 def register() -> None:
-    """Make Hydra look into these folders, from here on."""
+    """Register the search path plugin with Hydra, unless it is registered."""
     plugins = Plugins.instance()
     if ExtensionsSearchPath not in plugins.discover(SearchPathPlugin):
         plugins.register(ExtensionsSearchPath)

@@ -1,7 +1,7 @@
-"""The folder of a run: written atomically, and locked while the run is under way.
+"""Manage the folder of a run, which is locked while the run is active.
 
-`metrics.json` is written last, so its presence means that the run has ended; without it and without
-a lock, the run was interrupted.
+`metrics.json` is written last: if it exists, the run has ended. Without it and without a lock, the
+run was interrupted.
 """
 
 import csv
@@ -32,36 +32,37 @@ from hydra_plugins.hydra_study_sweeper.run_folder import write_atomically as wri
 
 
 def lock(folder: Path) -> IO[str] | None:
-    """Lock `folder` for this process; return None if another one holds it. Close to release.
+    """Lock `folder` for this process; return None if another process holds the lock.
 
-    On Windows a run is not protected from a second writer.
+    Close the returned file to release the lock. On Windows there is no protection from a second
+    writer.
     """
     file = (folder / LOCK).open("a")
     if not flock(file):
         file.close()
         return None
-    if hasattr(os, "register_at_fork"):  # a child would keep the lock after our exit
+    if hasattr(os, "register_at_fork"):  # a child process would keep the lock after our exit
         os.register_at_fork(after_in_child=file.close)
     return file
 
 
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x1b]*\x1b\\")  # colours; links
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x1b]*\x1b\\")  # colours and links
 
 
 class Tee:
-    """A text stream that also writes to a log, without the lines that a progress bar redraws.
+    """Write text to a stream and to a log; the log gets no lines that a progress bar redraws.
 
     Args:
         stream: A terminal, a pipe or a file.
-        log: The log.
-        on_closed: Called when the reader of the pipe has gone, as after `| head -1`.
+        log: The log file.
+        on_closed: Called when the reader of the pipe has exited, as with `| head -1`.
     """
 
     def __init__(self, stream: TextIO, log: TextIO, on_closed: Callable[[], None]) -> None:
         self.stream, self.log, self.on_closed = stream, log, on_closed
 
     def write(self, text: str) -> int:
-        """Write to both; text that redraws a line goes to the terminal only."""
+        """Write `text`; text that redraws a line goes only to the stream."""
         if "\r" not in text and not self.log.closed:
             self.log.write(ESCAPES.sub("", text))
             self.log.flush()
@@ -78,7 +79,7 @@ class Tee:
 
 
 def writes_to(stream: TextIO, log: TextIO) -> bool:
-    """Return True if `stream` is the log already, as in a run that a sweep has launched."""
+    """Return whether `stream` is the log file itself, as in a run that a sweep has launched."""
     try:
         return os.path.sameopenfile(stream.fileno(), log.fileno())
     except (OSError, ValueError, AttributeError):
@@ -86,28 +87,28 @@ def writes_to(stream: TextIO, log: TextIO) -> bool:
 
 
 SIGPIPE = BROKEN_PIPE - 128
-RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # Lightning starts the other ranks of DDP as new processes
+RANK_0_FOLDER = "ALEXLAB_RUN_FOLDER"  # tells the other DDP ranks, which are new processes
 HISTORY = "history.csv"
 
 
 class Stopped(SystemExit):
-    """Raised when a signal stopped the run, after saving; the process exits with 128 + signal."""
+    """Stop the run after a signal, once it has saved; the process exits with 128 + signal."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)
 
 
 class Pruned(BaseException):
-    """Raised when the sweep's pruner ends this trial early; its metrics are kept."""
+    """End the trial early because the sweep's pruner decided so; its metrics are kept."""
 
 
 def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as readable JSON, atomically."""
+    """Write `content` as indented JSON, atomically."""
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of history.csv, one per epoch; empty when there is none yet."""
+    """Return the rows of history.csv, one per epoch; an empty list if it does not exist."""
     try:
         with (folder / HISTORY).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
@@ -116,20 +117,19 @@ def read_history(folder: Path) -> list[dict[str, str]]:
 
 
 class RunFolder:
-    """The folder of one run, from its lock to its metrics.json.
+    """Lock the folder of a run, copy the output to train.log, and record how the run ended.
 
-    As a context manager it locks the folder, copies the output to train.log, and records how the
-    run ended. A failure before `start` removes a new folder. A run that had ended, and was to be
-    resumed, stays as it was until something has been trained, whatever goes wrong.
+    Use it as a context manager. A failure before `start` removes a new folder. If a resume of an
+    ended run fails before it has trained, config.yaml and metrics.json are restored.
 
     Args:
         path: The folder.
-        keep: Start at once: failures before training are recorded too.
-        on_closed: Called with the signal SIGPIPE when nobody reads the output any more.
+        keep: Whether to call `start` at once, so that failures before the training are recorded.
+        on_closed: Called with the signal SIGPIPE when no process reads the output any more.
 
     Raises:
-        RuntimeError: Another process is training in this folder.
-        OSError: The folder cannot be written.
+        RuntimeError: If another process is training in this folder.
+        OSError: If the folder cannot be written.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class RunFolder:
         self.path, self.keep, self.on_closed = path, keep, on_closed
         self.record: dict[str, Any] = {}  # the content of metrics.json, filled during the run
         self.obsolete: list[Path] = []  # files that a finished run does not need
-        self._before: dict[Path, bytes] = {}  # of a run that had ended
+        self._before: dict[Path, bytes] = {}  # files of an ended run, for `_restore`
 
     def __enter__(self) -> Self:  # noqa: D105
         self.path.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class RunFolder:
             raise RuntimeError(f"another process is training in {self.path}")
         self.held = held
         for folder in (self.path, (self.path / LAST).parent):
-            for temporary in folder.glob(".*.tmp"):  # of a process that was killed
+            for temporary in folder.glob(".*.tmp"):  # left by a killed process
                 temporary.unlink(missing_ok=True)
         if self.keep:
             self.start()
@@ -162,21 +162,21 @@ class RunFolder:
         return self
 
     def start(self) -> None:
-        """Start the run: from here on its end is recorded, whatever it is."""
+        """Start the run: from now on its end is recorded, also an error."""
         self.keep = True
         if (self.path / METRICS).exists():
             files = [self.path / name for name in (CONFIG, METRICS)]
             self._before = {path: path.read_bytes() for path in files if path.exists()}
             self._trained = self._saved()
-        (self.path / METRICS).unlink(missing_ok=True)  # a resumed run has not ended
+        (self.path / METRICS).unlink(missing_ok=True)  # a run with metrics.json would have ended
 
     def _saved(self) -> list[int]:
-        """Return when the files that training writes were written."""
+        """Return the modification times of the files that training writes."""
         paths = [self.path / name for name in (HISTORY, LAST, BEST)]
         return [path.stat().st_mtime_ns for path in paths if path.exists()]
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        """Record how the run ended. `Pruned` is no error: it is not raised further."""
+        """Record how the run ended; suppress `Pruned`, which is not an error."""
         try:
             if not self.keep and error is not None:
                 if not (self.path / CONFIG).exists():  # a new folder
@@ -203,7 +203,7 @@ class RunFolder:
             self.log.flush()
 
     def _restore(self, error: BaseException) -> None:
-        """Make the run what it was before a resume that has trained nothing."""
+        """Restore the files of the ended run after a resume that has trained nothing."""
         self._log(error)
         for path, content in self._before.items():
             with atomic_write(path) as file:

@@ -1,4 +1,4 @@
-"""Record where a result comes from: the commit, the versions, the machine, peak memory."""
+"""Record the origin of a result: commit, versions, hardware, peak memory."""
 
 import os
 import platform
@@ -21,15 +21,15 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-CODE = ("src", "conf", "pyproject.toml")  # what can change a result
+CODE = ("src", "conf", "pyproject.toml")  # files that can change a result
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "optuna")
 
 
 @cache
 def code() -> tuple[str | None, str]:
-    """Return the checkout's commit, and the difference of the code to it as a patch.
+    """Return the checkout's commit, and uncommitted changes of the code as a patch.
 
-    New files are in the patch. The commit ends in "-dirty" if there is a difference; it is None
+    The patch includes new files. The commit ends in "-dirty" if there are changes; it is None
     outside of a checkout.
     """
     status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", *CODE)
@@ -45,11 +45,11 @@ def code() -> tuple[str | None, str]:
 
 
 def _git(*arguments: str) -> str:
-    """Run git and return its output; "" if there is no git, or the package is in no checkout."""
+    """Run git and return its output; "" without git or outside of a checkout."""
     root = Path(__file__).parents[3]
-    if not (root / "pyproject.toml").is_file():  # installed, maybe inside another repository
+    if not (root / "pyproject.toml").is_file():  # an installation may be in another repository
         return ""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # the index stays as it is
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # git does not write the index
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=10)
@@ -59,10 +59,7 @@ def _git(*arguments: str) -> str:
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, see `code`, or the one that an installed wheel was built from.
-
-    It is the package's version if neither is known.
-    """
+    """Return the commit of the checkout (see `code`) or of the wheel, or else the version."""
     built_from = Path(alexlab.__file__).with_name("COMMIT")
     if (commit := code()[0]) is None and built_from.is_file():
         commit = built_from.read_text("utf-8").strip()
@@ -70,7 +67,7 @@ def git_commit() -> str:
 
 
 def command() -> str:
-    """Return the command line as typed, less the address of a sweep's storage, maybe a secret."""
+    """Return the command line without the address of a sweep's storage, which may be a secret."""
     secret = ("sweep.storage=", "hydra.sweeper.storage=", "hydra.sweeper.trial=")
     shown = [word for word in sys.argv[1:] if not word.lstrip("+").startswith(secret)]
     return shlex.join([*program(), *verbs(), *shown])
@@ -82,15 +79,15 @@ def versions() -> dict[str, str]:
 
 
 def peaks() -> dict[str, float | None]:
-    """Measure peak memory in MB: resident (with mapped images), and of tensors on the GPU."""
+    """Return peak memory in MB: resident (with mapped images), and of tensors on the GPU."""
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10  # bytes there, KiB elsewhere
     rss = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1) if resource else None
-    gpu = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)  # 0 without one
+    gpu = round(torch.cuda.max_memory_allocated() / (1 << 20), 1)  # 0 without a GPU
     return {"peak_rss_mb": rss, "peak_gpu_mb": gpu or None}
 
 
 def hardware(device: torch.device) -> str:
-    """Describe the device, such as "cpu (AMD EPYC), 2 threads"."""
+    """Describe the device, as in "cpu (AMD EPYC), 2 threads"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = f" ({model})" if device.type == "cpu" and (model := _processor()) else ""
@@ -108,6 +105,6 @@ def _processor() -> str:
 
 
 def keep_patch(folder: Path) -> None:
-    """Write code.diff, the difference of the code to its commit, if there is one."""
+    """Write uncommitted changes of the code to code.diff, if there are any."""
     if patch := code()[1]:
         write_atomically(folder / "code.diff", patch)

@@ -1,8 +1,8 @@
-"""Check the settings of a run: one table with the type and range of each, for every command.
+"""Check the settings of a run with one table of types and ranges, for every command.
 
 The table has every setting of conf/, and every argument of Lightning's Trainer. The settings of a
-part (model, data, task, optim, sched, augment) are checked where its `_target_` is ours or torch's;
-a part of a user's own checks its settings itself. A check imports no torch.
+part (model, data, task, optim, sched, augment) are checked if its `_target_` is ours or torch's; a
+user's own class has to check its settings itself. This module does not import torch.
 """
 
 import math
@@ -17,14 +17,14 @@ Allowed = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Rule:
-    """The values that a setting may have: `text` continues the sentence "must be"."""
+    """Describe the allowed values of a setting; `text` completes the sentence "must be ..."."""
 
     text: str
     allows: Allowed
-    options: tuple[str, ...] = ()  # if it takes one of some names
+    options: tuple[str, ...] = ()  # the allowed names, if any
 
     def problem(self, key: str, value: Any) -> str | None:
-        """Return the error of `value`; None if it is allowed."""
+        """Return the error message for `value`; None if it is allowed."""
         if self.allows(value):
             return None
         if self.options and isinstance(value, str):
@@ -43,32 +43,32 @@ def _is_whole(value: Any) -> bool:
 
 
 def whole(least: int, most: int | None = None) -> Rule:
-    """Allow whole numbers from `least` to `most`; 5.0 is none."""
+    """Allow integers from `least` to `most`; a float such as 5.0 is not allowed."""
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     high = math.inf if most is None else most
     return Rule(f"a whole number {bounds}", lambda v: _is_whole(v) and least <= v <= high)
 
 
 def number(text: str, within: Allowed) -> Rule:
-    """Allow numbers for which `within` is true; `text` says which these are."""
+    """Allow finite numbers for which `within` is true; `text` describes them."""
     return Rule(f"a number {text}", lambda v: _is_number(v) and within(v))
 
 
 def choice(*options: str) -> Rule:
-    """Allow one of some names."""
+    """Allow the names `options`."""
     text = f"one of {', '.join(options)}"
     return Rule(text, lambda v: isinstance(v, str) and v in options, options)
 
 
 def either(*rules: Rule) -> Rule:
-    """Allow what one of the rules allows."""
+    """Allow values that one of the rules allows."""
     text = " or ".join(rule.text for rule in rules)
     options = tuple(option for rule in rules for option in rule.options)
     return Rule(text, lambda v: any(rule.allows(v) for rule in rules), options)
 
 
 def each(rule: Rule, length: int | None = None) -> Rule:
-    """Allow lists of what `rule` allows."""
+    """Allow lists of values that `rule` allows, of the given length if it is not None."""
     count = "" if length is None else f"{length} values, "
 
     def allows(value: Any) -> bool:
@@ -79,7 +79,7 @@ def each(rule: Rule, length: int | None = None) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """Allow null too."""
+    """Allow null in addition to the values that `rule` allows."""
     return Rule(f"{rule.text}, or null", lambda v: v is None or rule.allows(v), rule.options)
 
 
@@ -100,7 +100,7 @@ NOT_NEGATIVE = number("of at least 0", lambda v: v >= 0)
 SHARE = number("from 0 to 1", lambda v: 0 <= v <= 1)
 PART_OF_ONE = number("above 0 and below 1", lambda v: 0 < v < 1)
 DROPOUT = number("of at least 0 and below 1", lambda v: 0 <= v < 1)
-# of batches: Lightning takes 1 as one batch and 1.0 as all of them
+# number of batches: for Lightning 1 means one batch, and 1.0 all batches
 AMOUNT = Rule(
     "a whole number of batches, at least 1, or a fraction above 0 and at most 1.0",
     lambda v: v >= 1 if _is_whole(v) else _is_number(v) and 0 < v <= 1,
@@ -135,7 +135,7 @@ PRECISION = either(
 
 ACT = choice("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "mish", "identity")
 
-# arguments of Lightning's Trainer that a user may set, beside those in conf/train.yaml
+# arguments of Lightning's Trainer that a user may set, in addition to those in conf/train.yaml
 TRAINER = {
     "num_nodes": whole(1),
     "fast_dev_run": either(FLAG, whole(1)),
@@ -156,12 +156,12 @@ TRAINER = {
     "sync_batchnorm": FLAG,
     "reload_dataloaders_every_n_epochs": whole(0),
 }
-# the other arguments, and what a run does instead
+# the other arguments, with the reason why they cannot be set
 TRAINER_OF_THE_RUN = {
     "logger": "set logger=NAME, without trainer.",
     "callbacks": "set callbacks=[NAME], without trainer.",
-    "val_check_interval": "a run validates once, after each epoch: what it tests must be what it"
-    " validated",
+    "val_check_interval": "a run validates once, after each epoch, so that it tests the weights"
+    " that it validated",
     "check_val_every_n_epoch": "a run validates after each epoch, since each may be its best",
     "limit_predict_batches": "it has no effect: a training predicts nothing",
     "log_every_n_steps": "it has no effect: a run records whole epochs",
@@ -179,7 +179,7 @@ TRAINER_OF_THE_RUN = {
 
 SETTINGS: dict[str, Rule] = {
     "act": ACT,
-    "seed": whole(0, 2**32 - 1),  # what NumPy and Lightning take
+    "seed": whole(0, 2**32 - 1),  # the range of NumPy and Lightning
     "effective_batch_size": whole(1),
     "ema_decay": optional(DROPOUT),
     "test_crops": each(Rule("1, 10 or 144", lambda v: _is_whole(v) and v in (1, 10, 144))),
@@ -296,9 +296,9 @@ SETTINGS: dict[str, Rule] = {
     "model.inputs": choice("auto", "imagenet", "half", "unit"),
 }
 PARTS = ("model", "data", "task", "optim", "sched", "augment")
-OURS = ("alexlab.", "torch.")  # how the `_target_` of a part begins whose settings are known
+OURS = ("alexlab.", "torch.")  # prefixes of the `_target_` of parts with known settings
 
-# what is better of a metric that our tasks have
+# the better direction of each metric of our tasks
 DIRECTIONS = {
     **dict.fromkeys(("acc", "f1", "spearman"), "maximize"),
     **dict.fromkeys(("loss", "top1_error", "top5_error", "mae", "rmse"), "minimize"),
@@ -309,11 +309,11 @@ def check_settings(config: Mapping[str, Any]) -> None:
     """Check the settings of a run before anything is written.
 
     Args:
-        config: The composed config in plain containers. Interpolations in it are passed over:
-            check it before and after they are resolved, since they compute with other settings.
+        config: The composed config in plain containers. Interpolations are not checked: call this
+            before and after they are resolved, since they compute with other settings.
 
     Raises:
-        ValueError: A setting cannot work; the message has its key and value.
+        ValueError: If a setting cannot work; the message has its key and value.
     """
     for name, value in config.get("trainer", {}).items():
         if name in TRAINER_OF_THE_RUN:
@@ -340,15 +340,15 @@ def check_settings(config: Mapping[str, Any]) -> None:
     trainer = config.get("trainer", {})
     if trainer.get("max_steps", -1) > 0 and (trainer.get("min_epochs") or trainer.get("min_steps")):
         raise ValueError(
-            f"trainer.max_steps={trainer['max_steps']}: excludes trainer.min_epochs and"
-            " trainer.min_steps, which may forbid that end; remove one"
+            f"trainer.max_steps={trainer['max_steps']}: cannot be used with trainer.min_epochs or"
+            " trainer.min_steps, which may prevent this end; remove one"
         )
     if "objective" in config:
         _check_objective(config["objective"], config["direction"])
 
 
 def _flat(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """List the settings of the root, of the trainer, and of the parts that are known."""
+    """List the settings of the root, of the trainer, and of parts with known settings."""
     flat: list[tuple[str, Any]] = []
     for key, value in config.items():
         if key in PARTS or key == "trainer":
@@ -369,16 +369,16 @@ def _flat(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _check_objective(objective: str, direction: str) -> None:
-    """Raise ValueError for an objective that no epoch has, or a direction that makes it worse."""
+    """Raise ValueError if the objective is not a metric of train or val, or is made worse."""
     split, _, metric = objective.partition("/")
     if split not in ("train", "val") or not metric:
-        test = " (test chooses nothing)" if split == "test" else ""
+        test = " (test is never used to select)" if split == "test" else ""
         raise ValueError(
             f"objective={objective}: must be a metric of val or train, as in val/acc{test}"
         )
     better = DIRECTIONS.get(metric, direction)
     if direction != better:
         raise ValueError(
-            f"objective={objective} direction={direction}: this would look for the worst; set"
+            f"objective={objective} direction={direction}: this would select the worst epoch; set"
             f" direction={better}"
         )

@@ -1,4 +1,4 @@
-"""Receive the signals that ask a run to stop, from its first line to its metrics.json."""
+"""Handle the signals that ask a run to stop, from its start to its metrics.json."""
 
 import os
 import signal
@@ -8,20 +8,20 @@ from typing import Any, Self
 
 from alexlab.runs.folder import Stopped
 
-# Ctrl-C; `kill`, `timeout` and a scheduler; SLURM's warning
+# sent by Ctrl-C; by `kill`, `timeout` and schedulers; by SLURM before its time limit
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 ]
 
 
 class StopSignals:
-    """Handle SIGINT, SIGTERM and SIGUSR1 while entered; it may be entered again inside.
+    """Handle SIGINT, SIGTERM and SIGUSR1 inside a `with` block; blocks may be nested.
 
     Attributes:
-        received: The first signal; None so far. A second one ends the process at once.
-        at_once: Whether a signal raises `Stopped` where the process is: before the training and in
-            its test, when nothing needs to be saved. Otherwise the training asks for `received`
-            where it can save.
+        received: Number of the first signal, or None. A second signal exits at once.
+        at_once: Whether a signal raises `Stopped` immediately: before the training and in its
+            test, when nothing needs to be saved. Otherwise the training checks `received` when it
+            can save.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class StopSignals:
             for number, handler in self._previous.items():
                 signal.signal(number, handler)
         if kind is not None and issubclass(kind, Exception) and self.at_once and self.received:
-            raise Stopped(self.received) from None  # an import, say, made another error of it
+            raise Stopped(self.received) from None  # a library turned `Stopped` into this error
 
     def install(self) -> None:
-        """Install the handlers, again where a library has installed its own meanwhile."""
+        """Install the handlers; call this again after a library has installed its own."""
         for number in SIGNALS if self._depth and _in_main_thread() else []:
             signal.signal(number, self._on_signal)
 
@@ -56,18 +56,18 @@ class StopSignals:
         self.stop(number)
 
     def stop(self, number: int) -> None:
-        """Do as if signal `number` had been received."""
+        """Act as if the signal `number` had been received."""
         self.received = number
         if self.at_once:
             raise Stopped(number)
 
     def set_at_once(self, at_once: bool) -> None:
-        """Change `at_once`; a signal that has been waiting raises `Stopped` now."""
+        """Set `at_once`; if it is True and a signal was received, raise `Stopped` now."""
         self.at_once = at_once
         if at_once and self.received is not None:
             raise Stopped(self.received)
 
 
 def _in_main_thread() -> bool:
-    """Return whether this thread may install handlers: a notebook may train in another."""
+    """Return whether this thread may install handlers; a notebook may train in another thread."""
     return threading.current_thread() is threading.main_thread()

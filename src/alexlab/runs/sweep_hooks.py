@@ -1,4 +1,4 @@
-"""Hooks that the sweeper calls: what depends on the machine, the data, and how far a run is."""
+"""Provide the sweeper's hooks: settings of this machine, data checks, progress, fingerprint."""
 
 import hashlib
 import os
@@ -18,11 +18,11 @@ from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 def resolve(config: dict[str, Any]) -> dict[str, Any]:
     """Check a trial's settings, and return those whose default depends on the machine.
 
-    They are set in each trial, so that a worker with another kind of device trains as this one
-    would, or refuses to. `trainer.devices=auto` is one device: trials run beside each other.
+    The sweeper sets them in each trial, so that a worker with another device trains the same way
+    or refuses the trial. `trainer.devices=auto` becomes 1, since trials run in parallel.
 
     Raises:
-        ValueError: A setting cannot work.
+        ValueError: If a setting cannot work.
     """
     check_settings(config)
     trainer, devices = config["trainer"], {}
@@ -37,13 +37,10 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_data(config: dict[str, Any]) -> None:
-    """Raise FileNotFoundError if the folder of images of a trial is not there.
-
-    Data below the cache's folder are made by the run.
-    """
+    """Raise FileNotFoundError if data.root does not exist; the run creates one below cache_dir."""
     data = config["data"]
     if not data["root"]:
-        return  # a run explains what is missing
+        return  # the run raises the error
     root, cache = (
         Path(str(path)).expanduser().absolute() for path in (data["root"], data["cache_dir"])
     )
@@ -53,25 +50,25 @@ def check_data(config: dict[str, Any]) -> None:
 
 @lru_cache(maxsize=1024)
 def _settings(path: Path) -> tuple[str, int]:
-    """Return the objective and the number of epochs of a run, by its config.yaml."""
+    """Return the objective and the number of epochs in a config.yaml."""
     config = read_plain_yaml(path)
     return str(config["objective"]), int(config["trainer"]["max_epochs"])
 
 
 def progress(folder: Path) -> str:
-    """Describe how far the run in `folder` is: "epoch 3/20, val/acc 35.0%"; empty at its start."""
+    """Describe the progress of a run, as "epoch 3/20, val/acc 35.0%"; "" before its first epoch."""
     try:
         objective, epochs = _settings(folder / CONFIG)
         row = read_history(folder)[-1]
         return f"epoch {row['epoch']}/{epochs}, {objective} " + format_metric(
             objective, float(row[objective])
         )
-    except (OSError, ValueError, KeyError, IndexError, TypeError):  # it is being written
+    except (OSError, ValueError, KeyError, IndexError, TypeError):  # no row or config yet
         return ""
 
 
 def fingerprint(config: dict[str, Any]) -> dict[str, str]:
-    """Return what must stay the same in a sweep: precision, torch's version, data.
+    """Return the facts that must not change in a sweep: precision, torch's major version, data.
 
     Args:
         config: A trial's composed, resolved config.
@@ -80,14 +77,14 @@ def fingerprint(config: dict[str, Any]) -> dict[str, str]:
     marks["trainer.precision"] = str(config["trainer"]["precision"])
     root = Path(str(config["data"]["root"]))
     files = sorted(_sizes_of_files(root)) if root.is_dir() else []
-    if files:  # generated data may not have been generated yet
+    if files:  # generated data may not exist yet
         digest = hashlib.sha256("\n".join(files).encode(errors="surrogateescape"))
         marks[f"data {config['data']['name']}"] = digest.hexdigest()[:16]
     return marks
 
 
 def _sizes_of_files(root: Path) -> list[str]:
-    """Return the name and size of every visible file below `root`."""
+    """Return relative path and size of every visible file below `root`."""
     found = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
     visible = [path for path in found if not os.path.basename(path).startswith(".")]
     return [f"{os.path.relpath(path, root)} {os.path.getsize(path)}" for path in visible]

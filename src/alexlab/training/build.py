@@ -1,4 +1,4 @@
-"""Build the objects that train from a composed config."""
+"""Build the learner, trainer, callbacks and loggers that a composed config describes."""
 
 import inspect
 import os
@@ -39,17 +39,17 @@ from alexlab.training.mixed_precision import clip_with_fused_optimizers
 from alexlab.training.module import Learner, Task
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
-# what a run does itself; alexlab.runs.settings refuses these as settings
+# arguments of the Trainer that a run sets itself; alexlab.runs.settings refuses them as settings
 OFF = ("logger", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
 
-DEVICE_SETTINGS = ("accelerator", "devices", "strategy", "precision")  # that not all machines have
+DEVICE_SETTINGS = ("accelerator", "devices", "strategy", "precision")  # depend on the machine
 
-LOGGER_EXTRAS = ("wandb", "mlflow", "trackio", "aim")  # each is an extra of this project
+LOGGER_EXTRAS = ("wandb", "mlflow", "trackio", "aim")  # extras in pyproject.toml
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
-# layers without a deterministic backward pass on CUDA (torch.use_deterministic_algorithms), if
-# their maps change size; of these only adaptive pooling to 1 x 1, a mean, is deterministic
+# layers without a deterministic backward pass on CUDA (torch.use_deterministic_algorithms);
+# AdaptiveAvgPool2d to 1 x 1 has one, since it is a mean
 NONDETERMINISTIC = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
@@ -64,7 +64,7 @@ def with_resolved_devices(cfg: DictConfig) -> DictConfig:
     """Return a copy of the config with the precision and effective batch size of this machine.
 
     Raises:
-        ValueError: effective_batch_size is not what the other settings give here.
+        ValueError: If effective_batch_size differs from the product of the other settings.
     """
     cfg = cfg.copy()
     if cfg.trainer.precision == "auto":
@@ -82,7 +82,7 @@ def check_deterministic(cfg: DictConfig) -> None:
     """Check that deterministic=true can work, before any data is loaded.
 
     Raises:
-        ValueError: A GPU is used, and it has no deterministic algorithm for a layer of the net.
+        ValueError: If a GPU is used that has no deterministic algorithm for a layer of the net.
     """
     on_gpu = cfg.trainer.accelerator in GPU_ACCELERATORS and torch.cuda.is_available()
     if not cfg.deterministic or not on_gpu:
@@ -98,10 +98,10 @@ def check_deterministic(cfg: DictConfig) -> None:
 
 
 def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -> list[str]:
-    """Describe the layers of a net that CUDA cannot differentiate twice alike.
+    """Describe the layers of a net without a deterministic gradient on CUDA.
 
     Returns:
-        One text for each, such as "avgpool (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)".
+        One text per layer, such as "avgpool (AdaptiveAvgPool2d, 7 x 7 -> 6 x 6)".
     """
     layers: list[str] = []
 
@@ -121,7 +121,7 @@ def nondeterministic_layers(net: nn.Module, in_channels: int, resolution: int) -
 
 
 def learner(cfg: DictConfig, data: ImageFolderData) -> Learner:
-    """Build the net, with weights drawn from `seed`, its task, optimiser and schedule."""
+    """Build the net (initial weights from `seed`), its task, optimiser and schedule."""
     task = instantiate(cfg.task, num_outputs=data.num_outputs, _convert_="all")
     torch.manual_seed(cfg.seed)
     net = network(cfg, task.num_outputs, data.in_channels, data.resolution)
@@ -134,8 +134,8 @@ def check_epochs(cfg: DictConfig, learner: Learner, data: ImageFolderData) -> No
     """Check that the learner can train on the data, before anything is written.
 
     Raises:
-        ValueError: The optimiser or schedule cannot work, the task has no such objective, or an
-            epoch would have no batch.
+        ValueError: If the optimiser or schedule cannot work, the task does not have the objective,
+            or an epoch would have no batch.
     """
     learner.configure_optimizers()
     check_objective(cfg, learner.task)
@@ -143,10 +143,10 @@ def check_epochs(cfg: DictConfig, learner: Learner, data: ImageFolderData) -> No
 
 
 def check_objective(cfg: DictConfig, task: Task) -> None:
-    """Check that each epoch will have the objective, by the metrics of two made-up images.
+    """Check that the objective is a metric of the task, with outputs for two dummy images.
 
     Raises:
-        ValueError: The task has no such metric.
+        ValueError: If it is not; the message lists the metrics.
     """
     metrics = task.metrics()
     metrics.update(torch.zeros(2, task.num_outputs), torch.zeros(2, dtype=torch.long))
@@ -157,10 +157,10 @@ def check_objective(cfg: DictConfig, task: Task) -> None:
 
 
 def check_limits(cfg: DictConfig, data: ImageFolderData) -> None:
-    """Check that the fractions of batches that a run is limited to are at least one batch.
+    """Check that the fractions trainer.limit_{train,val,test}_batches give at least one batch.
 
     Raises:
-        ValueError: A fraction is less than one batch.
+        ValueError: If a fraction is less than one batch.
     """
     for split in ("train", "val", "test"):
         key, batches = f"limit_{split}_batches", len(getattr(data, f"{split}_dataloader")())
@@ -173,9 +173,9 @@ def check_limits(cfg: DictConfig, data: ImageFolderData) -> None:
 
 
 def optimize_for_device(cfg: DictConfig, learner: Learner) -> None:
-    """Compile the net, or compute its wide layers with oneDNN; the results stay the same.
+    """Compile the net, or compute its wide layers with oneDNN; results differ only by rounding.
 
-    Call it last: shape inference on the meta device fails on a compiled module.
+    Call this last: shape inference on the meta device fails on a compiled module.
     """
     if mode := compile_mode(cfg):
         learner.compile_net(mode)
@@ -187,17 +187,17 @@ def compile_mode(cfg: DictConfig) -> str | None:
     """Return the mode of torch.compile, or None for compile=false.
 
     Raises:
-        ValueError: An unknown mode.
+        ValueError: If the mode is unknown.
     """
     modes = {"false": None, "true": "default"} | {mode: mode for mode in COMPILE_MODES}
     return lookup("compile", str(cfg.compile).lower(), modes)
 
 
 def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
-    """Build Lightning's Trainer from the config and `others`, which take precedence.
+    """Build Lightning's Trainer from the config and from `others`, which take precedence.
 
     Raises:
-        ValueError: A setting cannot work.
+        ValueError: If Lightning refuses a setting, or nothing starts the other nodes.
     """
     options = trainer_options(cfg) | others
     try:
@@ -211,18 +211,18 @@ def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
 
 
 def _check_nodes(trainer: L.Trainer) -> None:
-    """Check that something starts the other nodes, for which Lightning would wait without end.
+    """Check that a cluster starts the other nodes; without one Lightning waits forever.
 
     Raises:
-        ValueError: No cluster's environment is set, nor the variables that stand for one.
+        ValueError: If there is no cluster environment and its variables are not set by hand.
     """
     cluster = getattr(trainer.strategy, "cluster_environment", None)
     named = "MASTER_ADDR" in os.environ and {"NODE_RANK", "GROUP_RANK"} & os.environ.keys()
     if trainer.num_nodes > 1 and isinstance(cluster, LightningEnvironment) and not named:
         raise ValueError(
             f"trainer.num_nodes={trainer.num_nodes}: no cluster found that starts the other nodes;"
-            " start it by SLURM or torchrun, or on each node with MASTER_ADDR, MASTER_PORT and"
-            " NODE_RANK set; on one machine remove it and set trainer.devices"
+            " start the run with SLURM or torchrun, or on each node with MASTER_ADDR, MASTER_PORT"
+            " and NODE_RANK; on one machine set trainer.devices instead"
         )
 
 
@@ -230,9 +230,9 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     """Return the keyword arguments of Lightning's Trainer."""
     options: dict[str, Any] = {**dict.fromkeys(OFF, False), "num_sanity_val_steps": 0}
     options |= {"deterministic": cfg.deterministic, "plugins": [DurableCheckpointIO()]}
-    # cuDNN measures its algorithms for each shape and keeps the fastest: another one in each run
+    # cuDNN measures its algorithms and uses the fastest, which may differ from run to run
     options["benchmark"] = not cfg.deterministic
-    if compile_mode(cfg):  # val runs without inference mode, and shares its graph with test then
+    if compile_mode(cfg):  # Lightning validates without inference mode: test shares val's graph
         options["inference_mode"] = False
     options |= cfg.trainer
     del options["auto_batch"]
@@ -242,17 +242,17 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
 
 
 def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
-    """Return the callbacks that the config asks for beside those of every run.
+    """Build the callbacks that the config turns on, in addition to those of every run.
 
     Raises:
-        ValueError: Two settings exclude each other.
+        ValueError: If two settings exclude each other.
     """
     callbacks: list[Callback] = []
     if cfg.ema_decay is not None:
         if cfg.trainer.precision in ("bf16-true", "16-true"):
             raise ValueError(
-                f"ema_decay={cfg.ema_decay}: the moving average changes by less than"
-                f" trainer.precision={cfg.trainer.precision} can hold;"
+                f"ema_decay={cfg.ema_decay}: trainer.precision={cfg.trainer.precision} is too"
+                " coarse for the small changes of a moving average;"
                 " use trainer.precision=bf16-mixed or 32-true"
             )
         callbacks.append(MovingAverage(decay=cfg.ema_decay))
@@ -265,8 +265,8 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
     if lookup("diagnostics", cfg.diagnostics, {"on": True, "off": False}):
         if compile_mode(cfg):
             raise ValueError(
-                "diagnostics=on: reads single layers, which torch.compile fuses; set compile=false,"
-                " or diagnostics=off"
+                "diagnostics=on: it measures single layers, but torch.compile fuses them; set"
+                " compile=false or diagnostics=off"
             )
         callbacks += [Diagnostics(board.history), ImageLogger(board)]
     if cfg.trainer.get("max_steps", -1) > 0:
@@ -277,7 +277,7 @@ def optional_callbacks(cfg: DictConfig, board: TensorBoard) -> list[Callback]:
 
 
 def pruning(cfg: DictConfig) -> list[Callback]:
-    """Return the callback that ends a trial early, if its sweep has a pruner."""
+    """Return the callback that prunes the trial, if its sweep has a pruner."""
     reporter = TrialReporter.from_hydra()
     return [] if reporter is None else [Pruning(cfg.objective, reporter)]
 
@@ -285,11 +285,11 @@ def pruning(cfg: DictConfig) -> list[Callback]:
 def loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
     """Build the loggers of the group `logger`, without TensorBoard, which a run writes itself.
 
-    They are told the run's folder and name where they take `save_dir` and `run_name` (or `name`)
-    and the config does not set them.
+    A logger that has the arguments `save_dir` and `run_name` (or `name`) gets the run's folder and
+    name, unless the config sets them.
 
     Raises:
-        ValueError: The package of a logger is not installed.
+        ValueError: If the package of a logger is not installed.
     """
     found: list[Logger] = []
     for name, part in (cfg.get("logger") or {}).items():
@@ -310,7 +310,7 @@ def loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
 
 
 def extra_callbacks(cfg: DictConfig) -> list[Callback]:
-    """Build the callbacks of the group `callbacks`, which come after those of every run."""
+    """Build the callbacks of the group `callbacks`; they come after those of every run."""
     parts = (cfg.get("callbacks") or {}).values()
     return [instantiate(part, _convert_="all") for part in parts]
 

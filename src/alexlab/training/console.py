@@ -14,14 +14,14 @@ from alexlab.models.summary import Summary
 from alexlab.reporting.console import path_link
 from alexlab.reporting.formatting import format_duration, format_metric
 
-COLUMNS = 80  # of a terminal as it is opened
+COLUMNS = 80  # default width of a terminal
 MAX_CLASSES = 12  # with more, only the totals are printed
 
 
 def print_run_header(
     summary: Summary, data: ImageFolderData, settings: str, device: str, folder: Path
 ) -> None:
-    """Print model, data with counts per class and split, settings, device and folder."""
+    """Print model, data with images per class and split, settings, device and folder."""
     print(_field("model", summary.headline()))
     print(_field("data", f"{data.name}, {data.resolution} px"))
     _console().print(_counts(data.counts))
@@ -33,7 +33,7 @@ def print_run_header(
 
 
 def _field(name: str, text: str) -> str:
-    """Return a line of the header, which is folded between words after 80 columns."""
+    """Return a field of the header, with a line break before a word that passes column 80."""
     return textwrap.fill(
         printable(text),
         COLUMNS,
@@ -80,5 +80,5 @@ def print_run_summary(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def _console() -> Console:
-    # file and class names are printed as they are
+    # print file and class names without Rich's markup
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

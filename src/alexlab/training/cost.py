@@ -1,10 +1,10 @@
-"""Estimate what a run will take, before any has run: seconds, and bytes on disk.
+"""Estimate the seconds and the disk space of a run before any run of the sweep has finished.
 
-The seconds are rough: a step costs what its multiply-adds cost, what its weights cost, and a
-constant. The rates below are those of one thread of an AMD EPYC in float32, from runs of AlexNet
-(width 1 and 0.5) and of the small CNN at 64 px; they were within a factor of two of each other. A
-GPU is taken to be `GPU` times as fast in its multiply-adds and weights. Once a run of the sweep has
-finished, the sweep counts with what that took.
+The seconds are rough: the time of a step is a sum of terms for its multiply-adds and its weights,
+and a constant. The rates below were measured on one thread of an AMD EPYC in float32, with AlexNet
+(width 1 and 0.5) and the small CNN at 64 px; they agreed within a factor of two. A GPU is assumed
+to be `GPU` times as fast in the first two terms. After the first finished run, the sweep uses the
+measured time instead.
 """
 
 import os
@@ -21,21 +21,21 @@ from alexlab.performance.devices import GPU_ACCELERATORS, cores
 
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 MAC_S, WEIGHT_S, STEP_S, GPU = 80e-12, 1e-9, 4e-3, 50
-TESTS = 1.15  # val after each epoch, and the test
+TESTS = 1.15  # factor for val after each epoch and for the test
 START_S = 5.0
 
 
 def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
-    """Estimate the bytes of a run while it is running, those after its end, and its seconds.
+    """Estimate the bytes of a run during training and after its end, and its seconds.
 
-    A checkpoint has the weights, and as much again per moment that the optimiser keeps. While one
-    is written, the two before it are still there; so are those of the best weights.
+    A checkpoint contains the weights and the optimiser's moments, each as large as the weights.
+    During a save three versions exist of last.ckpt, and three of best.ckpt.
 
     Args:
-        config: A run's composed, resolved config.
+        config: The composed, resolved config of a run.
 
     Returns:
-        (bytes, bytes, seconds); seconds are None if the number of images is not known.
+        (bytes, bytes, seconds); seconds is None if the number of images is not known.
     """
     resolution = config["data"]["resolution"]
     with torch.device("meta"):
@@ -58,7 +58,7 @@ def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
 
 
 def _channels(net: torch.nn.Module) -> int:
-    """Return the number of channels of the images that `net` takes."""
+    """Return the number of input channels of `net`."""
     first = next((m for m in net.modules() if isinstance(m, torch.nn.Conv2d)), None)
     return first.in_channels if first is not None else 3
 
@@ -70,21 +70,18 @@ def _seconds(config: Mapping[str, Any], images: float, macs: int, weights: int) 
     jobs = config["sweep"]["n_jobs"] or 1
     speed = GPU if on_gpu else max(1, cores() // jobs)
     step = (batch * macs * MAC_S + weights * WEIGHT_S) / speed + STEP_S
-    epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # it costs one more
+    epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # costs about an epoch
     steps = epochs * max(1.0, images / batch)
     return float(START_S + TESTS * steps * step)
 
 
 def _training_images(data: Mapping[str, Any]) -> float | None:
-    """Estimate the number of images in train by the files that are there; None if there are none.
-
-    Data that are drawn have their number in their settings.
-    """
+    """Estimate the number of train images from num_images or the files in root; None if unknown."""
     count = data.get("num_images")
     if count is None:
         root = Path(str(data["root"]))
         count = sum(len(names) for _, _, names in os.walk(root)) if root.is_dir() else 0
-    if count < 10:  # one file may have all images
+    if count < 10:  # a single file may contain all images
         return None
     share = 1 - data.get("val_fraction", 0) - data.get("test_fraction", 0)
     return float(count * share * data.get("fraction", 1))

@@ -1,11 +1,11 @@
 """Find a learning rate by a range test.
 
-The rate rises with each step while the loss is watched (Smith 2017, "Cyclical Learning Rates for
-Training Neural Networks", section 3.3); good rates are those at which it falls fastest. This is
-Lightning's finder, on weights that are thrown away afterwards. Its curve is taken back to the
-losses of the single steps: Lightning's average starts at 0 instead of at the first loss (Lightning
-issue 14167) and lags behind by 50 steps, and its suggestion takes slopes over the rate instead of
-over its logarithm, which prefers the smallest rates (issue 21141).
+The rate rises with each step, and the loss is recorded (Smith 2017, "Cyclical Learning Rates for
+Training Neural Networks", section 3.3); at good rates the loss falls fastest. The test runs
+Lightning's finder and discards the weights. The loss of each step is computed back from Lightning's
+average, since that starts at 0 instead of at the first loss (Lightning issue 14167) and lags by 50
+steps. Lightning's suggestion is not used, since it takes slopes over the rate instead of over its
+logarithm and so prefers the smallest rates (issue 21141).
 """
 
 import tempfile
@@ -25,21 +25,21 @@ from alexlab.library_warnings import filter_warnings
 from alexlab.performance.malloc import set_malloc_thresholds
 from alexlab.training import build
 
-BETA = 0.98  # of Lightning's average
-WIDTH = 0.04  # of the smoothing that we do instead: a share of the steps, to both sides
-FALLS = 0.95  # of the first loss; a loss above that has not fallen
+BETA = 0.98  # decay of Lightning's average
+WIDTH = 0.04  # standard deviation of the Gaussian smoothing, as a share of the steps
+FALLS = 0.95  # a loss has fallen if it is below this share of the first loss
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The loss at each rate, up to the rate at which it diverged."""
+    """Hold the loss at each rate, up to the rate at which the training diverged."""
 
     lrs: NDArray[np.float64]
     losses: NDArray[np.float64]
 
     @property
     def smooth(self) -> NDArray[np.float64]:
-        """The losses, averaged with their neighbours; a diverged loss counts as twice the first."""
+        """Return the smoothed losses; a diverged loss counts as twice the first."""
         start = float(np.median(self.losses[:5]))
         losses = np.nan_to_num(self.losses, nan=np.inf).clip(max=2 * start)
         smoothed: NDArray[np.float64] = gaussian_filter1d(losses, max(1.0, WIDTH * len(losses)))
@@ -47,7 +47,7 @@ class Curve:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate at which the loss falls fastest, before its minimum; None if it never falls."""
+        """Return the rate of the steepest fall before the minimum; None if the loss never falls."""
         smooth = self.smooth
         lowest = int(smooth.argmin())
         if lowest < 2 or smooth[lowest] > FALLS * smooth[0]:
@@ -73,10 +73,10 @@ class Curve:
 def find(cfg: DictConfig, low: float, high: float, steps: int) -> Curve:
     """Train for `steps` steps at rates from `low` to `high`, and discard the weights.
 
-    All layers get the same rate, whatever `model.backbone_lr_scale` is.
+    All layers have the same rate: `model.backbone_lr_scale` has no effect.
 
     Raises:
-        ValueError: The bounds or the number of steps make no sense, or a setting cannot work.
+        ValueError: If a bound, the number of steps or another setting cannot work.
     """
     if not 0 < low < high or steps < 20:
         raise ValueError(
@@ -89,7 +89,7 @@ def find(cfg: DictConfig, low: float, high: float, steps: int) -> Curve:
     learner = build.learner(cfg, data)
     learner.sched = None
     options = {"max_epochs": -1, "devices": 1, "strategy": "auto", "limit_val_batches": 0}
-    with tempfile.TemporaryDirectory() as scratch:  # Lightning saves the weights, and loads them
+    with tempfile.TemporaryDirectory() as scratch:  # Lightning saves and restores the weights
         trainer = build.trainer(
             cfg, **options, enable_checkpointing=False, default_root_dir=scratch
         )

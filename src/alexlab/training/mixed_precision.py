@@ -1,9 +1,9 @@
-"""Mixed precision that clips and reports gradients with fused optimisers too.
+"""Clip and report gradients in mixed precision with fused optimisers too.
 
-Lightning 2.6.6 leaves unscaling to fused optimisers. So it refuses `gradient_clip_val` with them,
-in bf16-mixed too, where nothing is scaled (Lightning issue 21435, fixed after 2.6.6), and hooks see
-loss and gradients of 16-mixed multiplied by the scale, 65,536 at first. torch's GradScaler can
-unscale the gradients of a fused optimiser before its step.
+A fused optimiser unscales its gradients itself, and Lightning 2.6.6 relies on that. It refuses
+`gradient_clip_val` with fused optimisers, even in bf16-mixed, which has no scale (Lightning issue
+21435, fixed after 2.6.6); in 16-mixed, hooks get loss and gradients multiplied by the scale (65,536
+at first). torch's GradScaler can unscale the gradients of a fused optimiser before its step.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 
 class UnscaledMixedPrecision(MixedPrecision):
-    """Show hooks the unscaled loss, and unscale gradients before hooks and clipping."""
+    """Call hooks with the unscaled loss, and unscale gradients before hooks and clipping."""
 
     def pre_backward(self, tensor: Tensor, module: L.LightningModule) -> Tensor:  # type: ignore[override]
         """Call the hooks with the loss [], then scale it."""
@@ -33,7 +33,7 @@ class UnscaledMixedPrecision(MixedPrecision):
         closure: Callable[[], Any],
         **kwargs: Any,
     ) -> Any:
-        """Unscale the gradients of a fused optimiser once they are complete, then take the step."""
+        """Compute the gradients, unscale them for a fused optimiser, then take the step."""
 
         def compute_gradients() -> Any:
             loss = closure()
@@ -49,7 +49,7 @@ class UnscaledMixedPrecision(MixedPrecision):
         clip_val: int | float = 0.0,
         gradient_clip_algorithm: GradClipAlgorithmType = GradClipAlgorithmType.NORM,
     ) -> None:
-        """Clip the gradients, which are unscaled here."""
+        """Clip the unscaled gradients."""
         Precision.clip_gradients(self, optimizer, clip_val, gradient_clip_algorithm)
 
 
@@ -59,7 +59,7 @@ def is_fused(optimizer: Optimizable) -> bool:
 
 
 def clip_with_fused_optimizers(trainer: L.Trainer) -> None:
-    """Replace Lightning's mixed precision in `trainer`; other precisions stay as they are."""
+    """Replace Lightning's mixed precision plugin in `trainer`; leave other precisions unchanged."""
     plugin = trainer.precision_plugin
     if type(plugin) is MixedPrecision:
         precision: Any = plugin.precision

@@ -1,7 +1,7 @@
 """Repeat a finished run and compare the results to the bit.
 
-First the differences in commit, versions, machine and data are printed. Then the run is trained in
-a new folder, and its weights, metrics and history are compared.
+First print the differences in commit, versions, hardware and data. Then train the run in a new
+folder, and compare weights, metrics and history.
 """
 
 import os
@@ -13,29 +13,29 @@ from alexlab.runs import config as run_config
 from alexlab.runs.folder import BEST, RANK_0_FOLDER, RunFolder, read_history, read_metrics
 from alexlab.runs.stop_signals import StopSignals
 
-UNTIMED = {"seconds"}  # a column of history.csv that no two runs share
-NAMED = 5  # differences that are named
+UNTIMED = {"seconds"}  # columns of history.csv that differ in every run
+NAMED = 5  # number of differences to print
 
 
 def rerun(old: Path, new: Path) -> bool:
-    """Train the run in `old` again, in the new folder `new`, and print in what they differ.
+    """Train the run in `old` again in the new folder `new`, and print the differences.
 
     Returns:
         Whether weights, metrics and history are equal to the bit.
 
     Raises:
-        FileNotFoundError: `old` is no run folder.
-        ValueError: It has not finished, its config is not to be trusted, or `new` exists.
+        FileNotFoundError: If `old` is not a run folder.
+        ValueError: If the run has not finished, its config is not trusted, or `new` exists.
     """
     cfg = run_config.read(old)
     before = read_metrics(old)
     if before is None or before["status"] != "finished":
-        raise ValueError(f"{old} cannot be compared with: it has not finished")
+        raise ValueError(f"{old}: this run has not finished; name a finished one")
     cfg.resume = None
 
     from alexlab.training.run import TrainingRun  # torch takes seconds
 
-    if int(os.environ.get("LOCAL_RANK", 0)):  # of a run on several devices
+    if int(os.environ.get("LOCAL_RANK", 0)):  # another rank of a run on several devices
         TrainingRun(cfg, Path(os.environ[RANK_0_FOLDER]), {}, trial=True).run()
         return True
     if new.exists():
@@ -62,13 +62,13 @@ def changed_surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> I
     then = run_config.flatten(before)
     for key, value in run_config.flatten(now).items():
         if then.get(key) != value:
-            yield f"not as it was: {key} {then.get(key)} -> {value}"
+            yield f"changed: {key} {then.get(key)} -> {value}"
 
 
 def differences(
     old: Path, new: Path, then: Mapping[str, Any], now: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield one line per difference in the results of two finished runs, and its size."""
+    """Yield one line per kind of difference in the results of two finished runs."""
     yield from _weights(old, new, then.get("best_sha256") == now["best_sha256"])
     metrics = [{**record["metrics"], "best epoch": record["best_epoch"]} for record in (then, now)]
     yield from _values("metrics", *metrics)
@@ -82,7 +82,7 @@ def differences(
 
 
 def _values(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    both = [name for name in then if name in now and name not in UNTIMED]  # versions may differ
+    both = [name for name in then if name in now and name not in UNTIMED]
     names = [name for name in both if str(then[name]) != str(now[name])]
     if names:
         shown = [f"{name} {then[name]} -> {now[name]}" for name in names[:NAMED]]
@@ -91,14 +91,14 @@ def _values(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
 
 
 def _weights(old: Path, new: Path, same_checksum: bool) -> Iterator[str]:
-    """Yield the largest difference of the best weights, or of checksums if they were not kept."""
+    """Yield the largest difference of the best weights; compare checksums if they are deleted."""
     import torch
 
     from alexlab.runs.checkpoint import load
 
     if not (old / BEST).exists():
         if not same_checksum:
-            yield f"weights: another checksum (those of {old} were not kept)"
+            yield f"weights: another checksum (the weights of {old} were deleted)"
         return
     a, b = (load(run / BEST, mmap=True)["net"] for run in (old, new))
     if a.keys() != b.keys():

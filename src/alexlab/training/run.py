@@ -36,19 +36,18 @@ log = logging.getLogger(__name__)
 
 
 class TrainingRun:
-    """Build data, net, callbacks and trainer, so that bad settings fail before anything is written.
+    """Train one network; the constructor builds all parts and raises before it writes the run.
 
     Args:
         cfg: The composed config.
         folder: The run folder; if it contains checkpoints/last.ckpt, the training resumes there.
-        record: Dictionary that receives the content of metrics.json as it becomes known.
-        trial: Whether the run belongs to a sweep; if so, it keeps no last.ckpt once it has
-            finished.
-        signals: What asks the run to stop; None for handlers while it trains and tests.
+        record: Dictionary that is filled with the content of metrics.json.
+        trial: Whether the run belongs to a sweep; a finished trial has no last.ckpt.
+        signals: Handlers of stop signals, active during `run`; None creates them.
 
     Raises:
-        ValueError: A setting cannot work, or the checkpoint is of other data or of another net.
-        FileNotFoundError: The data set is missing.
+        ValueError: If a setting cannot work, or the checkpoint has other data or another net.
+        FileNotFoundError: If the data set is missing.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class TrainingRun:
     ) -> None:
         filter_warnings()
         set_malloc_thresholds()
-        torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it
+        torch.set_float32_matmul_precision("high")  # TF32 if the GPU supports it
         cfg = build.with_resolved_devices(cfg)
         build.check_deterministic(cfg)
         self.cfg, self.folder, self.record, self.is_trial = cfg, folder, record, trial
@@ -78,7 +77,7 @@ class TrainingRun:
         self.resume_from = self._resume_from()
 
     def _callbacks(self) -> list[Callback]:
-        """Build the callbacks, in the order in which Lightning calls them."""
+        """Build the callbacks in the order in which Lightning calls them."""
         cfg, folder = self.cfg, self.folder
         config = run_config.to_plain(cfg)
         hparams = run_config.hparams(config)
@@ -116,7 +115,7 @@ class TrainingRun:
             EpochProgress(self.history, metric=cfg.objective.split("/")[-1]),
             self.health,
             self.board,
-            self.checkpoints,  # the next two end a training, when its epoch is saved
+            self.checkpoints,  # saves the epoch before the next two may stop the training
             *build.pruning(cfg),
             GracefulStop(self.checkpoints, self.signals),
             self.loggers,
@@ -127,7 +126,7 @@ class TrainingRun:
         """Train, test the weights of the best epoch, and return the objective at that epoch.
 
         Raises:
-            Stopped: A signal arrived; what a resume needs has been saved.
+            Stopped: After a stop signal; the state for a resume has been saved.
         """
         with self.signals:
             return self._run()
@@ -153,20 +152,20 @@ class TrainingRun:
         return float(self.checkpoints.best["score"])
 
     def _test(self) -> None:
-        """Test the weights of the best epoch. One process stops at once, since all is saved."""
+        """Test the weights of the best epoch; a single process stops at once on a signal."""
         try:
             self.signals.set_at_once(self.trainer.world_size == 1)
             self.learner.net.load_state_dict(self.checkpoints.best["net"])
             tested = self.trainer.test(self.learner, self.data, verbose=False)[0]
             self.signals.set_at_once(False)
         except Stopped:
-            if not self.checkpoints.keep_last:  # otherwise it is there
+            if not self.checkpoints.keep_last:  # otherwise last.ckpt exists
                 self.checkpoints.save(self.trainer)
             raise
         self.checkpoints.best["metrics"].update(tested)
 
     def environment(self) -> dict[str, Any]:
-        """Return what the result depends on beside the config."""
+        """Return the facts besides the config that the result depends on."""
         return {
             "git": provenance.git_commit(),
             "versions": provenance.versions(),
@@ -175,10 +174,7 @@ class TrainingRun:
         }
 
     def _resume_from(self) -> Path | None:
-        """Return the checkpoint to resume from, if any, after checking its data and its net.
-
-        Lightning would ask the data module only after it has loaded the weights.
-        """
+        """Return the checkpoint to resume from, if any, after checking its data and its net."""
         checkpoint = self.checkpoints.find_last()
         if checkpoint is None:
             return None
@@ -187,7 +183,7 @@ class TrainingRun:
         if trained > (self.trainer.max_epochs or 0):
             raise ValueError(
                 f"trainer.max_epochs={self.trainer.max_epochs}: {self.folder} has trained {trained}"
-                " epochs already; give at least as many"
+                f" epochs already; set at least {trained}"
             )
         self.data.load_state_dict(content.get(type(self.data).__qualname__, {}))
         check_fits(content["state_dict"], self.learner.state_dict(), path)
@@ -195,10 +191,10 @@ class TrainingRun:
         return path
 
     def _check_conditions(self, saved: dict[str, Any], path: Path) -> None:
-        """Refuse another precision or effective batch size; print a note for another device.
+        """Compare the conditions of the checkpoint; warn about another device.
 
         Raises:
-            ValueError: The results would be neither those of the saved settings nor of these.
+            ValueError: If the precision, the effective batch size or a setting differs.
         """
         now = self.checkpoints.conditions
         device = self.trainer.strategy.root_device.type
@@ -207,19 +203,19 @@ class TrainingRun:
             if saved.get(name, now[name]) != now[name]:
                 raise ValueError(
                     f"{path} was trained with {name.replace('_', ' ')} {saved[name]}, this run has"
-                    f" {now[name]}: set {setting} and trainer.devices as they were"
+                    f" {now[name]}: set {setting} and trainer.devices to their earlier values"
                 )
         before, after = saved.get("settings", {}), now["settings"]
         differ = [k for k in before if k in after and before[k] != after[k]]
         if differ:
             named = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differ[:3])
             raise ValueError(
-                f"{path} is of another run ({named}): bring its own back, or delete"
+                f"{path} is of another run ({named}): restore the checkpoint of this run, or delete"
                 f" {path.parent} to start from scratch"
             )
         if saved.get("device", device) != device and self.trainer.is_global_zero:
             log.warning(
-                f"resuming on {device} what was trained on {saved['device']}:"
+                f"resuming on {device} a run that was trained on {saved['device']}:"
                 " the results are no longer exactly repeatable"
             )
 

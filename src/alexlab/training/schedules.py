@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch does not have: constant pieces, and a warm-up before a cosine.
+"""Build schedules that torch does not have: piecewise constant, and warm-up with a cosine.
 
 Article 002 counts epochs from 1: "epoch <= 18: 0.01, epoch > 18: 0.003" is
 `drop(optimizer, drop_epoch=18, drop_lr=0.003)`.
@@ -12,15 +12,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, Sequ
 
 
 def piecewise(optimizer: Optimizer, *, milestones: Sequence[int], lrs: Sequence[float]) -> LambdaLR:
-    """Keep the optimiser's own rate to the end of epoch `milestones[0]`, then take `lrs[0]`, etc.
+    """Use the optimiser's rate until the end of epoch `milestones[0]`, then `lrs[0]`, and so on.
 
     Args:
-        optimizer: Its default lr is the rate of the first piece; groups keep their ratio to it.
-        milestones: Last epoch of each piece but the last one, 1-based, increasing.
+        optimizer: Its default lr is the first rate; parameter groups keep their ratio to it.
+        milestones: Last epoch of each rate except the last one; 1-based, increasing.
         lrs: The rate after each milestone.
 
     Raises:
-        ValueError: The lists differ in length, the epochs do not increase, or a rate is not > 0.
+        ValueError: If the lengths differ, the epochs do not increase, or a rate is not above 0.
     """
     if len(milestones) != len(lrs):
         raise ValueError(
@@ -33,17 +33,17 @@ def piecewise(optimizer: Optimizer, *, milestones: Sequence[int], lrs: Sequence[
         raise ValueError(f"sched.lrs={list(lrs)}: rates must be greater than 0")
     rates = [float(optimizer.defaults["lr"]), *lrs]
 
-    def factor(epochs_done: int) -> float:  # epoch k (1-based) starts with k - 1 epochs done
+    def factor(epochs_done: int) -> float:  # k - 1 at the start of epoch k (1-based)
         return rates[sum(epochs_done >= epoch for epoch in milestones)] / rates[0]
 
     return LambdaLR(optimizer, factor)
 
 
 def drop(optimizer: Optimizer, *, drop_epoch: int, drop_lr: float) -> LambdaLR:
-    """Keep the optimiser's rate to the end of `drop_epoch` (1-based), then take `drop_lr`.
+    """Use the optimiser's rate until the end of `drop_epoch` (1-based), then `drop_lr`.
 
     Raises:
-        ValueError: The epoch is below 1, or the rate is not greater than 0.
+        ValueError: If the epoch is below 1, or the rate is not above 0.
     """
     if drop_epoch < 1:
         raise ValueError(f"sched.drop_epoch={drop_epoch}: must be at least 1")
@@ -55,10 +55,10 @@ def drop(optimizer: Optimizer, *, drop_epoch: int, drop_lr: float) -> LambdaLR:
 def warmup_cosine(optimizer: Optimizer, *, warmup_epochs: int, max_epochs: int) -> SequentialLR:
     """Raise the rate linearly over `warmup_epochs`, then lower it to 0 along a cosine.
 
-    The cosine is that of Loshchilov and Hutter (arXiv 1608.03983), without restarts.
+    Source of the cosine, here without restarts: Loshchilov and Hutter, arXiv 1608.03983.
 
     Raises:
-        ValueError: The warm-up is not shorter than the training.
+        ValueError: If the warm-up is not shorter than the training.
     """
     if not 0 < warmup_epochs < max_epochs:
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Tasks: a loss and the metrics that go with it; a task knows no net, data set or Lightning.
+"""Define tasks: a loss with its metrics, independent of net, data set and Lightning.
 
 A task has five members: `num_outputs` (of the net), `mix(images, targets)` (training batches only),
-`loss(outputs, targets)`, `predict(outputs)` (probabilities or scores), and `metrics()`, a new
-`Metric` for one split, which takes `update(outputs, targets)` and returns {name: scalar} from
-`compute()`.
+`loss(outputs, targets)`, `predict(outputs)` (probabilities or scores), and `metrics()`. The last
+returns a new `Metric` for one split with `update(outputs, targets)` and `compute()`, which returns
+{name: scalar}.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class ClassificationMetrics(Metric):
     """Compute accuracy, top-1 and top-5 error and macro-F1, in [0, 1], from counts per class.
 
     `update` takes outputs [N, num_classes], or [N, 1] logits of the second of two classes, and
-    targets [N] int64, or soft targets [N, num_classes] (mixup), of which the largest counts.
-    Macro-F1 averages over the classes that occur, as a target or as a prediction. With five classes
-    or fewer, every class is among the first five: there is no `top5_error` then.
+    targets [N] int64, or soft targets [N, num_classes] (mixup), reduced to their largest class.
+    Macro-F1 averages over the classes that occur as a target or as a prediction. With five classes
+    or fewer there is no `top5_error`, since it would always be 0.
     """
 
     full_state_update = False
@@ -40,7 +40,7 @@ class ClassificationMetrics(Metric):
         self.add_state("top5_misses", torch.tensor(0), dist_reduce_fx="sum", persistent=True)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count a batch."""
+        """Add the counts of a batch."""
         if targets.dim() == 2:
             targets = targets.argmax(1)
         preds = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
@@ -48,12 +48,12 @@ class ClassificationMetrics(Metric):
         ones = torch.ones_like(targets)
         where = torch.cat([targets, preds + self.num_classes, targets + 2 * self.num_classes])
         self.counts = self.counts.index_add(0, where, torch.cat([ones, ones, hits.long()]))
-        if self.num_classes > 5:  # a hit is among the five whatever topk makes of ties
+        if self.num_classes > 5:  # topk may break a tie against a hit
             in_top5 = (outputs.topk(5).indices == targets[:, None]).any(1) | hits
             self.top5_misses = self.top5_misses + (~in_top5).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Return "acc", "top1_error", "f1", and "top5_error" of six classes or more."""
+        """Return "acc", "top1_error", "f1", and "top5_error" for six classes or more."""
         targets, preds, hits = self.counts.view(3, self.num_classes)
         acc = hits.sum() / targets.sum()
         occurs = (targets + preds) > 0
@@ -63,10 +63,10 @@ class ClassificationMetrics(Metric):
 
 
 class RegressionMetrics(Metric):
-    """Compute MAE, RMSE (in scores) and Spearman's rank correlation of clipped predictions.
+    """Compute MAE, RMSE (in units of the score) and Spearman's rank correlation.
 
-    Predictions are clipped to the scale [low, high]. Every prediction is kept, 8 bytes per image,
-    since ranks need them all. A net that gives all images one score has a rank correlation of 0.
+    Predictions are clipped to the scale [low, high]. All predictions and targets are stored (8
+    bytes per image), since ranks need them. The rank correlation of constant predictions is 0.
     """
 
     full_state_update = False
@@ -80,12 +80,12 @@ class RegressionMetrics(Metric):
         self.add_state("targets", [], dist_reduce_fx="cat", persistent=True)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Keep a batch of outputs [N, 1] and targets [N]."""
+        """Store a batch of outputs [N, 1] and targets [N]."""
         self.preds.append(outputs[:, 0].float().clamp(self.low, self.high))
         self.targets.append(targets.float())
 
     def compute(self) -> dict[str, Tensor]:
-        """Return {"mae", "rmse", "spearman"} of the kept batches."""
+        """Return "mae", "rmse" and "spearman" of the stored batches."""
         preds, targets = dim_zero_cat(self.preds), dim_zero_cat(self.targets)
         error = preds - targets
         spearman = spearman_corrcoef(preds, targets)
@@ -104,18 +104,18 @@ class Classification:
     """Classify with cross-entropy; for two classes also with one output and binary cross-entropy.
 
     Args:
-        num_outputs: The number of classes. `self.num_outputs` is what the net must have: 1 with
-            `sigmoid`.
-        sigmoid: One output for two classes. (The default, a softmax over two, is the same model
-            with one redundant logit.)
+        num_outputs: Number of classes. (`self.num_outputs`, for the net, is 1 with `sigmoid`.)
+        sigmoid: Use one output for two classes. (The default, a softmax over two outputs, is the
+            same model with a redundant logit.)
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018), drawn once per batch; 0
-            is off.
-        cutmix: The same for CutMix (Yun et al. 2019). With both on, each is chosen for a batch
+            turns it off.
+        cutmix: The same for CutMix (Yun et al. 2019). If both are on, each batch uses one of them
             with probability 1/2.
 
     Raises:
-        ValueError: Fewer than two classes, `sigmoid` with more than two, a setting out of range.
+        ValueError: If there are fewer than two classes, more than two with `sigmoid`, or a setting
+            is out of range.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class Classification:
         self.label_smoothing = label_smoothing
 
     def mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix images [N, C, R, R] and targets [N] int64 -> images, soft targets [N, num_classes].
+        """Mix images [N, C, R, R] and targets [N] int64; return images, soft targets [N, K].
 
-        Without mixup and cutmix, both are returned unchanged.
+        Without mixup and CutMix, both are returned unchanged.
         """
         if not self._mixers:
             return images, targets
@@ -183,10 +183,10 @@ class Classification:
 class Regression:
     """Predict one score per image with L1, L2 or Huber (delta 1) loss of the unclipped output.
 
-    `low` and `high` bound the scale of the scores; only reported predictions are clipped to it.
+    `low` and `high` are the bounds of the scores; only reported predictions are clipped to them.
 
     Raises:
-        ValueError: More than one output (the data has classes), an unknown loss, an empty scale.
+        ValueError: If the data has classes, the loss is unknown, or `low` is not below `high`.
     """
 
     def __init__(
@@ -208,11 +208,11 @@ class Regression:
         return images, targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of outputs [N, 1], not clipped, for scores [N] float32."""
+        """Return the mean loss of the unclipped outputs [N, 1] for scores [N] float32."""
         return self._loss(outputs[:, 0], targets)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return scores [N, 1], clipped to the scale."""
+        """Return the scores [N, 1], clipped to [low, high]."""
         return outputs.clamp(self.low, self.high)
 
     def metrics(self) -> Metric:

@@ -1,4 +1,4 @@
-"""Log to Trackio, for which Lightning has no logger of its own."""
+"""Log to Trackio; Lightning has no logger for it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ class TrackioLogger(Logger):
     """Send metrics and settings to a Trackio project, which is stored on this machine.
 
     Args:
-        project: Its name.
-        run_name: The name of the run.
+        project: Name of the project.
+        run_name: Name of the run.
         **settings: Other arguments of `trackio.init`, such as `space_id`.
 
     Raises:
-        ModuleNotFoundError: trackio is not installed.
+        ModuleNotFoundError: If trackio is not installed.
     """
 
     def __init__(self, project: str, *, run_name: str, **settings: Any) -> None:

@@ -197,7 +197,7 @@ def test_frozen_layers_have_activations_only(compose, image_folder, tmp_path):
         *["model=pretrained", "model.weights=none", "model.freeze=all", "diagnostics=on"],
         *["trainer.max_epochs=1", f"cache_dir={tmp_path}/.cache"],
     )
-    with pytest.warns(UserWarning, match="stays random"):
+    with pytest.warns(UserWarning, match="stay random"):
         train(cfg, tmp_path / "run")
     (row,) = rows(tmp_path / "run")
     assert row["diag/head.0/grad_norm"]

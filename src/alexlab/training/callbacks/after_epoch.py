@@ -1,12 +1,12 @@
-"""The base of callbacks that need the metrics of the epoch that ends."""
+"""Provide the base class of callbacks that read the metrics of the finished epoch."""
 
 from lightning.pytorch.callbacks import Checkpoint
 
 
 class AfterEpoch(Checkpoint):
-    """A callback whose `on_train_epoch_end` finds train/* and val/* of the epoch.
+    """Make train/* and val/* of the epoch available in `on_train_epoch_end`.
 
-    Lightning calls that hook of most callbacks, then the learner's, which logs the epoch, and then
-    that of the callbacks that are a `Checkpoint`, in the order of the trainer's list. So this is a
-    `Checkpoint`, although it may save nothing.
+    Lightning calls this hook first for most callbacks, then for the learner, which logs the epoch,
+    and last for subclasses of `Checkpoint`, in the order of the trainer's list. For this order the
+    base class is `Checkpoint`, although a subclass may save nothing.
     """

@@ -1,7 +1,7 @@
 """Split a batch that does not fit into memory into parts and accumulate their gradients.
 
-The optimiser's steps stay the same: the same images and the same mean over them. BatchNorm's
-statistics and dropout's draws change: they are those of the parts.
+Each optimiser step still uses the mean over the same images. BatchNorm's statistics and dropout's
+random numbers change, since they are computed per part.
 """
 
 import gc
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class AutoBatch(L.Callback):
-    """Halve the number of images computed at once whenever the memory is not sufficient.
+    """Halve the number of images computed at once after each out-of-memory error.
 
-    A step that fails is repeated from its beginning: nothing of the failed attempt counts.
+    The failed step is repeated from its beginning, from the state before it.
 
     Attributes:
-        size: Images per part; None while batches are computed whole.
+        size: Images per part; None while batches are not split.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class AutoBatch(L.Callback):
         """Replace the learner's training step by one that also computes the gradients.
 
         Raises:
-            ValueError: Several devices train together; one cannot repeat its step alone.
+            ValueError: If there are several devices: one device cannot repeat its step alone.
         """
         if trainer.world_size > 1:
             raise ValueError(
@@ -62,16 +62,16 @@ class AutoBatch(L.Callback):
                 size = min(self.size or len(batch[1]), len(batch[1]))
                 if size == 1 or not is_out_of_memory(error):
                     raise
-            # the error, and with it all tensors of the failed attempt, has been freed here
+            # here Python has freed the error, and with it all tensors of the failed attempt
             before.restore()
             self.size = (size + 1) // 2
             log.info(
-                f"out of memory: batches are now computed in parts of {self.size} images, whose"
-                " gradients are added up (the effective batch size stays the same)"
+                f"out of memory: batches are now computed in parts of {self.size} images, with"
+                " accumulated gradients (the effective batch size stays the same)"
             )
 
     def _in_parts(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Add the batch's gradients to the weights'; return its mean loss [] without a graph."""
+        """Accumulate the gradients of the batch; return its mean loss [] without a graph."""
         images, targets = batch
         total = torch.zeros((), device=images.device)
         size = self.size or len(targets)
@@ -97,7 +97,7 @@ class AutoBatch(L.Callback):
 
 
 class _StepState:
-    """Copy of what a step changes: gradients, running statistics, random-number generators."""
+    """Store the state that a step changes: gradients, running statistics, random generators."""
 
     def __init__(self, learner: L.LightningModule) -> None:
         weights = dict(learner.named_parameters())
@@ -108,7 +108,7 @@ class _StepState:
         self.cuda = torch.cuda.get_rng_state() if learner.device.type == "cuda" else None
 
     def restore(self) -> None:
-        """Restore the copy, and return unused memory to the system."""
+        """Restore the stored state, and return unused memory to the system."""
         gc.collect()  # reference cycles of the failed attempt
         for name, p in self.learner.named_parameters():
             p.grad = self.gradients[name].clone() if name in self.gradients else None

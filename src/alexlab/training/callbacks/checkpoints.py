@@ -1,8 +1,8 @@
-"""Save last.ckpt, to resume from, and best.ckpt, to use, at most every `every_s` seconds.
+"""Save last.ckpt (to resume) and best.ckpt (for inference), at most every `every_s` seconds.
 
-A checkpoint of AlexNet with momentum takes 450 MB, and an epoch on a small data set takes seconds.
-So the best weights stay in memory, and the disk is written at most every `every_s` seconds and at
-the end. Until the run ends, the previous checkpoint is kept beside each, in case one is corrupted.
+A checkpoint of AlexNet with momentum has 450 MB, and an epoch on a small data set takes seconds.
+The best weights therefore stay in memory, and are saved at most every `every_s` seconds and at the
+end. Until then the previous version of each file is kept, in case the newer one is corrupted.
 """
 
 import logging
@@ -29,11 +29,11 @@ class Checkpoints(AfterEpoch):
     Args:
         folder: The run folder.
         objective: Name of the metric that selects the best epoch.
-        maximize: Whether larger values of it are better.
+        maximize: Whether larger values of the objective are better.
         every_s: Minimum number of seconds between two saves.
-        keep_last: Whether last.ckpt is kept once the run has finished, to train it further.
-        metadata: Plain values stored in best.ckpt beside the weights.
-        conditions: Plain values stored in last.ckpt: what a resume must not change.
+        keep_last: Whether to keep last.ckpt after the run, for further training.
+        metadata: Plain values to store in best.ckpt with the weights.
+        conditions: Plain values to store in last.ckpt; a resume must have the same ones.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Checkpoints(AfterEpoch):
         self._corrupted: list[Path] = []
 
     def find_last(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return path and content of the newest valid last.ckpt; None in a new folder.
+        """Return path and content of the newest valid last.ckpt; None if there is none.
 
         Raises:
-            ValueError: All of them are corrupted.
+            ValueError: If last.ckpt and the version before it are corrupted.
         """
         last = self.folder / LAST
         for path, content in iter_valid_checkpoints(last):
@@ -82,7 +82,7 @@ class Checkpoints(AfterEpoch):
         if best is None or (score > best if self.maximize else score < best):
             self.best = {"epoch": trainer.current_epoch + 1, "score": score, "metrics": metrics}
             net = validated_net(trainer, pl_module).state_dict()
-            self.best["net"] = {k: v.detach().clone() for k, v in net.items()}  # on its device
+            self.best["net"] = {k: v.detach().clone() for k, v in net.items()}  # on the device
             self._best_is_on_disk = False
         due = self.is_due()
         if trainer.world_size > 1:  # the ranks' clocks differ, and all ranks must save together
@@ -91,13 +91,13 @@ class Checkpoints(AfterEpoch):
             self.save(trainer)
 
     def is_due(self) -> bool:
-        """Return whether `every_s` seconds have passed since the last save of this process."""
+        """Return whether `every_s` seconds have passed since this process saved last."""
         return time.monotonic() - self._saved_at >= self.every_s
 
     def save(self, trainer: L.Trainer, *, last: bool = True) -> None:
-        """Write the best weights if they are new, then, with `last`, the state to resume from."""
+        """Write the best weights if they are new, and then last.ckpt if `last`."""
         if trainer.is_global_zero:
-            for path in self._corrupted:  # it must not replace the valid previous one
+            for path in self._corrupted:  # a save would rename it over the valid previous version
                 path.unlink(missing_ok=True)
             self._corrupted = []
             if self.best and not self._best_is_on_disk:
@@ -109,37 +109,34 @@ class Checkpoints(AfterEpoch):
             self._saved_at = time.monotonic()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the best weights, and last.ckpt if it is kept, while the ranks can still gather."""
+        """Write the final checkpoints while the ranks can still exchange tensors."""
         self.finish(trainer)
 
     def finish(self, trainer: L.Trainer) -> None:
-        """Do so once; a resumed run without an epoch left has no end of training."""
+        """Write them once; Lightning skips `on_train_end` if a resumed run has no epoch left."""
         if not self._finished:
             self.save(trainer, last=self.keep_last)
             self._finished = True
 
     @property
     def obsolete(self) -> list[Path]:
-        """The files that only a resume would need, once metrics.json is written."""
+        """Return the files to delete once metrics.json is written: only a resume needs them."""
         names = [] if self.keep_last else [LAST]
         return [self.folder / name for name in (*names, previous(LAST), previous(BEST))]
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the conditions of the training, and its device."""
+        """Add the conditions and the device of the training."""
         device = trainer.strategy.root_device.type
         checkpoint["conditions"] = {**self.conditions, "device": device}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best epoch without its weights, which are in best.ckpt."""
+        """Return the best epoch's facts; its weights are in best.ckpt."""
         return {key: value for key, value in self.best.items() if key != "net"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best epoch; its weights are in best.ckpt or in the previous best.ckpt.
-
-        (A crash between two saves leaves a best.ckpt that is newer than last.ckpt.)
-        """
+        """Restore the best epoch and its weights; after a crash best.ckpt may be newer than it."""
         best = self.folder / BEST
         valid = list(iter_valid_checkpoints(best))
         if valid and valid[0][0] != best:
@@ -156,5 +153,5 @@ class Checkpoints(AfterEpoch):
         return self._restore_best(valid[0][1]) if valid else None
 
     def _restore_best(self, content: Mapping[str, Any]) -> None:
-        net = {name: tensor.clone() for name, tensor in content["net"].items()}  # not mapped
+        net = {name: tensor.clone() for name, tensor in content["net"].items()}  # not memory-mapped
         self.best = {key: content[key] for key in ("epoch", "score", "metrics")} | {"net": net}

@@ -1,4 +1,4 @@
-"""Write history.csv: one row per epoch, the whole file atomically, so no row is ever doubled."""
+"""Write history.csv, one row per epoch; the whole file is replaced atomically."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ from alexlab.training.callbacks.after_epoch import AfterEpoch
 
 
 class History(AfterEpoch):
-    """Keep one row per epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
+    """Store one row per epoch: epoch (from 1), lr, train/*, val/*, seconds (training only), extra.
 
-    Callbacks that are not `AfterEpoch` may add columns for the epoch to `extra`.
+    Callbacks that are not an `AfterEpoch` may add columns of the epoch to `extra`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,32 +30,32 @@ class History(AfterEpoch):
 
     @property
     def images_per_s(self) -> float | None:
-        """Mean training throughput; the first epoch, a warm-up, is left out if there are others."""
+        """Return the mean training throughput, without the first epoch if there are others."""
         rates = self.rates[1:] or self.rates
         return harmonic_mean(rates) if rates else None
 
     @property
     def wall_s(self) -> float:
-        """Seconds that the run has taken so far, including those before a resume."""
+        """Return the seconds that the run has taken so far, including those before a resume."""
         return self._wall_before + time.perf_counter() - self._created
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the epoch's clock, and keep its learning rate: schedules step before it ends."""
+        """Start the clock; store the learning rate before the schedule steps."""
         self._images, self._started = 0.0, time.perf_counter()
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Do the same for an epoch that is resumed in its middle."""
+        """Do the same for an epoch that is resumed in the middle."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the images."""
+        """Count the images of all ranks."""
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop the clock once the device has finished the epoch's last batch."""
+        """Stop the clock when the device has finished the last batch of the epoch."""
         if pl_module.device.type != "cpu":
             torch.accelerator.synchronize(pl_module.device)
         self._seconds = time.perf_counter() - self._started
@@ -80,7 +80,7 @@ class History(AfterEpoch):
         return text.getvalue()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far."""
+        """Return the rows and the seconds so far."""
         return {"rows": self.rows, "wall_s": self.wall_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

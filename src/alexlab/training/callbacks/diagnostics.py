@@ -1,10 +1,10 @@
 """Measure gradients, updates and activations of each layer during training.
 
-These are the articles' own explanations (saturation, vanishing gradients, dead ReLUs), measured.
-Gradients and updates are those of a few training steps, spread over the epoch. Activations are
-those of the first images of val after the epoch, as Glorot and Bengio (2010, "Understanding the
-difficulty of training deep feedforward neural networks", section 3.2) used 300 images that were not
-trained on. No random number is drawn, and the trained weights stay the same.
+They test the explanations that the articles give: saturation, vanishing gradients, dead ReLUs.
+Gradients and updates are measured at a few training steps, spread over the epoch. Activations are
+measured after the epoch on the first images of val; Glorot and Bengio (2010, "Understanding the
+difficulty of training deep feedforward neural networks", section 3.2) also used 300 images outside
+the training set. The callback draws no random number and does not change the training.
 """
 
 import math
@@ -21,8 +21,8 @@ from alexlab.models.activations import ACTIVATIONS
 from alexlab.models.summary import Conv
 from alexlab.training.callbacks.csv_history import History
 
-# Outputs in the outer 5% of the range at either end, where the slope is below a fifth of its
-# largest. Glorot and Bengio call units saturated there, and give no number; this one is ours.
+# An output is saturated in the outer 5% of the range at either end, where the slope is below a
+# fifth of its maximum. Glorot and Bengio define no limit.
 SATURATED = {nn.Sigmoid: (0.05, 0.95), nn.Tanh: (-0.9, 0.9)}
 CAN_DIE = (nn.ReLU, nn.ReLU6)
 ACTIVATION_TYPES: tuple[type[nn.Module], ...] = (
@@ -34,15 +34,15 @@ ACTIVATION_TYPES: tuple[type[nn.Module], ...] = (
 
 
 class ActivationStats:
-    """Collect statistics of the activations' outputs in `net`, by the layer before them.
+    """Collect statistics of the outputs of activations in `net`, by the layer before each.
 
-    The order of the calls tells which activation follows which layer, so that an activation that
+    The order of the calls decides which layer an activation belongs to: an activation module that
     several layers share (ResNet) counts for each of them. The hooks are removed after `max_images`.
     """
 
     def __init__(self, net: nn.Module, max_images: float = math.inf) -> None:
         self.images, self.max_images = 0, max_images
-        self._layer = ""  # the last one called, if no activation has followed yet
+        self._layer = ""  # the last layer called; "" after its activation
         self._parts: dict[str, list[list[float]]] = defaultdict(list)
         self._peaks: dict[str, Tensor] = {}  # largest output of each unit
         self._kinds: dict[str, type[nn.Module]] = {}
@@ -85,7 +85,7 @@ class ActivationStats:
         self._kinds[name] = type(act)
 
     def values(self) -> dict[str, float]:
-        """Return {"<layer>/<quantity>": value} of the images so far."""
+        """Return {"<layer>/<quantity>": value} for the images so far."""
         values: dict[str, float] = {}
         for name, parts in self._parts.items():
             table = torch.tensor(parts, dtype=torch.float64)
@@ -106,24 +106,24 @@ class ActivationStats:
 
 
 STEPS = 4  # training steps measured per epoch
-IMAGES = 300  # of val, at least, if there are so many
-WEIGHTS = 1 << 18  # about as many weights of a layer measure its update: those of every k-th unit
+IMAGES = 300  # least number of val images to measure, if val has so many
+WEIGHTS = 1 << 18  # approximate number of weights per layer to measure an update: every k-th unit
 QUANTITIES = ["grad_norm", "update_ratio", "act_mean", "act_std", "dead", "saturated", "sparse"]
 
 
 class Diagnostics(L.Callback):
     """Add `diag/<layer>/<quantity>` to the epoch's row, for each convolution and linear layer.
 
-    grad_norm: L2 norm of the weights' gradient, before clipping; the mean of the measured steps.
-    update_ratio: L2 norm of a step's change of the weights over that of the weights; mean again.
-    act_mean, act_std: of the outputs of the activation that follows the layer.
-    dead: share of ReLU units that are 0 for every image; a unit of a convolution is one kernel, at
-        all its positions.
-    saturated: share of the outputs of sigmoid or tanh in their flat parts (see `SATURATED`).
-    sparse: share of outputs that are exactly 0.
+    - grad_norm: L2 norm of the weights' gradient before clipping, mean over the measured steps.
+    - update_ratio: L2 norm of a step's weight change divided by that of the weights, also a mean.
+    - act_mean, act_std: mean and std of the outputs of the activation after the layer.
+    - dead: share of ReLU units that are 0 for every image; a unit of a convolution is one kernel
+      at all its positions.
+    - saturated: share of the outputs of sigmoid or tanh outside of `SATURATED`.
+    - sparse: share of outputs that are exactly 0.
 
-    A quantity that does not apply is left out: gradients of frozen layers, activations of a layer
-    without one. The steps of an interrupted epoch are saved in the checkpoint.
+    Frozen layers have no gradients, and layers without an activation no activation statistics. A
+    checkpoint contains the steps measured so far in an epoch.
     """
 
     def __init__(self, history: History) -> None:
@@ -135,7 +135,7 @@ class Diagnostics(L.Callback):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure gradients at `STEPS` steps, each in the middle of an equal part of the epoch."""
+        """Measure gradients at `STEPS` steps, in the middle of `STEPS` equal parts of the epoch."""
         batch, batches = trainer.fit_loop.epoch_loop.batch_idx, int(trainer.num_training_batches)
         due = sum((2 * part + 1) * batches // (2 * STEPS) <= batch for part in range(STEPS))
         if len(self.steps) >= due:
@@ -146,7 +146,7 @@ class Diagnostics(L.Callback):
         self._before = {name: _sample(weight).clone() for name, weight in layers.items()}
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
-        """Measure how much such a step has changed the weights."""
+        """Measure how much a measured step has changed the weights."""
         if self._before:
             weights = _layer_weights(pl_module)
             for name, before in self._before.items():
@@ -155,16 +155,16 @@ class Diagnostics(L.Callback):
             self._before = {}
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start to measure activations."""
+        """Start measuring activations."""
         self._activations = ActivationStats(pl_module.net, IMAGES)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop measuring, if val has fewer than `IMAGES` images."""
+        """Stop measuring; val may have fewer than `IMAGES` images."""
         if self._activations:
             self._activations.stop()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add the epoch's values to its row in the history."""
+        """Add the values to the epoch's row in the history."""
         values = self._activations.values() if self._activations else {}
         for name in self.steps[0] if self.steps else {}:
             values[name] = sum(step[name] for step in self.steps) / len(self.steps)
@@ -173,7 +173,7 @@ class Diagnostics(L.Callback):
         self.steps, self._activations = [], None
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the hooks, after an exception too."""
+        """Remove the hooks, also after an exception."""
         self.on_validation_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -191,5 +191,5 @@ def _layer_weights(learner: Any) -> dict[str, Any]:
 
 
 def _sample(weight: Tensor) -> Tensor:
-    """Return the weights of every k-th unit, so that about `WEIGHTS` at most are copied."""
+    """Return the weights of every k-th unit, in most cases fewer than 2 * `WEIGHTS`."""
     return weight.detach()[:: max(1, weight.numel() // WEIGHTS)]

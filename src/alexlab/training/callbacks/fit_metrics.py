@@ -1,10 +1,10 @@
-"""Measure what studies compare: train and test in eval mode, at the end of a training.
+"""Measure the metrics that studies compare: train and test in eval mode, at the end of training.
 
-The train metrics of an epoch are means while the net changes, with dropout and augmentation. A
-comparison of train and test needs the train images as test images are seen: in eval mode, without
-augmentation. This costs two passes over train without gradients and four over test, as much as one
-epoch: 3.6% of a run of 24 epochs, 1.4% of 60 (AlexNet of width 0.5 on 816 images of 64 pixels; CPU
-times in turn, `python -m benchmarks.fit_metrics`).
+The train metrics of an epoch are means over changing weights, with dropout and augmentation. A
+comparison of train and test needs train metrics in eval mode, without augmentation. This takes two
+passes over train without gradients and four over test, about the time of one epoch: 3.6% of a run
+of 24 epochs, 1.4% of 60 (AlexNet of width 0.5 on 816 images of 64 pixels, measured on a CPU with
+`python -m benchmarks.fit_metrics`).
 
 | metric | value |
 |---|---|
@@ -14,10 +14,10 @@ times in turn, `python -m benchmarks.fit_metrics`).
 | `test/acc_duplicates` | accuracy on the test images that have a duplicate in train |
 | `test/acc_unique` | accuracy on the other test images |
 
-With `ema_decay` these are the averaged weights, as for val and test. The test values choose
-nothing. test_predictions.csv has the target and the predictions of each test image, with the
-weights of the best epoch: from one crop and from each number of `test_crops`. Its column `group` is
-the same for duplicates.
+With `ema_decay` the weights are the averaged ones, as for val and test. The test values are never
+used for a selection. test_predictions.csv has the target and the predictions of each test image,
+with the weights of the best epoch: from one crop and from each number of `test_crops`. Duplicates
+have the same number in the column `group`.
 """
 
 import csv
@@ -41,11 +41,11 @@ PREDICTIONS = "test_predictions.csv"
 
 
 class FitMetrics(L.Callback):
-    """Log the metrics above with the test, and write test_predictions.csv.
+    """Log the metrics above during the test, and write test_predictions.csv.
 
     Args:
         data: Data module with train and test.
-        of_crops: Predictions [N, K] for the test by their number of crops, filled before this test.
+        of_crops: {number of crops: predictions [N, K] for test}, filled by `MultiCropTest`.
     """
 
     def __init__(self, data: ImageFolderData, of_crops: Mapping[int, Tensor] | None = None) -> None:
@@ -55,7 +55,7 @@ class FitMetrics(L.Callback):
         self.last_fit: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Test after each of the last three epochs, and measure train after the last."""
+        """Measure test after each of the last three epochs, and train after the last one."""
         left = (trainer.max_epochs or 0) - trainer.current_epoch - 1
         net = validated_net(trainer, pl_module)
         if left < LAST_EPOCHS:
@@ -73,7 +73,7 @@ class FitMetrics(L.Callback):
             found[f"test/{name}_last_{LAST_EPOCHS}"] = sum(values) / LAST_EPOCHS
         if trainer.world_size == 1:
             found |= self._per_image(trainer, pl_module)
-        pl_module.log_dict(found, sync_dist=False)  # computed over all ranks already
+        pl_module.log_dict(found, sync_dist=False)  # already computed over all ranks
 
     def _measure(
         self, trainer: L.Trainer, pl_module: Any, net: nn.Module, split: str
@@ -88,7 +88,7 @@ class FitMetrics(L.Callback):
         with torch.no_grad():
             for batch in loader:
                 images, targets = (part.to(pl_module.device) for part in batch)
-                # outside autocast, as for ordinary batches: bfloat16 is too coarse for a DCT or FFT
+                # outside autocast, as in the learner: bfloat16 is too coarse for a DCT or FFT
                 inputs = self.data.preprocess(images, training=False).to(pl_module.dtype)
                 with trainer.precision_plugin.forward_context():
                     found = net(inputs).float()
@@ -100,7 +100,7 @@ class FitMetrics(L.Callback):
         return {name: float(value) for name, value in values.items()}, torch.cat(outputs)
 
     def _per_image(self, trainer: L.Trainer, pl_module: Any) -> dict[str, float]:
-        """Write the predictions per test image; compare duplicates of train images with others."""
+        """Write the predictions per test image; return the accuracy with and without duplicates."""
         outputs = {"prediction": self._measure(trainer, pl_module, pl_module.net, "test")[1]}
         outputs |= {f"prediction_{n}_crops": found for n, found in self.of_crops.items()}
         rows = np.concatenate(self.data.test_dataloader().batches())
@@ -127,11 +127,11 @@ class FitMetrics(L.Callback):
         return {name: float(values.mean()) for name, values in groups.items() if len(values)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume in the last three epochs needs."""
+        """Return the measurements so far, for a resume in the last three epochs."""
         return {"last_tests": self.last_tests, "last_fit": self.last_fit}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue after the checkpoint."""
+        """Restore the measurements."""
         self.last_tests, self.last_fit = state_dict["last_tests"], state_dict["last_fit"]
 
 

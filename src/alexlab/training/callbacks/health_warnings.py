@@ -1,7 +1,7 @@
 """Warn about constant outputs and a stalled training loss.
 
-Article 004 met constant outputs with images that were too small for its net, article 002 a stalled
-loss with sigmoid. (Feature maps without pixels are an error before training:
+Article 004 reports constant outputs with images that were too small for its net, article 002 a
+stalled loss with sigmoid. (Feature maps without pixels raise an error before training, see
 alexlab.models.resolution.)
 """
 
@@ -16,13 +16,13 @@ from alexlab.training.callbacks.csv_history import History
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 5  # epochs; a shorter stall is a slow start
+PATIENCE = 5  # epochs; a shorter stall may be a slow start
 CONSTANT = 0.01  # largest difference between the outputs for two images: logits, or scores
 STALLED = 0.01  # largest relative change of the training loss
 
 
 class TrainingHealthWarnings(AfterEpoch):
-    """Print each warning once, when its condition has held for `PATIENCE` epochs."""
+    """Log a warning when its condition has become true for `PATIENCE` epochs in a row."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -32,7 +32,7 @@ class TrainingHealthWarnings(AfterEpoch):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Keep the outputs of the first batch."""
+        """Store the outputs of the first batch."""
         if batch_idx == 0:
             self._outputs = outputs.clone()  # CUDA graphs reuse the memory of outputs
 
@@ -48,8 +48,8 @@ class TrainingHealthWarnings(AfterEpoch):
     def _warn_constant(self) -> None:
         if _constant(self.spreads) and not _constant(self.spreads[:-1]):
             log.warning(
-                f"constant outputs: for {PATIENCE} epochs the outputs for all images have"
-                f" been the same (largest difference {self.spreads[-1]:.1g}).\n"
+                f"constant outputs: for {PATIENCE} epochs the outputs have been the same for all"
+                f" images (largest difference {self.spreads[-1]:.1g}).\n"
                 "         Possible causes: saturated units, images that are too small, a learning"
                 " rate that is too high;\n"
                 "         try act=relu, model.norm=batch, more data.resolution, a lower optim.lr"
@@ -69,9 +69,9 @@ class TrainingHealthWarnings(AfterEpoch):
 
     @property
     def symptoms(self) -> list[str]:
-        """Return what still holds at the last epoch: a run may leave a plateau that it started on.
+        """Return the conditions that are true at the last epoch, for metrics.json.
 
-        They are recorded in metrics.json, and decide whether a run of a study has trained.
+        They decide whether a run of a study has trained. (A run may recover from an early stall.)
         """
         holds = {
             "constant outputs": _constant(self.spreads),
@@ -80,7 +80,7 @@ class TrainingHealthWarnings(AfterEpoch):
         return [name for name, now in holds.items() if now]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to warn, and to report, as an uninterrupted one does."""
+        """Return the spreads, so that a resumed run warns like an uninterrupted one."""
         return {"spreads": self.spreads}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Feed Lightning's loggers, and those of others, with the rows of history.csv."""
+"""Send the rows of history.csv to loggers of Lightning or other packages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from alexlab.training.callbacks.csv_history import History
 class Loggers(AfterEpoch):
     """Send the settings, each epoch's row and the final metrics to loggers; the step is the epoch.
 
-    The Trainer itself gets no logger, so that a run is the same with any of them.
+    The Trainer itself gets no logger, so that loggers cannot change a run.
 
     Args:
-        loggers: They receive the same numbers.
+        loggers: The loggers; all of them get the same numbers.
         hparams: Flat settings of the run.
         history: History whose rows are sent.
     """
@@ -42,10 +42,10 @@ class Loggers(AfterEpoch):
             logger.save()
 
     def finish(self, metrics: Mapping[str, float], status: str) -> None:
-        """Send the metrics of the test, and close the loggers.
+        """Send the test metrics, and close the loggers.
 
         Args:
-            metrics: Those of metrics.json.
+            metrics: The metrics of metrics.json.
             status: "success" or "failed".
         """
         tested = {name: value for name, value in metrics.items() if name.startswith("test/")}

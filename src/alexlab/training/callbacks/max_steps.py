@@ -1,4 +1,4 @@
-"""End a training at trainer.max_steps as at the end of an epoch: with a validation."""
+"""End a training at trainer.max_steps with a validation, as at the end of an epoch."""
 
 from typing import Any
 
@@ -6,15 +6,11 @@ import lightning as L
 
 
 class MaxSteps(L.Callback):
-    """Ask for the end of the training once it has taken `trainer.max_steps` optimiser steps.
-
-    Lightning ends there by itself, but without a validation, so that the weights would have no
-    objective.
-    """
+    """Set `trainer.should_stop` after `max_steps` steps; Lightning would skip the validation."""
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after this batch: what was trained of the epoch is validated and recorded."""
+        """Stop after this batch; the partial epoch is validated and recorded."""
         if 0 < trainer.max_steps <= trainer.global_step:
             trainer.should_stop = True

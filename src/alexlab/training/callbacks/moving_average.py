@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, kept on the device where the net trains."""
+"""Compute an exponential moving average of the weights on the device of the net."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 class MovingAverage(EMAWeightAveraging):
     """Average the weights and buffers after each step, on the device of the trainer.
 
-    Lightning copies the net for the average before it has moved the net to its device, so that the
-    average would stay on the CPU: each step would copy all weights there and wait for them.
+    Lightning copies the net before it moves the net to its device. Its average stays on the CPU,
+    and each step would wait for a copy of all weights to the CPU.
     """
 
     def __init__(self, decay: float) -> None:
@@ -28,13 +28,13 @@ class MovingAverage(EMAWeightAveraging):
 
 
 class DeviceAverage(AveragedModel):
-    """Compute torch's `AveragedModel` with `get_ema_avg_fn`, to the bit, in a few GPU kernels.
+    """Compute the same values as torch's `AveragedModel` with `get_ema_avg_fn`, in few kernels.
 
-    torch computes it tensor by tensor, and reads its counter on the device twice per update. Here
-    one kernel serves many tensors, and only the first update reads the counter.
+    torch averages one tensor at a time, and reads its counter from the device twice per update.
+    Here one kernel averages many tensors, and only the first update reads the counter.
     """
 
-    _is_first: bool | None = None  # unknown before the first update: a checkpoint may be loaded
+    _is_first: bool | None = None  # None before the first update: a checkpoint may be loaded
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device | None = None) -> None:
         super().__init__(model, device=device, use_buffers=True)
@@ -65,7 +65,7 @@ class DeviceAverage(AveragedModel):
 
 
 def validated_net(trainer: L.Trainer, learner: Any) -> Any:
-    """Return the net that is validated: during a training the averaged one, if there is one."""
+    """Return the net that is validated: the averaged net during a training with `ema_decay`."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and (average := average_of(callback)) is not None:
             return average.module.net
@@ -73,5 +73,5 @@ def validated_net(trainer: L.Trainer, learner: Any) -> Any:
 
 
 def average_of(callback: WeightAveraging) -> AveragedModel | None:
-    """Return the averaged model that Lightning's callback keeps; None outside a training."""
+    """Return the averaged model of Lightning's callback; None outside a training."""
     return callback._average_model

@@ -1,7 +1,7 @@
-"""Evaluate the test set with several crops per image, beside the one crop of every run.
+"""Evaluate the test set with several crops per image, in addition to the ordinary test.
 
-The results are logged as `test/acc_10_crops`, `test/top5_error_144_crops`, ..., and the time with
-decoding as `test/seconds_10_crops`.
+The results are logged as `test/acc_10_crops`, `test/top5_error_144_crops`, ..., and the time
+including decoding as `test/seconds_10_crops`.
 """
 
 import time
@@ -26,7 +26,7 @@ class MultiCropTest(L.Callback):
         data: Data module with the test set.
 
     Raises:
-        ValueError: Another number of crops.
+        ValueError: If a number of crops is not supported.
     """
 
     def __init__(self, numbers: Sequence[int], data: ImageFolderData) -> None:
@@ -43,14 +43,14 @@ class MultiCropTest(L.Callback):
             scores = self._scores(crops, trainer, pl_module)
             scores["seconds"] = torch.tensor(time.perf_counter() - start)
             named = {f"test/{name}_{crops.number}_crops": v for name, v in scores.items()}
-            pl_module.log_dict(named, sync_dist=False)  # computed over all ranks already
+            pl_module.log_dict(named, sync_dist=False)  # already computed over all ranks
 
     def _scores(self, crops: Crops, trainer: L.Trainer, learner: Learner) -> dict[str, Tensor]:
         rows = np.concatenate(self.data.test_dataloader().batches())  # of this rank
         metrics = learner.task.metrics().to(learner.device)
 
         def predict(views: Tensor) -> Tensor:
-            # outside autocast, as for ordinary batches: bfloat16 is too coarse for a DCT or FFT
+            # outside autocast, as in the learner: bfloat16 is too coarse for a DCT or FFT
             images = self.data.preprocess(views.to(learner.device), training=False).to(
                 learner.dtype
             )
@@ -65,7 +65,7 @@ class MultiCropTest(L.Callback):
         return scores
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the change from one crop to each number of crops, and the time."""
+        """Print the main metric with one crop and with each number of crops, and the time."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for crops in self.crops if trainer.is_global_zero else []:
             suffix = f"_{crops.number}_crops"

@@ -9,20 +9,21 @@ from torch import Tensor, nn
 
 from alexlab.training.callbacks.after_epoch import AfterEpoch
 
-EVERY = 16  # steps between two reads of a GPU's losses, each of which waits for the GPU
+EVERY = 16  # steps between two reads of the losses on a GPU; a read waits for the GPU
 
 
 class NaNGuard(AfterEpoch):
-    """Fail the run when its training loss is NaN or infinite, before that step's update.
+    """Raise FloatingPointError when the training loss is NaN or infinite.
 
-    On a GPU the losses of `EVERY` steps are read together, and before each save. The message gives
-    the largest gradient of an earlier step: once the loss is NaN, all gradients are.
+    On a CPU this happens before the update of that step. On a GPU the losses of `EVERY` steps are
+    read together, and before each save. The message has the largest gradient of an earlier step,
+    since a NaN loss makes all gradients NaN.
     """
 
     def __init__(self) -> None:
         self._losses: list[tuple[str, Tensor]] = []  # epoch, step and rate; loss []
         self._parameters: list[tuple[str, nn.Parameter]] = []
-        self._gradients: dict[str, Tensor] = {}  # of the step before
+        self._gradients: dict[str, Tensor] = {}  # of the previous step
         self._largest = ""
 
     def on_train_batch_start(
@@ -36,7 +37,7 @@ class NaNGuard(AfterEpoch):
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
     ) -> None:
-        """Check the loss, or keep it for the next read."""
+        """Check the loss, or store it for the next read."""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step + 1}"
         self._losses.append((f"{where}, at a learning rate of {rate:g}", loss.detach()))
@@ -54,7 +55,7 @@ class NaNGuard(AfterEpoch):
             gradient = self._largest and f"the largest gradient was {self._largest}"
             raise FloatingPointError(
                 f"the training loss is {values[bad]} in {self._losses[bad][0]}"
-                f" ({gradient or 'no step was taken before'});"
+                f" ({gradient or 'there was no earlier step'});"
                 " lower optim.lr, or set trainer.gradient_clip_val"
             )
         self._losses.clear()
@@ -62,18 +63,18 @@ class NaNGuard(AfterEpoch):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Check before anything is saved."""
+        """Check before a checkpoint is saved."""
         if self._losses:
             self._check()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check before the epoch counts."""
+        """Check before other callbacks record the epoch."""
         if self._losses:
             self._check()
 
 
 def _largest(gradients: dict[str, Tensor]) -> str:
-    """Describe the largest entry of all gradients, or one that is NaN, and its layer."""
+    """Describe the largest entry of all gradients (or a NaN) and its layer."""
     peaks = torch._foreach_norm(list(gradients.values()), math.inf)
     values = [math.inf if math.isnan(v) else v for v in torch.stack(list(peaks)).tolist()]
     value, name = max(zip(values, gradients, strict=True), key=lambda pair: pair[0])

@@ -1,4 +1,4 @@
-"""Show the progress of a run: a bar for the current epoch, a line for each finished epoch."""
+"""Show the progress of a run: a bar for the current epoch, a line per finished epoch."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ class EpochProgress(AfterEpoch):
 
     Args:
         history: History whose last row is printed.
-        metric: Name of the metric shown beside the loss, such as `acc`.
+        metric: Name of the metric to show next to the loss, such as `acc`.
     """
 
     def __init__(self, history: History, metric: str) -> None:
@@ -27,7 +27,7 @@ class EpochProgress(AfterEpoch):
         console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(20),  # 80 columns have room for ^C too, which would break the line
+            BarColumn(20),  # leaves room in 80 columns for ^C, which would break a full line
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
             console=console,
@@ -76,7 +76,7 @@ class EpochProgress(AfterEpoch):
         speed = f"{self.history.rates[-1]:.0f} images/s  {row['seconds']:.1f} s"
         line = "   ".join([*parts, speed])
         if self.bar.console.is_terminal and len(line) > self.bar.console.width:
-            line = "  ".join(parts)  # the bar and the summary have the speed
+            line = "  ".join(parts)  # without the speed, which the bar and the summary show
         print(line, flush=True)
 
     def on_exception(
@@ -92,10 +92,9 @@ class EpochProgress(AfterEpoch):
 
 
 def _compute_locally(metric: Metric) -> Any:
-    """Compute without the other ranks: they show no bar, and a collective would wait for them.
+    """Compute a metric on this rank only; the other ranks show no bar and would not take part.
 
-    (`metric.compute` is torchmetrics' wrapper, which synchronises ranks; the class has the method
-    itself.)
+    (The attribute `metric.compute` is torchmetrics' wrapper, which synchronises the ranks.)
     """
     return type(metric).compute(metric)
 

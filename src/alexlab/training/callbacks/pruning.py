@@ -12,7 +12,7 @@ class Pruning(AfterEpoch):
 
     Args:
         objective: Name of the metric.
-        reporter: The trial's connection to its sweep.
+        reporter: Connection of the trial to its sweep.
     """
 
     def __init__(self, objective: str, reporter: TrialReporter) -> None:

@@ -1,8 +1,8 @@
 """Seed the random-number generators before each training step from (seed, epoch, batch, rank).
 
-Dropout and augmentation draw from these generators. So a run draws the same numbers whether or not
-it is stopped and resumed at any step, and whatever else draws numbers (validation, logging,
-diagnostics).
+Dropout and augmentation draw from these generators. A run that is stopped and resumed at any step
+draws the same numbers as an uninterrupted run; validation, logging and diagnostics may draw numbers
+without changing the training.
 """
 
 import random
@@ -42,8 +42,8 @@ class StepSeeding(L.Callback):
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed python, numpy, and torch's generators of the CPU and of `device`.
 
-    `torch.manual_seed` draws the same numbers, but formats a stack trace for each kind of
-    accelerator that has not been started: 0.1 to 0.4 ms instead of 1 us.
+    `torch.manual_seed` gives the same numbers, but takes 0.1 to 0.4 ms instead of 1 us: it formats
+    a stack trace for each kind of accelerator that is not initialised.
     """
     random.seed(seed)
     np.random.seed(seed)

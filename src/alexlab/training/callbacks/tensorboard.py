@@ -19,13 +19,13 @@ from alexlab.training.callbacks.csv_history import History
 class TensorBoard(AfterEpoch):
     """Write events.out.* into the run folder; the horizontal axis is the epoch, from 1.
 
-    The task's main metric is there twice: `val/acc` beside all others, and `Accuracy/val`, which
-    TensorBoard sorts first, as it sorts capitals before small letters.
+    The task's main metric is written twice: as `val/acc`, and as `Accuracy/val`, which TensorBoard
+    shows first, since it sorts capital letters before small ones.
 
-    The HParams entry is written into the file of the scalars, so that the entry shows their
-    values: `SummaryWriter.add_hparams` creates a separate run, and Lightning's logger adds a metric
-    `hp_metric=-1`. It has no summary of its experiment. TensorBoard would take that of any one run
-    for all; without it, it shows first what differs between the runs that it has.
+    The HParams entry is written into the file of the scalars to show their values.
+    (`SummaryWriter.add_hparams` creates a separate run, and Lightning's logger adds a metric
+    `hp_metric=-1`.) The entry has no experiment summary: TensorBoard would use that of one run for
+    all runs. Without it, TensorBoard shows the settings first that differ between runs.
 
     Args:
         folder: The run folder.
@@ -46,7 +46,7 @@ class TensorBoard(AfterEpoch):
         self.enabled = True
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the file; after a resume, hide the steps that are trained again."""
+        """Open the file; after a resume, hide the earlier values of repeated epochs."""
         if not trainer.is_global_zero or not self.enabled:
             return
         epochs_done = len(self.history.rows)
@@ -57,7 +57,7 @@ class TensorBoard(AfterEpoch):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Write the first training images as the net receives them, after augmentation."""
+        """Write the first training images after augmentation, as the net receives them."""
         if self.writer and trainer.global_step == 0 and batch_idx == 0:
             images = batch[0][:16].float()  # [16, C, R, R]
             images = images if images.shape[1] == 3 else images[:, :1]
@@ -82,25 +82,25 @@ class TensorBoard(AfterEpoch):
         if self.writer is None or self.writer.file_writer is None:
             return
         shown = {name: value for name, value in metrics.items() if name.startswith(("val", "test"))}
-        after_last = len(self.history.rows) + 1  # hidden if the run is resumed later
+        after_last = len(self.history.rows) + 1  # a later resume hides this step
         for name in [name for name in shown if name.startswith("test")]:
             self.writer.add_scalar(name, shown[name], after_last)
         if (metric := main_metric(shown)) is not None and f"test/{metric}" in shown:
             self.writer.add_scalar(f"{title(metric)}/test", shown[f"test/{metric}"], after_last)
-        _, *session = hparams(dict(self.hparams), shown)  # the first is of the experiment
+        _, *session = hparams(dict(self.hparams), shown)  # without the experiment summary
         for part in session:
             self.writer.file_writer.add_summary(part)
         self.writer.close()
 
 
 def main_metric(names: Iterable[str]) -> str | None:
-    """Return the first metric of val that is not the loss: acc or mae."""
+    """Return the first val metric that is not the loss: acc or mae."""
     found = (name.removeprefix("val/") for name in names if name.startswith("val/"))
     return next((name for name in found if name != "loss"), None)
 
 
 def title(metric: str) -> str:
-    """Return the heading of a metric's charts: Accuracy, MAE."""
+    """Return the heading of a metric's charts, such as Accuracy or MAE."""
     return {"acc": "Accuracy"}.get(metric, metric.upper())
 
 
@@ -134,7 +134,7 @@ class PRCurves(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep the predictions for the batch."""
+        """Store the predictions for the batch."""
         if self.classes and self.board.writer:
             self._batches.append((pl_module.task.predict(outputs).cpu(), batch[1].cpu()))
 
@@ -143,7 +143,7 @@ class PRCurves(L.Callback):
         if not self._batches or self.board.writer is None:
             return
         probabilities, targets = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
-        step = len(self.board.history.rows) + 1  # as for the test metrics
+        step = len(self.board.history.rows) + 1  # the step of the test metrics
         for number, name in enumerate(self.classes):
             self.board.writer.add_pr_curve(
                 f"pr/{name}", targets == number, probabilities[:, number], step
@@ -151,7 +151,7 @@ class PRCurves(L.Callback):
 
 
 class ImageLogger(L.Callback):
-    """Draw first-layer filters and feature maps of val images after epochs 1, 2, 4, 8, ..."""
+    """Draw the filters of the first layer and feature maps of val images."""
 
     def __init__(self, board: TensorBoard) -> None:
         self.board = board
@@ -160,12 +160,12 @@ class ImageLogger(L.Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Keep the first images."""
+        """Store the first images."""
         if batch_idx == 0:
             self._images = batch[0][:IMAGES]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw after the epochs 1, 2, 4, 8, ... and the last one."""
+        """Draw after epochs 1, 2, 4, 8, ... and after the last one."""
         epoch, images = trainer.current_epoch + 1, self._images
         last = epoch == trainer.max_epochs
         if self.board.writer is None or images is None or (epoch & (epoch - 1) and not last):
