@@ -100,7 +100,7 @@ def test_a_resume_on_another_kind_of_device_is_warned_about(config, tmp_path, ca
     content = {k: v for k, v in load(path).items() if k != "format"}
     save(content | {"conditions": content["conditions"] | {"device": "cuda"}}, path)
     train(config("sched=constant", "trainer.max_epochs=3"), tmp_path / "run")
-    assert "resuming on cpu what was trained on cuda" in caplog.text
+    assert "resuming on cpu a run that was trained on cuda" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_frozen_layers_have_activations_only(compose, image_folder, tmp_path):
 
 
 def test_a_compiled_net_is_refused(config):
-    with pytest.raises(ValueError, match="fuses; set compile=false"):
+    with pytest.raises(ValueError, match="fuses them; set compile=false"):
         build.optional_callbacks(config("diagnostics=on", "compile=true"), None)
 
 
