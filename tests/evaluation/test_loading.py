@@ -158,7 +158,7 @@ def test_other_classes_are_refused_with_what_differs_and_the_same_are_taken(
     (other / "red/0.png").unlink()
     assert net.data([f"root={other}"]).indices["test"].size
     (other / "red").rename(other / "pink")
-    with pytest.raises(ValueError, match="not the run's red; pink, which the run does not know"):
+    with pytest.raises(ValueError, match="than the run; missing: red; unknown: pink"):
         net.data([f"data.root={other}"])
     with pytest.raises(ValueError, match=r"data.resolution: no such setting.*root"):
         net.data(["resolution=64"])

@@ -368,7 +368,7 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
          "no condition besides relu"),
         (lambda v: {}, {"claims": [claim(settings=["published"])]}, "tested at published only"),
         (lambda v: {}, {"claims": [claim(metric="test/accc")]},
-         "metric=test/accc: no run has a number of this name"),
+         "metric=test/accc: no run has this metric"),
     ],
 )  # fmt: skip
 def test_not_tested(make_sweep, results, more, reason):
@@ -449,10 +449,10 @@ def test_the_interval_for_new_images_is_wider(make_sweep):
         ({"kind": "better"}, "kind=better: unknown; choose from greater"),
         ({"margin": 0}, "margin=0: it must be above 0"),
         ({"margin": 1, "metric": "epoch_std(val/loss, 20)"}, "must be a ratio above 1"),
-        ({"target": 0.5}, "target: `within` needs it"),
+        ({"target": 0.5}, "target: kind=within needs it"),
         ({"marginn": 0.1}, "marginn is unknown"),
         ({"metric": "latest(train/loss)"}, "'latest' is unknown; write a name"),
-        ({"control": None}, "control: greater needs it"),
+        ({"control": None}, "control is missing; kind=greater needs it"),
         ({"direction": "up"}, "direction=up: choose from more, less"),
         ({"source_says": "claims"}, "source_says=claims: choose from asserts"),
         ({"settings": ["quick"]}, "settings=quick: choose from tuned, published"),

@@ -61,7 +61,7 @@ def test_a_sweep_ends_with_claim_effect_interval_and_reason(make_sweep, capsys):
     ("differences", "answer", "reason"),
     [
         ([0.01, -0.01, 0.0, 0.01, -0.01], "no difference that matters", "is within the margin of"),
-        ([0.2, -0.2, 0.1, -0.1, 0.05], "cannot tell", "has 0 inside and reaches beyond the margin"),
+        ([0.2, -0.2, 0.1, -0.1, 0.05], "cannot tell", "contains 0 and extends beyond the margin"),
         ([0.1, 0.1, 0.1, 0.1, 0.1], "not tested", "there is no spread"),
     ],
 )

@@ -79,8 +79,8 @@ def test_a_study(make_sweep):
     assert "> ReLU比tanh相对较好\n>\n> (ReLU is relatively better than tanh)" in text
     assert "The article asserts this. Source: the Pokémon article." in text
     # t(1 - 0.05 / 2, 2) = 4.302653; with 40 test and 100 train images sqrt(1/3 + 0.4)
-    assert "With new images too the interval is +16.3 points to +23.7 points" in text
-    assert "`data.split_seed` moves with it" in text
+    assert "The interval that covers new images too is +16.3 points to +23.7 points" in text
+    assert "`data.split_seed` follows it" in text
     assert "All 6 runs finished." in text
     row = next(csv.DictReader((folder / "summary.csv").open()))
     assert (row["act"], row["finished"], row["test/acc mean"]) == ("relu", "3", "0.72")

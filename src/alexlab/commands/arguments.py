@@ -71,14 +71,14 @@ def add_data_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_crops(parser: argparse.ArgumentParser, *, several: bool) -> None:
-    """Add the option --crops: 1, 10 or 144 views per image."""
+    """Add the option --crops: 1, 10 or 144 crops per image."""
     parser.add_argument(
         "--crops",
         nargs="+" if several else None,
         type=int,
         default=[1] if several else 1,
         choices=(1, 10, 144),
-        help="views per image (default 1)",
+        help="crops per image (default 1)",
     )
 
 

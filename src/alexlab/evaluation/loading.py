@@ -113,9 +113,9 @@ def _differs(own: Sequence[str], others: Sequence[str]) -> str:
         return f"{now}, the run was trained on {before}"
     missing = [name for name in own if name not in others]
     foreign = [name for name in others if name not in own]
-    parts = [f"not the run's {', '.join(missing)}"] if missing else []
-    parts += [f"{', '.join(foreign)}, which the run does not know"] if foreign else []
-    return "other classes: " + ("; ".join(parts) or f"another order, {', '.join(others)}")
+    parts = [f"missing: {', '.join(missing)}"] if missing else []
+    parts += [f"unknown: {', '.join(foreign)}"] if foreign else []
+    return "other classes than the run; " + ("; ".join(parts) or f"the order {', '.join(others)}")
 
 
 def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:

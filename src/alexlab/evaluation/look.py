@@ -79,7 +79,7 @@ def draw_grad_cam(run: LoadedRun, images: Tensor, pixels: Tensor, titles: list[s
     axes = figure.subplots(2, len(images), squeeze=False)
     for i, prediction in enumerate(predictions.cpu()):
         shown = pixels[i].permute(1, 2, 0).float().cpu().numpy()
-        says = f"says {_name(run, prediction.argmax() if run.classes else prediction)}"
+        says = f"predicted {_name(run, prediction.argmax() if run.classes else prediction)}"
         certainty = f"\n{float(prediction.max()):.0%}" if run.classes else ""
         axes[0, i].imshow(shown)
         axes[0, i].set_title(titles[i], fontsize=9)

@@ -152,7 +152,7 @@ def _of_classes(found: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]
         " confidence is from accuracy, on average over 15 bins.",
         *_plots(plots, "reliability"),
         "## Most confident mistakes",
-        "Under each: what it shows, what was predicted, how confidently.",
+        "The text under an image has its class, the prediction and the confidence.",
         *(_plots(plots, "mistakes", "mistakes_by_class") or ["There are none."]),
     ]
 

@@ -112,7 +112,7 @@ def table_of(sweep: Sweep, more: Sequence[str] = ()) -> RunsTable:
     """
     gate = read_gate(sweep.about)
     if gate and sweep.done and all(math.isnan(metric_value(r, gate.metric)) for r in sweep.done):
-        raise ValueError(f"trained: metric={gate.metric}: no run has a number of this name")
+        raise ValueError(f"trained: metric={gate.metric}: no run has this metric")
     return make_runs_table(sweep, [*metrics_of(sweep.about), *more], gate)
 
 
@@ -281,7 +281,7 @@ def judge(claim: Claim, look: st.Look) -> str:
 
 
 def _combined(claim: Claim, parts: Sequence[ClaimAnswer]) -> ClaimAnswer:
-    """Return the comparison of an `extreme` claim that decides: the one least in its favour."""
+    """Return the answer that decides: for `extreme`, the answer least in favour of the claim."""
     opposite = st.LESS if claim.direction == st.MORE else st.MORE
     order = [opposite, st.NOT_TESTED, st.CANNOT_TELL, st.NO_DIFFERENCE, claim.direction]
     if claim.is_closeness or len(parts) == 1:

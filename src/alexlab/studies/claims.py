@@ -70,14 +70,14 @@ class Claim:
             least = "a ratio above 1" if self.is_ratio else "above 0"
             raise ValueError(f"{name}: margin={self.margin}: it must be {least}")
         if (self.kind == "within") != (self.target is not None):
-            raise ValueError(f"{name}: target: `within` needs it, the other kinds have none")
+            raise ValueError(f"{name}: target: kind=within needs it, other kinds do not allow it")
         if self.direction not in ("more", "less"):
             raise ValueError(f"{name}: direction={self.direction}: choose from more, less")
         if unknown := [s for s in self.settings if s not in SETTINGS]:
             raise ValueError(f"{name}: settings={unknown[0]}: choose from {', '.join(SETTINGS)}")
         needs_control = self.kind in ("greater", "equivalent")
         if needs_control and self.control is None and not self.control_metric:
-            raise ValueError(f"{name}: control: {self.kind} needs it")
+            raise ValueError(f"{name}: control is missing; kind={self.kind} needs it")
 
     @property
     def is_judged(self) -> bool:

@@ -74,7 +74,7 @@ def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
     if (table.frame["state"] == "finished").any():
         for metric in claim.metrics:
             if metric in table.frame.columns and table.frame[metric].isna().all():
-                raise NotTestedError(f"metric={metric}: no run has a number of this name")
+                raise NotTestedError(f"metric={metric}: no run has this metric")
     if claim.kind == "within":
         return [_against_target(table, claim)]
     controls = _controls(table, claim)

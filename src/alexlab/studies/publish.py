@@ -20,7 +20,7 @@ from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
 from alexlab.studies.results import Sweep
 from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
 
-NO_CLAIM = "No claim that an article makes has been tested yet; the reports answer what they ask."
+NO_CLAIM = "No claim of an article has been tested yet."
 START, END = "<!-- results -->", "<!-- /results -->"
 PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
 FINDINGS = "findings.md"  # beside the folder of the reports
@@ -122,7 +122,7 @@ def fill_in(text: str, found: Found, root: Path) -> str:
         [*_claim_row(folder, one, root)[:2], _seeds_needed(one), one["setting"]]
         for folder, one in undecided
     ]
-    table = markdown(["claim", "so far", "seeds that it would take", "setting"], rows)
+    table = markdown(["claim", "so far", "seeds needed", "setting"], rows)
     text = re.sub(r"<!-- answer (\S+) -->.*?<!-- /answer -->", answer, text, flags=re.DOTALL)
     return re.sub(
         "<!-- undecided -->.*?<!-- /undecided -->",

@@ -46,7 +46,7 @@ SOURCES = {
 }
 SETTINGS = {
     "tuned": "Setting: tuned. Each condition trains at its own best rate until it has converged.",
-    "published": "Setting: published. The article's own numbers, its epochs for all conditions.",
+    "published": "Setting: published. All conditions use the article's own numbers and epochs.",
     TUNE: "Setting: tune. These runs choose rates; no claim is answered from them.",
     DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
     " converged; no claim is answered from them.",
@@ -170,14 +170,14 @@ def card(number: int, one: ClaimAnswer) -> str:
     elif not math.isnan(one.level):
         details.append(
             f"Look {one.look} of {len(one.looks)}, at {seeds(one.n)}, spends a level of"
-            f" {one.level:.4f}. With new images too the interval is {new_images(one)}."
+            f" {one.level:.4f}. The interval that covers new images too is {new_images(one)}."
         )
     if one.planned_seeds is not None:
         few = f"about {one.planned_seeds}"
         planned = few if one.planned_seeds <= st.MAX_SEEDS else MANY_SEEDS
         details.append(
-            f"To see a difference of {margin} takes {planned} seeds, planned from the"
-            f" upper limit of the spread (its estimate is {size_of(claim, one.sd)})."
+            f"A study needs {planned} seeds to detect a difference of {margin}, by the upper limit"
+            f" of the spread (its estimate is {size_of(claim, one.sd)})."
         )
     details += [text for text in (failures(one), image_by_image(one)) if text]
     details += [f"{note[0].upper()}{note[1:]}." for note in one.notes]
@@ -210,15 +210,16 @@ def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
         f" at {', '.join(map(str, looks))} seeds (Pocock-type spending, Lan and DeMets 1983)."
         if looks
         else "",
-        "Inside the margin on both sides the answer is *no difference that matters*; else above"
-        " zero *more*, below zero *less*; else *cannot tell*. An answer once given stays.",
+        "An interval inside the margin on both sides means *no difference that matters*; otherwise"
+        " one above zero *more*, one below zero *less*, and one with zero inside *cannot tell*. An"
+        " answer does not change at a later look.",
         f"A condition has trained when 80% of its runs reach {gate.describe()} without a symptom;"
         " a run that diverged or stayed at chance counts as guessing."
-        " No number of seeds shows a failure that has not happened yet, so an answer is about runs"
-        " that train. Where runs failed, the answer must be the same over all pairs, failures as"
-        " guessing, and over the pairs in which both runs trained; else it is *cannot tell*. The"
-        " limit beside the number of failures is one-sided, of 95% (Clopper and Pearson 1934):"
-        " with none among n runs, 1 - 0.05^(1/n)."
+        " An answer is about runs that train, because a failure that has not happened yet is not in"
+        " the data. If runs failed, the answer must be the same over all pairs, with failures as"
+        " guessing, and over the pairs in which both runs trained; otherwise it is *cannot tell*."
+        " The limit beside the number of failures is one-sided, of 95% (Clopper and Pearson 1934):"
+        " without a failure in n runs, 1 - 0.05^(1/n)."
         if gate
         else "",
     ]
@@ -247,11 +248,11 @@ def coverage(sweep: Sweep) -> str:
     """Describe what the intervals cover, and what they do not."""
     if sweep.facts.get("search"):
         return (
-            "Nothing: a search is not a sample. The best of many trials looks better than it is;"
-            " run it over seeds before you compare it."
+            "A search has no intervals: its trials are not a sample. The best of many trials looks"
+            " better than it is; run it over seeds before you compare it."
         )
     moves = len({run.config.get("data.split_seed") for run in sweep.done}) > 1
-    also = " and, since `data.split_seed` moves with it, the split into train, val and test"
+    also = " and, since `data.split_seed` follows it, the split into train, val and test"
     fixed = " All runs share one split: other splits are not covered."
     return (
         "The intervals cover these images and new seeds: a seed sets the initial weights, the"

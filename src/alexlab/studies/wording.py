@@ -99,7 +99,7 @@ def failures(one: ClaimAnswer) -> str:
     if not math.isnan(share):
         text += (
             " The answer is about runs that train: it would not hold for the mean of all runs if"
-            f" {max(share, 0.001):.1%} of those with {name} did not."
+            f" {max(share, 0.001):.1%} of the runs with {name} did not train."
         )
     elif one.n_trained < one.n:
         inside = describe_interval(one.claim.metrics[0], one.if_trained)
@@ -164,7 +164,7 @@ def why(one: ClaimAnswer) -> str:
         st.MORE: f"the whole interval is above 0; a difference of {margin} matters",
         st.LESS: f"the whole interval is below 0; a difference of {margin} matters",
         st.NO_DIFFERENCE: f"the whole interval is within the margin of {margin}",
-        st.CANNOT_TELL: f"the interval has 0 inside and reaches beyond the margin of {margin}",
+        st.CANNOT_TELL: f"the interval contains 0 and extends beyond the margin of {margin}",
     }
     return one.reason or reasons.get(one.answer, "")
 
