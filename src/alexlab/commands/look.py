@@ -1,4 +1,4 @@
-"""Draw what a trained network looks at: `alexlab look RUN_DIR`.
+"""Draw filters, feature maps and Grad-CAM of a finished run: `alexlab look RUN_DIR`.
 
 Writes to RUN_DIR/look: filters.png (the kernels of the first convolution), feature_maps.png (the
 feature maps with the strongest response, per image and layer) and gradcam.png (the regions of an

@@ -6,7 +6,7 @@ They go into a Python package of yours, which the command creates if it does not
     alexlab new study mixup --into my_nets
 
 The folder has the package and pyproject.toml, whose entry point tells alexlab where the config
-files of the package are. After `pip install` every verb of alexlab knows the model and the study.
+files of the package are. After `pip install` every verb of alexlab finds the model and the study.
 """
 
 import re

@@ -115,7 +115,7 @@ def _differs(own: Sequence[str], others: Sequence[str]) -> str:
     foreign = [name for name in others if name not in own]
     parts = [f"missing: {', '.join(missing)}"] if missing else []
     parts += [f"unknown: {', '.join(foreign)}"] if foreign else []
-    return "other classes than the run; " + ("; ".join(parts) or f"the order {', '.join(others)}")
+    return "other classes than the run; " + ("; ".join(parts) or f"order {', '.join(others)}")
 
 
 def load_run(run: str | Path, device: torch.device | None = None) -> LoadedRun:

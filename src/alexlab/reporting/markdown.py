@@ -20,7 +20,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escape(text: object) -> str:
-    """Escape `text` on one line, so that Markdown shows it without markup, formula or control."""
+    """Escape `text` and join its lines, so that Markdown shows it as plain text."""
     one_line = re.sub(r"\s*\n\s*", " ", str(text))
     return MARKUP.sub(lambda found: f"\\{found[0]}", printable(one_line))
 

@@ -20,7 +20,7 @@ CONVERGED_MARGIN = 0.02  # gain in val accuracy, for claims in another unit
 
 
 class NotTestedError(Exception):
-    """A claim cannot be tested; the message names what is missing."""
+    """A claim cannot be tested; the message gives the reason."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def claim_table(found: Found, root: Path) -> str:
     """Return a table of the articles' claims at each setting, linked from `root`."""
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [row for row in _claims(found) if row[1]["source_says"] in (ASSERTS, SUGGESTS)]
-    claims.sort(key=lambda row: rank[row[1]["answer"]])  # stable: the order of claims stays
+    claims.sort(key=lambda row: rank[row[1]["answer"]])  # a stable sort
     return _table(claims, root) if claims else NO_CLAIM
 
 

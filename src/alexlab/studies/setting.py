@@ -104,7 +104,7 @@ def study_at(setting: str, study: Mapping[str, Any], name: str, sweeps: Path) ->
 def stages_at(
     setting: str, study: Mapping[str, Any], name: str, sweeps: Path
 ) -> dict[str, Any] | None:
-    """Return the stages of a sweep, which are the looks at its seeds; None without claims."""
+    """Return the stages of a sweep, which are the looks at its seeds; None if it has no looks."""
     if setting in NOT_ANALYSED or not study.get("claims"):
         return None
     return {"axis": SEED, "counts": planned_looks(study, setting)}

@@ -32,7 +32,9 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
         numbers = {name: _number(row.get(name, "")) for name in metrics}
         if row.get("state") != "finished" or None in numbers.values():
             continue
-        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # other columns
+        with suppress(
+            OSError, ValueError, LookupError, TypeError, AttributeError
+        ):  # not our columns
             if _same_data(file, sweep):
                 torch = str((sweep.get("fingerprint") or {}).get("torch"))
                 return {**_record(file, row, numbers), "versions": {"torch": torch}}

@@ -185,9 +185,9 @@ def look_at(
     comparisons: int,
     level: float = LEVEL,
 ) -> Look:
-    """Return the first look that gives an answer; an answer once given stays.
+    """Return the first look that gives an answer, or else the last valid look.
 
-    An answer must be the same over all pairs and over those in which both runs trained.
+    An answer must be the same over all pairs and over the pairs in which both runs trained.
 
     Args:
         samples: The pairs of each look reached so far; None for a look that is not valid.

@@ -54,7 +54,7 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     plots_dir = folder / "plots"
     claimed = [metric for one in answers for metric in one.claim.metrics]
     recorded = dict.fromkeys(name for run in sweep.done for name in run.record["metrics"])
-    views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # several crops
+    views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # as _10_crops
     metrics = list(dict.fromkeys([*sweep.metrics, *views, *claimed]))
     figures: dict[str, list[tuple[str, str]]] = {}
     if sweep.facts.get("search"):
