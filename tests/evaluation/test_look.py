@@ -67,7 +67,7 @@ def test_grad_cam_is_hot_where_the_red_is(red_corner):
     hot = np.asarray(figure.axes[1].images[1].get_array()) > 0.5
     assert hot[24:, :8].all()
     assert hot.sum() == 64
-    assert figure.axes[1].get_title().startswith("says red")
+    assert figure.axes[1].get_title().startswith("predicted red")
 
 
 class Weighs(nn.Module):

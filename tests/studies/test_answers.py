@@ -260,7 +260,7 @@ def test_failures_that_have_not_happened_are_bounded(make_sweep):
     assert one.not_trained == [(0, 5), (0, 5)]
     share, name = one.undone_by
     assert (share, name) == (pytest.approx(one.low / 0.71), "relu")
-    assert f"if {100 * one.low / 0.71:.1f}% of those with relu did not" in failures(one)
+    assert f"if {100 * one.low / 0.71:.1f}% of the runs with relu did not train" in failures(one)
 
 
 def test_an_answer_for_no_difference_is_undone_by_failures_on_either_side(make_sweep):
@@ -477,7 +477,7 @@ def test_a_gate_that_makes_no_sense_is_refused(section, message):
 
 
 def test_a_gate_on_a_metric_that_no_run_has_is_refused(make_sweep):
-    with pytest.raises(ValueError, match=r"trained: metric=val/accc: no run has a number"):
+    with pytest.raises(ValueError, match=r"trained: metric=val/accc: no run has this metric"):
         answers(make_sweep, [claim()], lambda v: {}, trained={**GATE, "metric": "val/accc"})
 
 
