@@ -5,12 +5,13 @@ run was interrupted.
 """
 
 import csv
+import io
 import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TextIO
@@ -105,6 +106,13 @@ class Pruned(BaseException):
 def write_json_atomically(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON, atomically."""
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as the text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:

@@ -1,12 +1,11 @@
 """Write tables of the conditions of a sweep, in Markdown and as CSV."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
 from alexlab.reporting.formatting import format_metric, is_difference, is_fraction
 from alexlab.reporting.markdown import escape, markdown
+from alexlab.runs.folder import csv_text
 from alexlab.studies.conditions import Condition, Spread
 from alexlab.studies.results import Sweep
 
@@ -76,15 +75,12 @@ def costs(conditions: Sequence[Condition]) -> str:
 
 def summary_csv(sweep: Sweep, conditions: Sequence[Condition], metrics: Sequence[str]) -> str:
     """Return the text of summary.csv: per condition the axes, numbers of runs and `Spread`s."""
-    text = io.StringIO()
     metrics = [*metrics, *COSTS]
-    writer = csv.writer(text, lineterminator="\n")
     names = (f"{metric} {part}" for metric in metrics for part in Spread._fields)
-    writer.writerow([*sweep.axes, "finished", "planned", *names])
+    rows = [[*sweep.axes, "finished", "planned", *names]]
     for condition in conditions:
         values = (value for metric in metrics for value in condition.spread(metric))
         numbers = ("" if math.isnan(value) else f"{value:.6g}" for value in values)
-        writer.writerow(
-            [*condition.values.values(), len(condition.runs), condition.planned, *numbers]
-        )
-    return text.getvalue()
+        counts = str(len(condition.runs)), str(condition.planned)
+        rows.append([*condition.values.values(), *counts, *numbers])
+    return csv_text(rows)

@@ -1,7 +1,5 @@
 """Write history.csv, one row per epoch; the whole file is replaced atomically."""
 
-import csv
-import io
 import time
 from pathlib import Path
 from statistics import harmonic_mean
@@ -10,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from alexlab.runs.folder import write_atomically
+from alexlab.runs.folder import csv_text, write_atomically
 from alexlab.training.callbacks.after_epoch import AfterEpoch
 
 
@@ -69,15 +67,10 @@ class History(AfterEpoch):
         self.extra = {}
         self.rates.append(self._images / max(self._seconds, 1e-9))
         if trainer.is_global_zero:
-            write_atomically(self.path, self._as_csv())
-
-    def _as_csv(self) -> str:
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.rows)
-        return text.getvalue()
+            rows = [{**row, "epoch": int(row["epoch"])} for row in self.rows]
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            cells = ([row.get(name, "") for name in names] for row in rows)
+            write_atomically(self.path, csv_text([names, *cells]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows and the seconds so far."""

@@ -20,9 +20,7 @@ with the weights of the best epoch: from one crop and from each number of `test_
 have the same number in the column `group`.
 """
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.runs.folder import write_atomically
+from alexlab.runs.folder import csv_text, write_atomically
 from alexlab.training.callbacks.moving_average import validated_net
 from alexlab.training.module import Learner, MeanLoss
 
@@ -119,7 +117,8 @@ class FitMetrics(L.Callback):
             **{k: [f"{value:.6g}" for value in v.tolist()] for k, v in predictions.items()},
             "duplicate_in_train": known.astype(int).tolist(),
         }
-        _write(Path(trainer.default_root_dir) / PREDICTIONS, columns)
+        table = csv_text([columns, *zip(*columns.values(), strict=True)])
+        write_atomically(Path(trainer.default_root_dir) / PREDICTIONS, table)
         if not is_class:
             return {}
         hits = (predictions["prediction"] == targets).double().numpy()
@@ -133,11 +132,3 @@ class FitMetrics(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the measurements."""
         self.last_tests, self.last_fit = state_dict["last_tests"], state_dict["last_fit"]
-
-
-def _write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomically(path, text.getvalue())
