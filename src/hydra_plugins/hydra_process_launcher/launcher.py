@@ -44,9 +44,22 @@ UNOBSERVED = 255  # multiprocessing's exit code of a process whose fork server w
 
 @dataclass
 class ProcessLauncherConf:
-    """The node hydra.launcher; see `ProcessLauncher`.
+    """The node hydra.launcher.
 
     An app extends it in a file conf/hydra/launcher/process.yaml with `defaults: [base_process]`.
+
+    Attributes:
+        preload: Modules that the fork server imports.
+        start_method: `forkserver` or `spawn`; default: `forkserver` on Linux, else `spawn`.
+        n_jobs: Jobs at a time; default: one, or one per slot on the GPUs. They share the CPU
+            threads equally.
+        accelerator: As Lightning's: `auto` uses the GPUs that exist, `gpu` and `cuda` need one,
+            any other value uses none.
+        jobs_per_gpu: Jobs that share a GPU, at most.
+        gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
+            If it is `${KEY}`, a job that overrides KEY gets the GPUs that its own value asks for.
+        threads: CPU threads of a job; default: its share.
+        grace_s: Seconds that a job has to save and exit, once this process has exited.
     """
 
     _target_: str = "hydra_plugins.hydra_process_launcher.launcher.ProcessLauncher"
@@ -80,34 +93,14 @@ class ProcessLauncher(Launcher):
     """Runs jobs in processes; several threads may call it, each with a list of one job.
 
     Args:
-        preload: Modules that the fork server imports.
-        start_method: `forkserver` or `spawn`; default: `forkserver` on Linux, else `spawn`.
-        n_jobs: Jobs at a time; default: one, or one per slot on the GPUs. They share the CPU
-            threads equally.
-        accelerator: As Lightning's: `auto` uses the GPUs that exist, `gpu` and `cuda` need one,
-            any other value uses none.
-        jobs_per_gpu: Jobs that share a GPU, at most.
-        gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
-            If it is `${KEY}`, a job that overrides KEY gets the GPUs that its own value asks for.
-        threads: CPU threads of a job; default: its share.
-        grace_s: Seconds that a job has to save and exit, once this process has exited.
+        **settings: Those of `ProcessLauncherConf`.
     """
 
-    def __init__(
-        self,
-        preload: Sequence[str],
-        start_method: str | None,
-        n_jobs: int | None,
-        accelerator: str,
-        jobs_per_gpu: int,
-        gpus_per_job: Any,
-        threads: int | None,
-        grace_s: float,
-    ) -> None:
-        self.preload, self.threads, self.grace_s = list(preload), threads, grace_s
-        self.start_method = start_method or ("forkserver" if sys.platform == "linux" else "spawn")
-        self.n_jobs, self.accelerator = n_jobs, accelerator
-        self.jobs_per_gpu, self.gpus_per_job = jobs_per_gpu, gpus_per_job
+    def __init__(self, **settings: Any) -> None:
+        self.settings = ProcessLauncherConf(**settings)
+        self.threads = self.settings.threads
+        default = "forkserver" if sys.platform == "linux" else "spawn"
+        self.start_method = self.settings.start_method or default
         self._gpus: GpuPool | None = None
         self._shared: bytes | None = None  # made by `prepare`
         self._lock = threading.RLock()  # two threads must not poll one process
@@ -131,23 +124,23 @@ class ProcessLauncher(Launcher):
         Raises:
             ValueError: A GPU was asked for that is not there, or a setting is wrong.
         """
-        jobs = self._make_slots(n_jobs or self.n_jobs)
+        jobs = self._make_slots(n_jobs or self.settings.n_jobs)
         self._shared = serialize(self.context, self.config, self.task_function)
         return jobs
 
     def _make_slots(self, n_jobs: int | None) -> int:
         """Find the devices, and return how many jobs run at a time on them."""
         try:
-            gpus, warning = find_gpus(self.accelerator)
-            self._gpus = GpuPool(gpus, self.jobs_per_gpu)
-            slots = self._gpus.num_jobs(self.gpus_per_job)
+            gpus, warning = find_gpus(self.settings.accelerator)
+            self._gpus = GpuPool(gpus, self.settings.jobs_per_gpu)
+            slots = self._gpus.num_jobs(self.settings.gpus_per_job)
         except ValueError as error:
             raise ValueError(self._with_keys(str(error))) from None
         jobs = n_jobs or slots or 1
         if slots and jobs > slots:
             warning = (
                 f"{slots} of {jobs} jobs run at a time, since the GPUs have no more slots;"
-                f" jobs_per_gpu={self.jobs_per_gpu + 1} makes more"
+                f" jobs_per_gpu={self.settings.jobs_per_gpu + 1} makes more"
             )
             jobs = slots
         if warning:
@@ -159,7 +152,7 @@ class ProcessLauncher(Launcher):
         self._multiprocessing: Any = multiprocessing.get_context(self.start_method)
         if self.start_method == "forkserver":
             here = __name__.rpartition(".")[0]
-            modules = [f"{here}._uninterrupted", *self.preload, f"{here}._preload"]
+            modules = [f"{here}._uninterrupted", *self.settings.preload, f"{here}._preload"]
             self._multiprocessing.set_forkserver_preload(modules)
         return jobs
 
@@ -179,7 +172,7 @@ class ProcessLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Run the jobs and return their results in order, as Hydra's launchers do."""
         if self._gpus is None:
-            self._make_slots(self.n_jobs)
+            self._make_slots(self.settings.n_jobs)
         setup_globals()
         shared = self._shared or serialize(self.context, self.config, self.task_function)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -210,7 +203,7 @@ class ProcessLauncher(Launcher):
                     flags=hydra_flags(self.config),
                     environment=environment,
                     threads=self.threads or 1,
-                    grace_s=self.grace_s,
+                    grace_s=self.settings.grace_s,
                 )
                 code, pickled = self._wait_for(job)
             finally:
@@ -230,7 +223,7 @@ class ProcessLauncher(Launcher):
         key = self._user_key("gpus_per_job")
         own = [o for o in overrides if o.lstrip("+").startswith(f"{key}=")]
         if not own:
-            return self.gpus_per_job
+            return self.settings.gpus_per_job
         return OverridesParser.create().parse_override(own[-1]).value()
 
     def _wait_for(self, job: Job) -> tuple[int | None, bytes]:
