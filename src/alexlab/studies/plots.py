@@ -192,23 +192,16 @@ def conditions_chart(
             seeds = condition.numbers(metric) * scale
             ax.plot(seeds, [y + 0.22] * n, "o", color="#555555", markersize=3, alpha=0.7)
         gate = read_gate(sweep.about)
-        if (
-            dotted := gate is not None
-            and parse_metric(gate.metric).name.split("/")[-1] == (metric.split("/")[-1])
-        ):
-            ax.axvline(
-                (gate.chance if gate else 0.0) * scale,
-                color="#999999",
-                linestyle=":",
-                linewidth=1.2,
-            )
+        chance = ""
+        if gate and parse_metric(gate.metric).name.split("/")[-1] == metric.split("/")[-1]:
+            ax.axvline(gate.chance * scale, color="#999999", linestyle=":", linewidth=1.2)
+            chance = "; dotted: guessing"
         ax.set_yticks(range(len(rows)), [textwrap.fill(condition.label, 34) for condition in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(title(metric))
         if is_fraction(metric) and not is_difference(metric):
             _within(ax, 0, 100)
-    chance = "; dotted: guessing" * dotted
     text = f"{title(metric)}: every seed, their mean and its 95% interval{chance}."
     return path.name, text + key(page)
 
