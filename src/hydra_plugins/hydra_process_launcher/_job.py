@@ -148,9 +148,8 @@ def _execute(job: Job, *, redirected: bool) -> JobReturn:
     context: HydraContext
     config: DictConfig
     context, config, task_function, state = cloudpickle.loads(job.shared)
-    state["instances"].setdefault(
-        Plugins, Plugins.instance()
-    )  # set_state would scan for them again
+    # set_state would scan for plugins again
+    state["instances"].setdefault(Plugins, Plugins.instance())
     setup_globals()
     Singleton.set_state(state)
     cfg = context.config_loader.load_sweep_config(config, job.overrides)

@@ -112,9 +112,8 @@ class _StepState:
         gc.collect()  # reference cycles of the failed attempt
         for name, p in self.learner.named_parameters():
             p.grad = self.gradients[name].clone() if name in self.gradients else None
-        buffers = {
-            name: tensor.clone() for name, tensor in self.buffers.items()
-        }  # it may be restored twice
+        # copies: the state may be restored twice
+        buffers = {name: tensor.clone() for name, tensor in self.buffers.items()}
         self.learner.load_state_dict(buffers, strict=False)
         torch.set_rng_state(self.cpu)
         malloc_trim()

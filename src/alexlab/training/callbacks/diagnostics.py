@@ -92,9 +92,8 @@ class ActivationStats:
             counts, means, variances, nonzero, saturated = table.unbind(1)
             share = counts / counts.sum()
             mean = (share * means).sum()
-            spread = (
-                variances + (means - mean) ** 2
-            )  # exact for units near 1, whose variance is tiny
+            # exact for units near 1, whose variance is tiny
+            spread = variances + (means - mean) ** 2
             values[f"{name}/act_mean"] = float(mean)
             values[f"{name}/act_std"] = float((share * spread).sum().sqrt())
             values[f"{name}/sparse"] = float(1 - nonzero.sum() / counts.sum())
