@@ -1,4 +1,4 @@
-"""What tests share: a composed config, and a small folder of images that a net can learn."""
+"""Define fixtures for all tests: configs, a small image folder that a net can learn, runs."""
 
 import os
 import re
@@ -16,26 +16,26 @@ from PIL import Image
 
 from alexlab.runs.config import compose_config
 
-torch.set_num_threads(1)  # nets this small gain nothing from a second thread
+torch.set_num_threads(1)  # a second thread does not make such small nets faster
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 200, 60), "red": (200, 40, 60)}
 
 
 def pytest_configure(config):
-    """Hide GPUs, unless tests for them are asked for: bits differ there, and CUDA cannot fork."""
+    """Hide GPUs unless -m selects GPU tests: results differ in bits, and CUDA cannot fork."""
     if not re.search(r"(?<!not )\bgpu\b", config.getoption("markexpr") or ""):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture
 def compose():
-    """compose("model=alexnet", ...) -> the config that the command line would give."""
+    """Return a function: compose("model=alexnet", ...) gives the config of that command line."""
     return lambda *overrides: compose_config(overrides)
 
 
 @pytest.fixture
 def alexlab(monkeypatch):
-    """alexlab("evaluate", run, "--crops", 10): that command line, in this process."""
+    """Return a function: alexlab("evaluate", run, "--crops", 10) runs that verb in this process."""
 
     def call(verb, *words):
         monkeypatch.setattr(sys, "argv", [f"alexlab {verb}", *map(str, words)])
@@ -46,7 +46,7 @@ def alexlab(monkeypatch):
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
-    """3 classes x 6 images of 16 to 32 px; the class is the dominant colour."""
+    """Write 3 classes x 6 images of 16 to 32 px; the class is the dominant colour."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for name, colour in COLOURS.items():
@@ -61,7 +61,7 @@ def image_folder(tmp_path_factory):
 
 @pytest.fixture
 def config(image_folder, tmp_path_factory):
-    """config("sched=step", ...) -> that of a tiny training (tests/tiny.py)."""
+    """Return a function: config("sched=step", ...) gives the config of a tiny run (tiny.py)."""
     from tests.tiny import tiny
 
     return partial(tiny, image_folder, tmp_path_factory.getbasetemp())
@@ -74,7 +74,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def once(runs):
-    """once(name, cfg): the folder of an unbroken run, trained when a module first asks for it."""
+    """Return a function: once(name, cfg) trains a run at its first call; it returns the folder."""
     from tests.tiny import train
 
     def make(name, cfg):
@@ -87,7 +87,7 @@ def once(runs):
 
 @pytest.fixture(scope="session")
 def train_shapes(tmp_path_factory):
-    """train_shapes("model=alexnet", ...) -> the folder of a short run on a few generated shapes."""
+    """Return a function: train_shapes("model=alexnet", ...) trains briefly, returns the folder."""
     from tests.tiny import train
 
     cache = tmp_path_factory.mktemp("shapes")
@@ -103,19 +103,19 @@ def train_shapes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def class_run(train_shapes):
-    """A run of a small net on shapes, of 32 pixels from 36."""
+    """Train a small net on shapes, with crops of 32 pixels from 36."""
     return train_shapes("data.resolution=32", "data.load_size=36")
 
 
 @pytest.fixture(scope="session")
 def score_run(train_shapes):
-    """The same for scores."""
+    """Train the same net on the scores of shapes."""
     return train_shapes("data.resolution=32", "data.targets=score", "task=regression")
 
 
 @pytest.fixture(scope="session")
 def needs_git():
-    """Skip a test where there is no git."""
+    """Skip a test if git is not installed."""
     if shutil.which("git") is None:
         pytest.skip("needs git")
 
@@ -125,7 +125,7 @@ HITS = pytest.StashKey[list[str]]()
 
 @pytest.fixture
 def hit(request):
-    """hit("killed at step 7") notes a fault that was injected, for the summary at the end."""
+    """Return a function: hit("killed at step 7") counts an injected fault for the summary."""
     return request.config.stash.setdefault(HITS, []).append
 
 
@@ -138,7 +138,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """small_disk(options): a disk of its own in memory, remounted when called again."""
+    """Return a function: small_disk(options) mounts or remounts a file system in memory."""
     place = tmp_path / "disk"
     place.mkdir()
 

@@ -1,4 +1,4 @@
-"""Checks that behave in known ways, for the scheduler of gpu-check."""
+"""Define checks with known behaviour, for tests of gpu-check's scheduler."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def nothing(context):
 
 
 def hangs(context):
-    """Start a process in a session of its own, then wait without end."""
+    """Start a child process, then wait forever."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     (context.work / "child").write_text(str(child.pid))
     child.wait()
@@ -42,7 +42,7 @@ def hangs(context):
 
 
 def meets(context):
-    """Wait until another check is there, too."""
+    """Wait until another check runs at the same time."""
     name = f"met.{os.getpid()}"
     (context.work / name).touch()
     end = time.monotonic() + 20
@@ -52,7 +52,7 @@ def meets(context):
 
 
 def alone(context):
-    """Note that this check is running; no other one may be."""
+    """Record that this check is running, and report whether another one is."""
     others = list(Path(context.work).glob("alone.*"))
     mine = context.work / f"alone.{os.getpid()}"
     mine.touch()

@@ -1,6 +1,6 @@
-"""Two trainings, in processes of their own, with too little memory for a batch.
+"""Train twice, each in its own process, with too little memory for a whole batch.
 
-`python -m tests.memory_app FOLDER`: FOLDER/plain, and FOLDER/auto with trainer.auto_batch.
+`python -m tests.memory_app FOLDER` writes FOLDER/plain, and FOLDER/auto with trainer.auto_batch.
 """
 
 import os
@@ -12,11 +12,11 @@ from pathlib import Path
 from alexlab.runs.config import compose_config
 from tests.tiny import in_child, train
 
-ROOM = 500 << 20  # bytes; the whole batch takes a gigabyte, a part of it fits
+ROOM = 500 << 20  # bytes; a whole batch needs a gigabyte, a part of it fits
 
 
 def train_in_little_memory(cfg, folder):
-    """Train, with ROOM more bytes of memory than are used now, and no more."""
+    """Train with at most ROOM more bytes of memory than the process uses now."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
     train(cfg, folder)

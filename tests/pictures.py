@@ -1,4 +1,4 @@
-"""Pictures for tests: smooth random patterns, tinted by class, all different."""
+"""Draw pictures for tests: smooth random patterns, tinted by class, all different."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ TINTS = [(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60), (60, 200, 
 
 
 def pixels(seed, tint=0, side=24):
-    """uint8 [side, side, 3]; another seed gives another picture."""
+    """Return uint8 [side, side, 3]; each seed gives a different picture."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
     smooth = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
     mixed = 0.5 * np.asarray(smooth, float) + 0.5 * np.array(TINTS[tint % len(TINTS)])
@@ -18,7 +18,7 @@ def pixels(seed, tint=0, side=24):
 
 
 def grey(seed, tint=0, side=24):
-    """float64 [side, side] in [0, 1]."""
+    """Return float64 [side, side] in [0, 1]."""
     return pixels(seed, tint, side).mean(2) / 255
 
 
@@ -43,6 +43,6 @@ def grey_folders(root, encode, suffix="png", each=12):
 
 
 def same_times(root, moment=1_700_000_000):
-    """Give all files below `root` one time of change, as an archive does."""
+    """Give all files below `root` the same modification time, as an archive may do."""
     for path in Path(root).rglob("*"):
         os.utime(path, (moment, moment))

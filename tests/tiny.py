@@ -1,4 +1,4 @@
-"""A tiny training in this process: dropout, crops, flips and colour draws on; half a second."""
+"""Train in this process in half a second, with dropout, crops, flips and colour changes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ EPOCHS, BATCHES = 2, 4
 
 
 def tiny(image_folder, place, *overrides):
-    """Its config; the cache of decoded images is in `place`."""
+    """Return the config; the cache of decoded images is in `place`."""
     small = [
         "data=folder",
         f"data.root={image_folder}",
@@ -36,9 +36,9 @@ def tiny(image_folder, place, *overrides):
 
 
 def train(cfg, folder, *, stop_after=None, trial=False, at_batch=None):
-    """Run; with `stop_after`, a SIGTERM arrives during that batch (counted from 1 over epochs).
+    """Train; with `stop_after`, send a SIGTERM in that batch (counted from 1 over all epochs).
 
-    `at_batch(n)` is called as batch n begins.
+    `at_batch(n)` is called at the start of batch n.
     """
     with (
         RunFolder(folder, keep=True) as run,
@@ -76,7 +76,7 @@ def same(a, b):
 
 
 def in_child(function):
-    """Call `function` in a forked process: 0, 1 if it raised, or minus the signal that ended it."""
+    """Call `function` in a forked process; return 0, 1 for an exception, or minus a signal."""
     return waited(forked(function))
 
 
@@ -98,18 +98,18 @@ def forked(function):
 
 
 def waited(child):
-    """The exit code of a forked process."""
+    """Return the exit code of a forked process."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def free_port():
-    """A port for the ranks of DDP on this machine, as text."""
+    """Return a free port for DDP ranks on this machine, as text."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])
 
 
 def without_notices(text):
-    """Return what was printed to standard error without the lines on decoding images."""
+    """Return the text of standard error without the lines about decoding images."""
     lines = text.strip().splitlines()
     return "\n".join(line for line in lines if not line.startswith(("decoding ", "decoded in ")))

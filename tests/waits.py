@@ -1,4 +1,4 @@
-"""Count the operations that would make the CPU wait for a GPU, without a GPU."""
+"""Count operations that would make the CPU wait for a GPU, on a machine without a GPU."""
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
@@ -14,10 +14,10 @@ SIZE_DEPENDS_ON_VALUES = {
 
 
 class Waits(TorchDispatchMode):
-    """While entered, tensors on "cuda:0" have shapes but no values; `found` lists the waits.
+    """Give tensors on "cuda:0" shapes without values inside the block; list the waits in `found`.
 
-    These are reads of a value, copies to the CPU, copies from CPU memory that is not pinned, and
-    results whose size depends on values (what torch.cuda.set_sync_debug_mode reports).
+    Waits are reads of a value, copies to the CPU, copies from CPU memory that is not pinned, and
+    results whose size depends on values, as in torch.cuda.set_sync_debug_mode.
     """
 
     def __init__(self):
@@ -37,13 +37,13 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        if func is aten._pin_memory.default:  # pins nothing where there is no GPU
+        if func is aten._pin_memory.default:  # it pins nothing without a GPU
             self.pinned.append(args[0].clone())
             return self.pinned[-1]
         device = kwargs.get("device")
         to_gpu = device is not None and torch.device(device).type == "cuda"
         if not to_gpu and not any(isinstance(tensor, FakeTensor) for tensor in tensors):
-            with unset_fake_temporarily():  # on the CPU there are values
+            with unset_fake_temporarily():  # CPU tensors have values
                 return func(*args, **kwargs)
         if self._waits(func, args, kwargs):
             self.found.append(str(func))
@@ -59,7 +59,7 @@ class Waits(TorchDispatchMode):
             return True
         if func in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
             masked = any(i is not None and i.dtype == torch.bool for i in args[1])
-            fills = func is not aten.index.Tensor and args[2].numel() == 1  # as masked_fill does
+            fills = func is not aten.index.Tensor and args[2].numel() == 1  # like masked_fill
             return masked and not fills
         return False
 

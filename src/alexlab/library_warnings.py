@@ -1,11 +1,11 @@
-"""Filter warnings of libraries that need no answer, and print the others in one line."""
+"""Hide library warnings that need no action, and print the others in one line."""
 
 import logging
 import os
 import warnings
 from typing import Any
 
-# answered by design: no worker processes, sums over ranks, frozen layers in eval mode, ...
+# expected by design: no worker processes, sums over ranks, frozen layers in eval mode, ...
 IGNORED_WARNINGS = (
     ".*does not have many workers.*",
     ".*LeafSpec.*",

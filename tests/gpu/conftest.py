@@ -1,4 +1,4 @@
-"""Skip what is below this folder where there is no GPU, and mark all of it."""
+"""Mark all tests in this folder with `gpu`, and skip them without a GPU."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tests of the launcher share: jobs with a task function of the test's own."""
+"""Define fixtures for tests of the launcher: jobs that run a task function of the test."""
 
 import pytest
 from hydra import version
@@ -9,12 +9,12 @@ from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.types import HydraContext, RunMode
 
-Plugins.instance()  # a fixture that restores Hydra's state must not take them away (Hydra 1.4)
+Plugins.instance()  # load plugins before the fixture saves Hydra's state (needed by Hydra 1.4)
 
 
 @pytest.fixture
 def make_launcher(tmp_path):
-    """make_launcher(task, "hydra.launcher.x=1", ...): a launcher that has been set up."""
+    """Return a function: make_launcher(task, "hydra.launcher.x=1", ...) sets up a launcher."""
     state = Singleton.get_state()
     version.setbase("1.3")
 
@@ -40,7 +40,7 @@ def make_launcher(tmp_path):
 
 @pytest.fixture
 def launch(make_launcher):
-    """launch(task): the JobReturn of one job, in the folder tmp_path/0."""
+    """Return a function: launch(task) runs one job in tmp_path/0, and returns its JobReturn."""
 
     def run(task, *overrides):
         (result,) = make_launcher(task, *overrides).launch([["+a=1", "bar=7"]], initial_job_idx=0)

@@ -1,4 +1,4 @@
-"""A small sweep by any form of the command, and what must be true of it afterwards."""
+"""Run a small sweep with any form of the command, and check its result."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ DDP = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
 
 
 def run(words, folder, **environment):
-    """Run a command in `folder`; what it prints."""
+    """Run a command in `folder`; return its output."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(
         [*map(str, words)], cwd=folder, env=env, capture_output=True, text=True, timeout=300
@@ -25,7 +25,7 @@ def run(words, folder, **environment):
 
 
 def check_sweep(command, typed, folder, *more, **environment):
-    """Run a sweep of two trials by `command`, which a user types as `typed`, in `folder`."""
+    """Run a sweep of two trials with `command` in `folder`; `typed` is the user's form of it."""
     words = ["-m", *SMALL, *more, "optim.lr=0.01,0.02", "sweep.name=s", "sweep.n_jobs=2"]
     run([*command, *words], folder, **environment)
     sweep = Path(folder) / "multirun/s"

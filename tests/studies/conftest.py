@@ -1,4 +1,4 @@
-"""Sweep folders made by hand, in the form that a real sweep leaves."""
+"""Write sweep folders by hand, with the files of a real sweep."""
 
 import csv
 import itertools
@@ -38,7 +38,7 @@ RECORD = {
 
 @pytest.fixture(autouse=True)
 def chosen_rates_go_elsewhere(tmp_path_factory, monkeypatch):
-    """What scale=tune chooses is written to a folder of the test, not to conf/ of the checkout."""
+    """Write the rates of scale=tune to a folder of the test, not to conf/ of the checkout."""
     checkout = tmp_path_factory.mktemp("checkout")
     (checkout / "pyproject.toml").touch()
     for module in ("setting", "tuning"):
@@ -47,11 +47,10 @@ def chosen_rates_go_elsewhere(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def make_sweep(tmp_path):
-    """make_sweep({"act": ["relu", "tanh"], "seed": range(3)}, results, about) -> its folder.
+    """Return a function: make_sweep({"act": ["relu"], "seed": range(3)}, results) gives a folder.
 
-    `results(values)` gives a run's metrics, by name; a key that is no metric goes to metrics.json,
-    `history` holds columns of history.csv. A string is the error of a run that failed, None is a
-    run that is pending.
+    `results(values)` returns a run's metrics by name. Other keys go to metrics.json; `history` has
+    the columns of history.csv. A string is the error of a failed run, None means a pending run.
     """
 
     def make(axes, results, about=None, *, scale="full", name="sweep", **facts):
@@ -92,7 +91,7 @@ def make_sweep(tmp_path):
 
 
 def write_run(folder: Path, values, found):
-    """The folder of a run that ended; its objective."""
+    """Write the folder of a run that has ended; return its objective."""
     folder.mkdir()
     history = found.pop(
         "history", {"train/loss": [1.0, 0.8, 0.7, 0.6], "val/acc": [0.2, 0.3, 0.5, 0.4]}

@@ -1,4 +1,4 @@
-"""A study with rates to tune, for the tests of settings and of tuning."""
+"""Define a study with rates to tune, for tests of settings and of tuning."""
 
 STUDY = {
     "question": "?",

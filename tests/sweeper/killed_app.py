@@ -1,4 +1,4 @@
-"""The toy app with a sweeper that kills itself once, at the point that TOY_KILL names."""
+"""Run the toy app with a sweeper that kills itself once, at the point TOY_KILL."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Import slowly, as torch is: it has begun when $TOY_IMPORTING exists, and ends with $TOY_GO."""
+"""Import slowly, like torch: create the file $TOY_IMPORTING, then wait for the file $TOY_GO."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Start sweeps of the toy app as a user would, kill them, and check what they leave behind."""
+"""Start sweeps of the toy app like a user, kill them, and check the files that they leave."""
 
 import contextlib
 import csv
@@ -24,7 +24,7 @@ GRID = ["lr=0.1,0.2", "seed=0,1,2", "epochs=3", "epoch_s=0.1", "sweep.n_jobs=2",
 
 
 def start(folder, *arguments, app=APP, output=None, **environment):
-    """Start a sweep in a session of its own; all processes that it starts carry its `mark`."""
+    """Start a sweep in its own session; all its processes have `mark` in their environment."""
     mark = uuid.uuid4().hex
     env = {**os.environ, "PYTHONPATH": PATH, "HYDRA_FULL_ERROR": "1", "SWEEP_MARK": mark}
     with (output or folder / "output.txt").open("a") as file:
@@ -41,7 +41,7 @@ def start(folder, *arguments, app=APP, output=None, **environment):
 
 
 def sweep(folder, *arguments, timeout=120, output=None, **environment):
-    """Run a sweep to its end, and return its exit code and what it printed."""
+    """Run a sweep to its end, and return its exit code and output."""
     before = len(printed(folder, output))
     process = start(folder, *arguments, output=output, **environment)
     code = process.wait(timeout)
@@ -54,7 +54,7 @@ def printed(folder, path=None):
 
 
 def marked(mark):
-    """Return the ids of the processes that a sweep has started and that run, its own included."""
+    """Return the ids of a sweep's running processes, including its own."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ def marked(mark):
 
 
 def kill(process, how):
-    """Kill the sweeper alone, its process group, or everything that it has started."""
+    """Kill only the sweeper, its process group, or all processes that it has started."""
     if how == "all":
         for pid in [process.pid, *marked(process.mark)]:
             with contextlib.suppress(ProcessLookupError):
@@ -77,7 +77,7 @@ def kill(process, how):
 
 
 def wait_until(condition, timeout=60):
-    """Wait for another process to do something."""
+    """Wait until a condition is true; another process has to make it true."""
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:
@@ -95,13 +95,13 @@ def states(folder, name="s"):
 
 
 def metrics(folder, name="s"):
-    """Return the metrics.json of every run, by folder."""
+    """Return {folder name: content of metrics.json} of all runs."""
     paths = sorted((folder / "multirun" / name).glob("*/metrics.json"))
     return {path.parent.name: json.loads(path.read_text()) for path in paths}
 
 
 def assert_done_once(folder, trials, kills=0, epochs=3, name="s"):
-    """Assert that each trial finished once, in a folder of its own, and the journal is readable."""
+    """Assert that each trial finished once, in its own folder, and the journal is readable."""
     assert states(folder, name) == {"finished": trials}
     home = folder / "multirun" / name
     storage = open_storage(str(home / "study.journal"))

@@ -1,7 +1,7 @@
-"""An app whose trials cost nothing and follow the run-folder protocol, for sweeps and timings.
+"""Hydra app whose trials take no time and follow the run-folder protocol, for tests and timings.
 
-It imports no torch. `fault` makes it misbehave. With TOY_KILL=<point> the process kills itself at
-that point, once: the file TOY_KILL_ONCE records it.
+It does not import torch. `fault` selects a failure. With TOY_KILL=<point> the process kills itself
+once at that point, and records this in the file TOY_KILL_ONCE.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def enough(folder: Path) -> bool:
 
 
 def known_result(identity: str, sweep: dict) -> dict | None:
-    """Return what the file TOY_KNOWN has for an identity."""
+    """Return the result of an identity in the file TOY_KNOWN."""
     known = (
         json.loads(Path(os.environ["TOY_KNOWN"]).read_text()) if "TOY_KNOWN" in os.environ else {}
     )
@@ -38,12 +38,12 @@ def known_result(identity: str, sweep: dict) -> dict | None:
 
 
 def report(folder: Path) -> None:
-    """Stand for what an app does when a sweep has ended."""
+    """Stand in for an app's report at the end of a sweep."""
     print(f"the report of {folder.name}")
 
 
 def resolve(config: dict) -> dict:
-    """Set what depends on the machine."""
+    """Return the settings that depend on the machine."""
     return {"derived": "here"}
 
 
