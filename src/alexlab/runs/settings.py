@@ -369,7 +369,7 @@ def _flat(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _check_objective(objective: str, direction: str) -> None:
-    """Raise ValueError if the objective is not a metric of train or val, or is made worse."""
+    """Raise ValueError for an objective of another split, or a direction that is wrong for it."""
     split, _, metric = objective.partition("/")
     if split not in ("train", "val") or not metric:
         test = " (test is never used to select)" if split == "test" else ""
