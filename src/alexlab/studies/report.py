@@ -150,7 +150,7 @@ def data(sweep: Sweep) -> str:
 def card(number: int, one: ClaimAnswer) -> str:
     """Write one claim with its source, its answer and the numbers behind it."""
     claim = one.claim
-    said = one.reason + "." if one.answer == st.NOT_TESTED else sentence(one)
+    said = sentence(one)
     lines = [f"### {number}. {claim.statement}", f"**{one.answer}**{judgement(one)} {said}"]
     if one.answer not in (st.NOT_TESTED,) and one.reason:
         lines.append(f"The claim names a condition that does not train, but {one.reason}.")

@@ -126,10 +126,10 @@ def size_of(claim: Claim, size: float) -> str:
 
 
 def sentence(one: ClaimAnswer) -> str:
-    """Write the answer as one sentence with its numbers."""
+    """Write the answer as one sentence with its numbers, or why there is none."""
     claim = one.claim
     if one.answer == st.NOT_TESTED or one.comparison is None:
-        return f"Not tested: {one.reason}."
+        return f"{one.reason}."
     name, control = metric_name(claim.metrics[0]), f"with {one.comparison.names[1]}"
     subject = f"With {one.comparison.names[0]}, {name}"
     if claim.kind == "within":
