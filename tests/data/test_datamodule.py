@@ -365,3 +365,18 @@ def test_overfit_batches_are_drawn_from_all_of_train(make):
         assert len(kept[0]) == 8
         drawn.add(frozenset(kept[0]))
     assert len(drawn) > 10
+
+
+@pytest.mark.parametrize(("fit", "bright"), [("crop", 0), ("squash", 255 / 3)])
+def test_images_are_cut_or_squashed_as_asked(make, tmp_path, fit, bright):
+    """White in the left third of 48 x 16, which a crop of the centre does not show."""
+    picture = np.zeros((16, 48, 3), np.uint8)
+    picture[:, :16] = 255
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(picture).save(tmp_path / "in" / name / f"{i}.png")
+    data = make(tmp_path / "in", fit=fit, split="random")
+    assert data.images.float().mean().item() == pytest.approx(bright, abs=2)
+    images, _ = next(iter(data.val_dataloader()))
+    assert images.float().mean().item() == pytest.approx(bright, abs=2)

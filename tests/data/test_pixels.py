@@ -8,7 +8,7 @@ from PIL import Image
 
 from alexlab.data.check import check_report, examine
 from alexlab.data.datamodule import ImageFolderData
-from alexlab.data.decode import BrokenImage, White, to_rgb
+from alexlab.data.decode import BrokenImage, White, to_rgb, white_of
 from tests.data.test_decode import encoded
 from tests.pictures import class_folders, grey, grey_folders
 
@@ -168,3 +168,12 @@ def test_broken_files_are_listed_by_type(tmp_path):
     data = prepared(root, tmp_path / "cache", on_broken="skip")
     assert "4 broken images skipped (3 .tif, 1 .webp), 'cat/x0.tif' first" in data.notes
     assert "Broken files: 4 (3 .tif, 1 .webp)" in check_report(examine(data))
+
+
+def test_floats_to_1_may_have_a_1():
+    """1 is white of floats, which else is 255 or more: the picture would be black."""
+    values = np.array([[0.0, 0.5, 1.0]], np.float32)
+    decoded = to_rgb(encoded(Image.fromarray(values), "TIFF"))
+    assert [red for red, _, _ in decoded.image.get_flattened_data()] == [0, 128, 255]
+    assert white_of(["F", "F"], [0.0, 0.2], [0.9, 1.0]).floats == 1
+    assert white_of(["F", "F"], [0.0, 0.2], [0.9, 1.01]).floats == 255

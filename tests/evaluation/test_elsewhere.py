@@ -273,3 +273,19 @@ def test_predict_names_images_of_one_colour(alexlab, run, tmp_path, capsys):
     Image.fromarray(values).save(tmp_path / "dark.png")
     _, _, said = predictions(alexlab, capsys, run, tmp_path / "dark.png")
     assert f"note: 1 images decode to nearly one colour, first '{tmp_path}/dark.png'" in said
+
+
+def test_an_image_that_is_there_twice_makes_no_interval_narrower(alexlab, run, tmp_path):
+    """Expected: the intervals of the same images, each there once."""
+    once = class_folders(tmp_path / "once", each=12, start=500_000)
+    twice = shutil.copytree(once, tmp_path / "twice")
+    for path in sorted(twice.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"{path.stem}-copy.png"))
+    found = []
+    for root in (once, twice):
+        alexlab("evaluate", run, "--data", f"root={root}")
+        found.append(evaluated(run))
+    assert [one["images"] for one in found] == [36, 72]
+    intervals = [one["metrics"]["top1_error"] for one in found]
+    assert 0 < intervals[0]["value"] < 1
+    assert intervals[1] == intervals[0]

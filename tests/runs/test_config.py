@@ -14,6 +14,7 @@ from alexlab.runs.config import (
     hparams,
     read,
     read_to_resume,
+    settings_of_run,
     shown_settings,
     to_plain,
     write,
@@ -176,3 +177,9 @@ def own_files(tmp_path, monkeypatch):
 )
 def test_a_key_that_something_reads_may_be_added(own_files, overrides):
     compose_config(overrides)
+
+
+def test_a_resume_may_have_another_logger_but_no_other_augmentation(compose):
+    before = settings_of_run(compose("logger=csv"))
+    assert settings_of_run(compose("logger=[tensorboard,mlflow]", "data.root=elsewhere")) == before
+    assert settings_of_run(compose("augment=flip")) != before

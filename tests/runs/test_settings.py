@@ -312,6 +312,7 @@ def test_an_argument_that_lightning_does_not_have_is_refused(compose):
         ("objective=test/acc", r"objective=test/acc: must be .*\(test is never used to select\)"),
         ("objective=acc", "objective=acc: must be a metric of val or train, as in val/acc"),
         ("+trainer.max_steps=4 +trainer.min_epochs=2", "trainer.max_steps=4: cannot be used with"),
+        ("+trainer.max_steps=4 +trainer.min_steps=6", "trainer.max_steps=4: cannot be used with"),
     ],
 )
 def test_settings_that_disagree_are_refused(compose, overrides, expected):

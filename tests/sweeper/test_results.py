@@ -5,6 +5,7 @@ import math
 import signal
 from types import SimpleNamespace
 
+import optuna
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -15,6 +16,8 @@ from hydra_plugins.hydra_study_sweeper._results import (
     resolve_status,
 )
 from hydra_plugins.hydra_study_sweeper._scheduler import Scheduler
+from hydra_plugins.hydra_study_sweeper._space import TrialParams
+from hydra_plugins.hydra_study_sweeper._trials import TrialQueue, TrialStore
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.run_folder import BEST, LAST, previous
 
@@ -253,3 +256,21 @@ def test_a_run_that_is_retried_at_once_has_not_ended():
         _should_retry=lambda one, result: True,
     )
     assert Scheduler.on_job_end(scheduler, SimpleNamespace(trial=trial(0)))
+
+
+def test_what_repeats_a_stopped_suggestion_waits_with_it(tmp_path):
+    """A sampler may suggest values again while their run is under way: one run is for both."""
+    store = TrialStore(str(tmp_path / "study.journal"), "s", ["minimize"], tmp_path)
+    sampler, same = optuna.samplers.RandomSampler(seed=0), TrialParams({"act": "relu"}, "relu")
+    first, repeated = (store.attach_params(store.ask(sampler, {}), same) for _ in range(2))
+    scheduler = SimpleNamespace(
+        **{"store": store, "search": {}, "jobs": {}},
+        queue=TrialQueue(store, None, 2),
+        reporter=SimpleNamespace(log_end=lambda one: None),
+        _update=lambda: None,
+    )
+    scheduler._duplicates_of = lambda one: Scheduler._duplicates_of(scheduler, one)
+    Scheduler._requeue(scheduler, first, {"status": "stopped"})
+    assert [first.status, repeated.status] == ["stopped", "stopped"]
+    assert [first.waiting, repeated.waiting] == [True, True]
+    assert scheduler.queue.interrupted == {0, 1}

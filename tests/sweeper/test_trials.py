@@ -408,6 +408,19 @@ def test_a_process_is_known_by_its_start_and_a_zombie_has_exited(store):
     assert _trials.process_start_time(child.pid) == ""
 
 
+def test_a_process_of_another_boot_or_container_is_known_by_its_heartbeat(store, monkeypatch):
+    """Its number is not one of this process namespace, and two containers may have one host name.
+
+    A heartbeat that does not change for 60 s is that of a worker that has exited.
+    """
+    worker, clock = store().worker, [0.0]
+    monkeypatch.setattr(_trials.time, "monotonic", lambda: clock[0])
+    host, _, *process = worker.name.split("|")
+    other = "|".join([host, "f00d-pid:[1]", *process[:-1], "1"])
+    for clock[0], alive in ((0.0, True), (59.0, True), (61.0, False)):
+        assert worker.is_alive(other) is alive
+
+
 def test_heartbeats_are_stored_four_times_within_the_timeout(store, monkeypatch):
     worker, clock = store().worker, [0.0]
     stored = []

@@ -41,6 +41,21 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(config, tmp_p
     assert not same(weights(other), unbroken[0])
 
 
+def test_dropout_draws_what_the_seed_of_the_run_gives(config, tmp_path):
+    """Expected: the draws of seed 1, epoch 2 and batch 3 (each from 0) in test_step_seeding.py."""
+    drawn = []
+
+    def draw(_):
+        generator = torch.Generator()
+        generator.set_state(torch.get_rng_state())
+        drawn.append(torch.rand(2, dtype=torch.float64, generator=generator).tolist())
+
+    cfg = config("seed=1", "augment=none", "data.load_size=32", "trainer.max_epochs=3")
+    train(cfg, tmp_path / "run", at_batch=draw)
+    expected = [0.7200684580902984, 0.6928925331252977]
+    assert drawn[2 * BATCHES + 3] == pytest.approx(expected, rel=1e-10)
+
+
 def test_the_run_folder_is_as_designed(config, tmp_path):
     train(config(), tmp_path / "run")
     names = {p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("events.out")}

@@ -135,6 +135,19 @@ def test_best_weights_of_the_same_epoch_but_another_score_are_not_taken(tmp_path
     assert checkpoints.best["net"]["weight"].item() == 0.25
 
 
+def test_a_lost_best_epoch_is_replaced_by_the_best_that_is_there(tmp_path, caplog):
+    """Without it, the first epoch after the resume would be the best, however bad it is."""
+    (tmp_path / BEST).parent.mkdir()
+    net = {"weight": torch.full((1,), 0.75)}
+    save({"epoch": 3, "score": 0.75, "metrics": {"val/acc": 0.75}, "net": net}, tmp_path / BEST)
+    checkpoints = make_checkpoints(tmp_path)
+    checkpoints.load_state_dict({"epoch": 2, "score": 0.5, "metrics": {}})
+    assert (checkpoints.best["epoch"], checkpoints.best["score"]) == (3, 0.75)
+    assert checkpoints.best["metrics"] == {"val/acc": 0.75}
+    assert checkpoints.best["net"]["weight"].item() == 0.75
+    assert "of the best epoch, 2, are lost; continuing with the weights of epoch 3" in caplog.text
+
+
 def trainer_that_writes(path, content):
     """A stand-in for a Trainer whose checkpoint is `content`."""
     return types.SimpleNamespace(

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from alexlab.data.datamodule import ImageFolderData
 from alexlab.data.preprocess import Preprocess
 from alexlab.training.callbacks import multi_crop_test
 from alexlab.training.callbacks.multi_crop_test import MultiCropTest
-from alexlab.training.tasks import Classification
+from alexlab.training.tasks import Classification, Regression
 from tests.tiny import train
 
 
@@ -59,3 +61,24 @@ def test_probabilities_are_averaged_over_the_crops(monkeypatch):
     callback.data, callback.predictions = data, {}
     trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
     assert callback._scores(SimpleNamespace(number=3), trainer, learner)["acc"] == 1
+
+
+def test_grey_files_are_decoded_as_for_training(tmp_path):
+    """Half of 4095 in files of 16 bits is 128 of 255; as 16 bits it would be 8, nearly black."""
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for i in range(5):
+            values = np.full((16, 16), 2048, np.uint16)
+            values[:8] += 2047 * (i == 0)
+            Image.fromarray(values).save(tmp_path / "in" / name / f"{i}.png")
+    settings = {"name": "x", "resolution": 16, "batch_size": 2, "split": "random"}
+    data = ImageFolderData(str(tmp_path / "in"), cache_dir=str(tmp_path / "cache"), **settings)
+    data.prepare()
+    red = lambda images: images[:, :1].mean((2, 3))  # noqa: E731
+    task = Regression(low=-9, high=9)
+    learner = SimpleNamespace(task=task, net=red, device="cpu", dtype=torch.float32)
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext))
+    callback = MultiCropTest([10], data)
+    callback._scores(callback.crops[0], trainer, learner)
+    found = callback.predictions[10].min().item()
+    assert found == pytest.approx((128 / 255 - 0.485) / 0.229, abs=1e-4)

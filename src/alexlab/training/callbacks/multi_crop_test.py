@@ -30,7 +30,9 @@ class MultiCropTest(L.Callback):
     """
 
     def __init__(self, numbers: Sequence[int], data: ImageFolderData) -> None:
-        requested = [Crops(n, data.resolution, data.load_size, data.fit) for n in numbers]
+        requested = [
+            Crops(n, data.resolution, data.load_size, data.fit, data.white) for n in numbers
+        ]
         self.crops = [crops for crops in requested if crops.number != 1]
         self.data = data
         self.predictions: dict[int, Tensor] = {}  # crops -> [N, K] of the last test, on the CPU
