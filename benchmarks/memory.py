@@ -1,47 +1,76 @@
-"""Anonymous memory of a training does not grow with the data set: `python -m benchmarks.memory`.
+"""Rows of memory: it grows neither with the number of images nor much with that of trials.
 
-Trains 100 steps of the same net at the same size on the Pokémon images and on CIFAR-10 (all 60,000
-images), each in a process of its own, and prints RssAnon, which leaves memory-mapped pages out.
-Needs DATA_DIR, and Linux.
+RssAnon leaves memory-mapped pages out, which the system can drop at any time.
 """
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from benchmarks.process import PYTHON, environment, run
+from benchmarks.table import Goal, Options, Row
 
 STEPS = """
-import re, sys
+import json, re, sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from hydra import compose, initialize_config_dir
-import alexlab.commands.train
-from alexlab.runs.config import CONF
-from alexlab.training.run import Training
+from alexlab.runs.config import compose_config
+from alexlab.training.run import TrainingRun
 
-with initialize_config_dir(str(CONF), version_base="1.3"):
-    cfg = compose("train", [f"data={sys.argv[1]}", "data.resolution=64", "model=alexnet",
-        "trainer.max_epochs=1", "+trainer.limit_train_batches=100"])
-with TemporaryDirectory() as folder:
-    training = Training(cfg, Path(folder), {}, trial=True)
-    training.run()
+settings = ["data.resolution=64", "model=alexnet", "model.head=[256]", "trainer.max_epochs=1"]
+settings += [f"data.num_images={sys.argv[1]}", "+trainer.limit_train_batches=30"]
+Path("checkpoints").mkdir()
+training = TrainingRun(compose_config(settings), Path.cwd(), {}, trial=True)
+training.run()
 status = Path("/proc/self/status").read_text()
-images = sum(sum(classes.values()) for classes in training.data.counts.values())
-print("RESULT", images, *re.findall(r"(?:RssAnon|RssFile):\\s+(\\d+)", status))
+print("\\n" + json.dumps(int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1024))
 """
 
 
-def main() -> None:
-    """Print the table."""
-    if "DATA_DIR" not in os.environ:
-        sys.exit("set DATA_DIR to the folder that holds pokemon/ and cifar10/")
-    print(f"{'data':10}{'images':>8}{'RssAnon, MB':>14}{'mapped files, MB':>18}")
-    for name in ("pokemon", "cifar10"):
-        command = [sys.executable, "-c", STEPS, name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        line = next(li for li in done.stdout.splitlines() if li.startswith("RESULT"))
-        images, anonymous, mapped = map(int, line.split()[1:])
-        print(f"{name:10}{images:8d}{anonymous / 1024:14.0f}{mapped / 1024:18.0f}")
+def training(images: int, options: Options) -> float:
+    """Return the MB of a training of the same steps on `images` generated images."""
+    with tempfile.TemporaryDirectory() as folder:
+        count = 200 if options.quick else images
+        _, printed = run([PYTHON, "-c", STEPS, str(count)], Path(folder))
+        return float(json.loads(printed.splitlines()[-1]))
 
 
-if __name__ == "__main__":
-    main()
+def sweeper(trials: int, options: Options) -> float:
+    """Return the peak MB of the sweeper of a grid of trials that cost nothing."""
+    count = 20 if options.quick else trials
+    command = [PYTHON, "-m", "tests.sweeper.toy_app", "-m", f"seed=range(0,{count})"]
+    command += ["sweep.name=s", "hydra/launcher=nothing"]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(f"{command}: exit status {status}")
+        return usage.ru_maxrss / 1024
+
+
+def rows() -> list[Row]:
+    """Return the rows of memory."""
+    return [
+        Row(
+            "memory-images",
+            "Memory",
+            "a training, by its number of images",
+            "MB",
+            {f"{n:,} images": partial(training, n) for n in (1_000, 8_000)},
+            base="1,000 images",
+            goals=[Goal("8,000 images", 0.95, "1,000 images")],
+        ),
+        Row(
+            "memory-trials",
+            "Memory",
+            "a sweeper at its peak, by its number of trials",
+            "MB",
+            {f"{n:,} trials": partial(sweeper, n) for n in (10, 1_000)},
+            base="10 trials",
+        ),
+    ]

@@ -2,7 +2,8 @@
 
 The identity is a hash of the whole config without the keys that cannot change a result. Composing
 with Hydra costs 100 ms, so it is done once per combination of group choices and dictionaries; the
-other values of a trial are then written into that config.
+other values of a trial are then written into that config, and `_resolution` resolves what they
+change.
 """
 
 import re
@@ -16,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.hydra_study_sweeper._resolution import Resolution
 from hydra_plugins.hydra_study_sweeper._space import RECIPE, Space, TrialParams, short_hash
 
 
@@ -48,7 +50,8 @@ class Composer:
             if (space.recipes and key == RECIPE)
             or loader.get_group_options(key.lstrip("+").split("@")[0], ObjectType.CONFIG)
         ]
-        self._composed: dict[tuple[tuple[str, str], ...], DictConfig] = {}
+        self._composed: dict[Any, DictConfig] = {}
+        self._resolutions: dict[Any, Resolution] = {}
         self._parsed: dict[str, Any] = {}
 
     def params(self, values: Mapping[str, str]) -> TrialParams:
@@ -87,19 +90,25 @@ class Composer:
 
     def _compose_for_any_machine(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Compose the config at `values`; settings that depend on the machine stay as written."""
-        cfg = self._compose_groups(values)
-        for key, text in values.items():
-            if not self._is_composed(key, text):
-                OmegaConf.update(cfg, key.lstrip("+"), self._parse(key, text), merge=False)
-        content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        return content
+        written = {key: text for key, text in values.items() if not self._is_composed(key, text)}
+        chosen = tuple(item for item in values.items() if item[0] not in written), tuple(written)
+        cfg = self._compose_groups(chosen, values)
+        for key, text in written.items():
+            OmegaConf.update(cfg, key.lstrip("+"), self._parse(key, text), merge=False)
+        if chosen not in self._resolutions:
+            keys = [key.lstrip("+") for key in written]
+            self._resolutions[chosen] = Resolution(cfg, keys)
+        return self._resolutions[chosen].content()
 
-    def _compose_groups(self, values: Mapping[str, str]) -> DictConfig:
+    def _compose_groups(self, chosen: Any, values: Mapping[str, str]) -> DictConfig:
         """Return the cached config for the group choices of `values`.
 
         Its other axes have the values of an earlier trial; `_compose_for_any_machine` sets them.
+
+        Args:
+            chosen: The choices, and the keys of the other axes.
+            values: Of all axes.
         """
-        chosen = tuple(item for item in values.items() if self._is_composed(*item))
         if chosen not in self._composed:
             cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))
             OmegaConf.set_readonly(cfg, False)

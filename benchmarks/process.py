@@ -1,0 +1,42 @@
+"""Commands of the benchmarks: each in a process of its own, in an empty folder."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = ROOT / "benchmarks/plugins"  # beside ours, in the same namespace
+PYTHON = sys.executable
+ALEXLAB = [PYTHON, "-m", "alexlab"]
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a command: this checkout, and its own number of threads."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    path = [ROOT / "src", ROOT, PLUGINS]
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, path)), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(command: Sequence[str | Path], folder: Path) -> tuple[float, str]:
+    """Run a command in `folder`; return its seconds and what it printed.
+
+    Raises:
+        RuntimeError: It failed; the message has what it printed.
+    """
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stdout[-4000:]}")
+    return time.perf_counter() - begin, done.stdout

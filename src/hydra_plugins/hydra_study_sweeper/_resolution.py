@@ -1,0 +1,135 @@
+"""Resolve a composed config again after some of its values have changed, at a tenth of the cost.
+
+OmegaConf takes 2 ms to resolve a whole config, most of it for interpolations that have the same
+value in every trial of a sweep. Which of them can change follows from their texts: an interpolation
+that reaches none of the changed keys is resolved once.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
+
+INNERMOST = re.compile(r"\$\{([^{}$]*)\}")
+INNER = "\0"  # stands for an interpolation inside another one
+PLAIN_KEY = re.compile(r"[\w-]+")
+READS_CONFIG = {"pass_root", "pass_parent", "pass_node"}  # of a resolver: more than its arguments
+
+
+class Resolution:
+    """The resolved content of `cfg`, whose values at `keys` change.
+
+    Args:
+        cfg: The config; the caller changes its values.
+        keys: The keys whose values may change, as in `optim.lr`.
+
+    Raises:
+        Exception: Those of OmegaConf, if an interpolation cannot be resolved.
+    """
+
+    def __init__(self, cfg: DictConfig, keys: Collection[str]) -> None:
+        self.cfg = cfg
+        self.first: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.changing = self._changing(keys)
+
+    def _changing(self, keys: Collection[str]) -> list[str] | None:
+        """Return the keys whose values may change; None if that is not known."""
+        leaves = dict(_leaves(OmegaConf.to_container(self.cfg, resolve=False)))
+        if None in leaves or not set(keys) <= leaves.keys():  # of a list, a dictionary, or odd
+            return None
+        references = {key: _references(key, v) for key, v in leaves.items() if "${" in str(v)}
+        found = {key for key in references if self._reaches(key, keys, references, set())}
+        return [*keys, *sorted(found - set(keys))]
+
+    def _reaches(
+        self,
+        key: str,
+        changed: Collection[str],
+        references: dict[Any, set[str] | None],
+        seen: set[str],
+    ) -> bool:
+        """Return whether the value at `key` may depend on a changed value."""
+        seen.add(key)
+        referred = references[key]
+        if referred is None:
+            return True
+        for one in referred:
+            if any(_is_near(one, other) for other in changed):
+                return True
+            nested = [other for other in references if _is_near(one, other) and other not in seen]
+            if any(self._reaches(other, changed, references, seen) for other in nested):
+                return True
+        return False
+
+    def content(self) -> dict[str, Any]:
+        """Return the resolved content with the present values, as plain containers."""
+        if self.changing is None:
+            whole: Any = OmegaConf.to_container(self.cfg, resolve=True)
+            return dict(whole)
+        content = _copy(self.first)
+        for key in self.changing:
+            *path, last = key.split(".")
+            node = content
+            for part in path:
+                node = node[part]
+            value = OmegaConf.select(self.cfg, key)
+            is_config = OmegaConf.is_config(value)
+            node[last] = OmegaConf.to_container(value, resolve=True) if is_config else value
+        result: dict[str, Any] = content
+        return result
+
+
+def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
+    """Yield the key and value of each node without nodes below it; the key None for an odd one."""
+    if not isinstance(content, dict):  # a list counts as one value
+        yield prefix, content
+        return
+    for key, value in content.items():
+        if not isinstance(key, str) or not PLAIN_KEY.fullmatch(key):
+            yield None, value
+        else:
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
+
+
+def _references(key: Any, value: Any) -> set[str] | None:
+    """Return the keys that the interpolation at `key` names; None if it may read others."""
+    text, found = str(value), set()
+    if "\\" in text or isinstance(value, list):
+        return None
+    while match := INNERMOST.search(text):
+        name, colon, _ = match[1].partition(":")
+        if colon:
+            if INNER in name or not _reads_only_arguments(name.strip()):
+                return None
+        elif not re.fullmatch(r"\.?[\w-]+(\.[\w-]+)*", name.strip()):  # `..key`, `key[0]`, ...
+            return None
+        else:
+            parent = key.rpartition(".")[0]
+            name = name.strip()
+            found.add(f"{parent}{name}".lstrip(".") if name.startswith(".") else name)
+        text = text[: match.start()] + INNER + text[match.end() :]
+    return None if "${" in text else found
+
+
+def _reads_only_arguments(resolver: str) -> bool:
+    """Return whether a resolver gets nothing of the config but its arguments."""
+    function: Any = BaseContainer._resolvers.get(resolver)
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    if not set(names) >= READS_CONFIG:
+        return False
+    cells = dict(zip(names, function.__closure__, strict=True))
+    return not any(cells[name].cell_contents for name in READS_CONFIG)
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Return whether two keys are the same, or one is below the other."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+
+
+def _copy(content: Any) -> Any:
+    """Copy dictionaries and lists of plain values."""
+    if isinstance(content, dict):
+        return {key: _copy(value) for key, value in content.items()}
+    return [_copy(value) for value in content] if isinstance(content, list) else content
