@@ -27,6 +27,7 @@ CONTENT = {
     "escaped": r"\${a}",
     "missing": "???",
     "none": None,
+    "still": {"list": [1, 2], "value": 3},
 }
 
 
@@ -95,6 +96,6 @@ def test_what_no_changed_value_reaches_is_resolved_once():
 def test_a_content_is_the_callers_to_change():
     cfg = OmegaConf.create(CONTENT)
     resolution = Resolution(cfg, ["a"])
-    resolution.content()["part"]["again"] = "changed"
-    resolution.content()["list"].append("changed")
+    resolution.content()["still"]["value"] = "changed"
+    resolution.content()["still"]["list"].append("changed")
     assert resolution.content() == OmegaConf.to_container(cfg, resolve=True)

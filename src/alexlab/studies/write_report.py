@@ -9,12 +9,14 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alexlab.errors import format_error
 from alexlab.reporting.console import path_link
 from alexlab.runs.folder import write_atomically
+from alexlab.studies import report_state
 
 if TYPE_CHECKING:
     from alexlab.studies.answers import ClaimAnswer
@@ -104,16 +106,19 @@ def _write_tuned(sweep: "Sweep") -> None:
 
 
 def after_sweep(folder: Path) -> None:
-    """Write the report when a sweep ends; print the answers and its path.
+    """Write the report when a sweep ends, unless it is up to date; print the answers and its path.
 
     Its errors do not fail the sweep.
 
     Raises:
         SystemExit: Ctrl-C, with 130; the report can be written later.
     """
+    if (known := report_state.read_lines(folder)) is not None:
+        print(*known, _path_line(folder), sep="\n")
+        return
     print("writing the report ...", flush=True)
     try:
-        _, answers = _write(folder)
+        sweep, answers = _write(folder)
     except KeyboardInterrupt:
         where = shlex.quote(os.path.relpath(folder))
         print(f"stopped; the runs are complete; to write the report: alexlab report {where}")
@@ -121,11 +126,24 @@ def after_sweep(folder: Path) -> None:
     except Exception as error:  # the runs are on disk, and `alexlab report` gives the same error
         print(f"no report: {error}")
         return
+    lines: list[str] = []
     if answers:
         from alexlab.studies.wording import answer_lines
 
-        print("", *(line for one in answers for line in answer_lines(one)), sep="\n")
-    print(f"report: {path_link(Path(os.path.relpath(folder / 'report.html')))}")
+        lines = ["", *(line for one in answers for line in answer_lines(one))]
+    print(*lines, _path_line(folder), sep="\n")
+    from alexlab.studies.results import UNREADABLE
+    from alexlab.studies.setting import NOT_ANALYSED
+
+    # the others print more than these lines: warnings, and what tuning has found
+    if sweep.setting not in NOT_ANALYSED and all(run.state != UNREADABLE for run in sweep.runs):
+        with suppress(OSError):
+            report_state.write_lines(folder, lines)
+
+
+def _path_line(folder: Path) -> str:
+    """Return the line that says where the report is."""
+    return f"report: {path_link(Path(os.path.relpath(folder / 'report.html')))}"
 
 
 def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> int:
