@@ -32,6 +32,7 @@ class Resolution:
     def __init__(self, cfg: DictConfig, keys: Collection[str]) -> None:
         self.cfg = cfg
         self.first: Any = OmegaConf.to_container(cfg, resolve=True)
+        self.same: dict[str, str] = {}  # key -> the changed key that it is a mere reference to
         self.changing = self._changing(keys)
 
     def _changing(self, keys: Collection[str]) -> list[str] | None:
@@ -41,6 +42,9 @@ class Resolution:
             return None
         references = {key: _references(key, v) for key, v in leaves.items() if "${" in str(v)}
         found = {key for key in references if self._reaches(key, keys, references, set())}
+        texts = {f"${{{key}}}": key for key in keys}
+        plain = {key: str(leaves[key]) for key in found - set(keys)}
+        self.same = {key: texts[text] for key, text in plain.items() if text in texts}
         return [*keys, *sorted(found - set(keys))]
 
     def _reaches(
@@ -70,11 +74,11 @@ class Resolution:
             return dict(whole)
         content = _copy(self.first)
         for key in self.changing:
-            *path, last = key.split(".")
-            node = content
-            for part in path:
+            value = OmegaConf.select(self.cfg, self.same.get(key, key))
+            node, last = content, key
+            while "." in last:
+                part, _, last = last.partition(".")
                 node = node[part]
-            value = OmegaConf.select(self.cfg, key)
             is_config = OmegaConf.is_config(value)
             node[last] = OmegaConf.to_container(value, resolve=True) if is_config else value
         result: dict[str, Any] = content
