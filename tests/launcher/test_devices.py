@@ -13,6 +13,7 @@ from hydra_plugins.hydra_process_launcher._devices import (
     GpuPool,
     Gpus,
     count_gpus_per_job,
+    cpus,
     find_gpus,
     list_gpus,
 )
@@ -225,6 +226,21 @@ def test_no_more_jobs_run_than_the_gpus_have_slots(machine, make_launcher, caplo
     assert told == (n_jobs == 5)
     given = [launcher._gpus.acquire(1)["CUDA_VISIBLE_DEVICES"] for _ in range(jobs)]
     assert given == (UUIDS * jobs_per_gpu)[:jobs]
+
+
+def test_the_jobs_of_cpus_are_asked_for_without_gpus_and_without_a_number_only(
+    machine, make_launcher
+):
+    machine("nvidia-smi", TWO_CARDS)
+    asked = []
+    cpu_jobs = lambda: asked.append(1) or 5  # noqa: E731
+    assert make_launcher(lambda cfg: None).prepare(None, cpu_jobs) == 2
+    on_cpu = "hydra.launcher.accelerator=cpu"
+    assert make_launcher(lambda cfg: None, on_cpu).prepare(3, cpu_jobs) == 3
+    assert asked == []
+    launcher = make_launcher(lambda cfg: None, on_cpu)
+    assert launcher.prepare(None, cpu_jobs) == 5
+    assert launcher.threads == max(1, cpus() // 5)
 
 
 def test_on_a_gpu_machine_the_cpu_can_be_chosen(machine, make_launcher):

@@ -8,7 +8,7 @@ import pytest
 
 from alexlab.studies import write_report
 from alexlab.studies.report_state import STATE
-from tests.studies.test_demo import STUDY, sweep_of
+from tests.studies.test_demo import sweep_of
 
 SLOW = ("scipy", "matplotlib", "pandas", "statsmodels", "torch", "optuna")
 
@@ -49,15 +49,13 @@ def touch(path):
 CHANGES = {
     "a result": lambda folder: touch(folder / "0-run/metrics.json"),
     "learning curves": lambda folder: append(folder / "3-run/history.csv"),
-    "predictions that come late": lambda folder: (
-        (folder / "0-run/test_predictions.csv").write_text("image\n")
+    "predictions that come late": lambda folder: (folder / "0-run/test_predictions.csv").write_text(
+        "image\n"
     ),
     "a run that goes": lambda folder: os.rename(folder / "9-run", folder / "gone"),
     "the states": lambda folder: append(folder / "trials.csv"),
-    "the command": lambda folder: (
-        (folder / "sweep.yaml").write_text(
-            (folder / "sweep.yaml").read_text().replace("study=act", "study=act seed=0")
-        )
+    "the command": lambda folder: (folder / "sweep.yaml").write_text(
+        (folder / "sweep.yaml").read_text().replace("study=act", "study=act seed=0")
     ),
     "the page was removed": lambda folder: (folder / "report.html").unlink(),
     "the page was edited": lambda folder: append(folder / "report.md"),

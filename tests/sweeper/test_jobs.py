@@ -7,6 +7,9 @@ import pytest
 
 from hydra_plugins.hydra_study_sweeper import _jobs
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
+from hydra_plugins.hydra_study_sweeper._preflight import auto_jobs
+from hydra_plugins.hydra_study_sweeper._space import TrialParams
+from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 
@@ -99,6 +102,30 @@ def test_a_launcher_without_places_runs_as_many_jobs_as_asked(n_jobs, expected):
     assert prepare_launcher(BasicLauncher(), n_jobs) == 1  # it runs in this thread
     places = SimpleNamespace(prepare=lambda wanted: 7 if wanted is None else wanted - 1)
     assert prepare_launcher(places, n_jobs) == (7 if n_jobs is None else 2)
+
+
+def test_auto_asks_a_launcher_with_places_and_is_one_job_elsewhere():
+    asked = []
+    places = SimpleNamespace(prepare=lambda wanted, cpu_jobs: asked.append(wanted) or cpu_jobs())
+    assert prepare_launcher(places, "auto", lambda: 6) == 6
+    assert asked == [None]
+    assert prepare_launcher(SimpleNamespace(), "auto", lambda: 6) == 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "trials", "expected"),
+    [([4, 4], 10, 4), ([4, 2], 10, 2), ([4, 4], 3, 3), ([0, 0], 10, 1), ([], 10, 1)],
+)
+def test_auto_is_what_the_app_allows_and_no_more_than_the_trials(
+    monkeypatch, allowed, trials, expected
+):
+    """A search has no trials before it begins (the last case): it runs one at a time."""
+    composer = SimpleNamespace(compose=lambda values: values)
+    monkeypatch.setattr(
+        "hydra_plugins.hydra_study_sweeper._preflight.load", lambda _: lambda config: config["n"]
+    )
+    params = [TrialParams({"n": n}, str(n)) for n in allowed]
+    assert auto_jobs(StudySweeperConf(), composer, params, trials) == expected
 
 
 def test_joblib_has_two_jobs_at_least():

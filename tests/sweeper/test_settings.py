@@ -18,9 +18,14 @@ CONF = str(ROOT / "tests/sweeper/conf")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("sweep.n_jobs=-1", "sweep.n_jobs=-1: must be at least 1, or null"),
-        ("sweep.n_jobs=0", "sweep.n_jobs=0: must be at least 1, or null"),
-        ("sweep.n_jobs=many", "sweep.n_jobs=many: Value 'many' of type 'str' could not be"),
+        *(
+            (
+                f"sweep.n_jobs={wrong}",
+                f"sweep.n_jobs={wrong}: must be a whole number of at least 1,",
+            )
+            for wrong in ("-1", "0", "many", "1.5")
+        ),
+        ("sweep.n_jobs=true", "sweep.n_jobs=True: must be a whole number of at least 1, auto, or"),
         ("sweep.n_trials=0", "sweep.n_trials=0: must be at least 1"),
         ("sweep.timeout_s=0", "sweep.timeout_s=0: must be more than 0, or null"),
         ("sweep.timeout_s=nan", "sweep.timeout_s=nan: must be more than 0, or null"),

@@ -68,3 +68,39 @@ def test_the_bytes_are_those_of_checkpoints(estimate):
     running, ended, _ = estimate(net, "optim=adam", "sweep.keep_best=null")
     assert running == (3 * 3 + 3) * weights
     assert weights < ended < 1.1 * weights
+
+
+@pytest.fixture
+def cpu_jobs(compose, monkeypatch):
+    """cpu_jobs(CPUs, free bytes, *settings): the runs at a time on such a machine."""
+
+    def ask(cpus, free, *settings):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cpus), raising=False)
+        monkeypatch.setattr(cost, "_free_memory", lambda: free)
+        return cost.cpu_jobs(OmegaConf.to_container(compose(*settings), resolve=True))
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gigabytes", "settings", "jobs"),
+    [
+        (1, 8, [], 1),
+        (2, 8, [], 2),
+        (64, 500, [], 64),
+        (64, 8, [], 15),  # half a gigabyte each
+        (2, 0.1, [], 1),
+        (8, 500, ["trainer.devices=2", "trainer.accelerator=cpu"], 4),
+        (8, 500, ["trainer.accelerator=mps"], 1),
+        # 57,044,810 weights, their gradients, momentum and best copy: 0.91 GB beside 0.5
+        (64, 8, ["model=alexnet_torchvision"], 5),
+        (64, 8, ["model=alexnet_torchvision", "optim=adam"], 4),
+    ],
+)
+def test_a_run_per_cpu_if_they_fit_into_memory(cpu_jobs, cpus, gigabytes, settings, jobs):
+    assert cpu_jobs(cpus, int(gigabytes * 1e9), *settings) == jobs
+
+
+def test_the_free_memory_is_no_more_than_the_machine_has():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < cost._free_memory() <= total

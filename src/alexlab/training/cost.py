@@ -9,6 +9,7 @@ measured time instead.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from alexlab.performance.devices import GPU_ACCELERATORS, cores
 LOGS = 2_000_000  # bytes of a run's history, log and dashboards
 MAC_S, WEIGHT_S, STEP_S, GPU = 80e-12, 1e-9, 4e-3, 50
 TESTS = 1.15  # factor for val after each epoch and for the test
+PROCESS = 500_000_000  # bytes of memory of a run without its net
 START_S = 5.0
 
 
@@ -38,16 +40,8 @@ def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
         (bytes, bytes, seconds); seconds is None if the number of images is not known.
     """
     resolution = config["data"]["resolution"]
-    with torch.device("meta"):
-        net = instantiate(
-            OmegaConf.create(config["model"]),
-            num_outputs=10,
-            resolution=resolution,
-            _convert_="all",
-        )
-    weights = sum(p.numel() * p.element_size() for p in net.parameters())
-    name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
-    moments = 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
+    net = _net(config)
+    weights, moments = _weights(net), _moments(config)
     running = 3 * weights * (1 + moments) + 3 * weights
     ended = LOGS + (weights if config["sweep"]["keep_best"] is None else 0)
     images = _training_images(config["data"])
@@ -55,6 +49,67 @@ def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
         return running, ended, None
     summary = summarize(net, in_channels=_channels(net), resolution=resolution)
     return running, ended, _seconds(config, images, summary.macs, summary.params)
+
+
+def cpu_jobs(config: Mapping[str, Any]) -> int:
+    """Return how many runs at a time are fastest on the CPUs: as many as they are, with one thread.
+
+    Two runs of one thread take less time than one after the other with two threads: the steps of a
+    small net, and all that is not a step, use one thread. Where the memory's bandwidth is the
+    limit, as for 57 million parameters, they take about the same time (benchmarks/results). There
+    are fewer if a run has several devices, or if the memory that is free has no room for more.
+
+    Args:
+        config: A run's composed, resolved config.
+    """
+    trainer, data = config["trainer"], config["data"]
+    other = trainer["accelerator"] not in (*GPU_ACCELERATORS, "cpu")
+    if other or (trainer["accelerator"] == "auto" and torch.backends.mps.is_available()):
+        return 1
+    net, devices = _net(config), trainer["devices"]
+    ranks = devices if isinstance(devices, int) and devices > 0 else 1
+    summary = summarize(net, in_channels=_channels(net), resolution=data["resolution"])
+    # gradients and the best epoch's weights beside the weights; activations and their gradients
+    state = _weights(net) * (3 + _moments(config)) + 3 * 4 * summary.neurons * data["batch_size"]
+    room = _free_memory() // (ranks * (PROCESS + state))
+    return max(1, min(cores() // ranks, room))
+
+
+def _free_memory() -> int:
+    """Return the bytes that are free on this machine and in this container; many if not known."""
+    found = [1 << 50]
+    with suppress(OSError, ValueError, LookupError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        sizes = {line.split(":")[0]: line.split()[1] for line in lines}
+        found.append(1024 * int(sizes["MemAvailable"]))
+    with suppress(OSError, ValueError):  # "max" is no limit
+        limits = Path("/sys/fs/cgroup")
+        used = int((limits / "memory.current").read_text())
+        found.append(int((limits / "memory.max").read_text()) - used)
+    return max(0, min(found))
+
+
+def _net(config: Mapping[str, Any]) -> torch.nn.Module:
+    """Return the net without memory for its weights."""
+    with torch.device("meta"):
+        net: torch.nn.Module = instantiate(
+            OmegaConf.create(config["model"]),
+            num_outputs=10,
+            resolution=config["data"]["resolution"],
+            _convert_="all",
+        )
+    return net
+
+
+def _weights(net: torch.nn.Module) -> int:
+    """Return the bytes of the weights."""
+    return sum(p.numel() * p.element_size() for p in net.parameters())
+
+
+def _moments(config: Mapping[str, Any]) -> int:
+    """Return how many numbers the optimiser keeps for a weight."""
+    name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
+    return 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
 
 
 def _channels(net: torch.nn.Module) -> int:
@@ -68,7 +123,8 @@ def _seconds(config: Mapping[str, Any], images: float, macs: int, weights: int) 
     trainer, batch = config["trainer"], config["data"]["batch_size"]
     on_gpu = trainer["accelerator"] in GPU_ACCELERATORS and torch.cuda.is_available()
     jobs = config["sweep"]["n_jobs"] or 1
-    speed = GPU if on_gpu else max(1, cores() // jobs)
+    threads = max(1, cores() // (cpu_jobs(config) if jobs == "auto" else jobs))
+    speed = GPU if on_gpu else threads
     step = (batch * macs * MAC_S + weights * WEIGHT_S) / speed + STEP_S
     epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # costs about an epoch
     steps = epochs * max(1.0, images / batch)

@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -112,7 +112,7 @@ class ProcessLauncher(Launcher):
         """Keep what the jobs need; Hydra calls this once."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
-    def prepare(self, n_jobs: int | None) -> int:
+    def prepare(self, n_jobs: int | None, cpu_jobs: Callable[[], int] = lambda: 1) -> int:
         """Prepare for calls of `launch` from several threads; return how many jobs run at a time.
 
         It pickles the state that jobs share. `launch` would do that in another thread, while the
@@ -120,15 +120,16 @@ class ProcessLauncher(Launcher):
 
         Args:
             n_jobs: Jobs at a time; default: the launcher's own setting.
+            cpu_jobs: Gives the default where there is neither that setting nor a GPU.
 
         Raises:
             ValueError: A GPU was asked for that is not there, or a setting is wrong.
         """
-        jobs = self._make_slots(n_jobs or self.settings.n_jobs)
+        jobs = self._make_slots(n_jobs or self.settings.n_jobs, cpu_jobs)
         self._shared = serialize(self.context, self.config, self.task_function)
         return jobs
 
-    def _make_slots(self, n_jobs: int | None) -> int:
+    def _make_slots(self, n_jobs: int | None, cpu_jobs: Callable[[], int] = lambda: 1) -> int:
         """Find the devices, and return how many jobs run at a time on them."""
         try:
             gpus, warning = find_gpus(self.settings.accelerator)
@@ -136,7 +137,7 @@ class ProcessLauncher(Launcher):
             slots = self._gpus.num_jobs(self.settings.gpus_per_job)
         except ValueError as error:
             raise ValueError(self._with_keys(str(error))) from None
-        jobs = n_jobs or slots or 1
+        jobs = n_jobs or slots or cpu_jobs()
         if slots and jobs > slots:
             warning = (
                 f"{slots} of {jobs} jobs run at a time, since the GPUs have no more slots;"

@@ -6,10 +6,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
@@ -17,10 +17,25 @@ from omegaconf import OmegaConf
 from hydra_plugins.hydra_process_launcher.hydra_internals import is_basic_launcher
 from hydra_plugins.hydra_study_sweeper import run_folder
 from hydra_plugins.hydra_study_sweeper._trials import Trial
+from hydra_plugins.hydra_study_sweeper.config import AUTO
 
 
-def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
-    """Prepare `launcher` for calls from several threads; return how many jobs it runs at a time."""
+def prepare_launcher(
+    launcher: Launcher, n_jobs: int | str | None, cpu_jobs: Callable[[], int] = lambda: 1
+) -> int:
+    """Prepare `launcher` for calls from several threads; return how many jobs it runs at a time.
+
+    Args:
+        launcher: Any Hydra launcher.
+        n_jobs: Jobs at a time; None for its slots; auto for its slots, or `cpu_jobs` without GPUs.
+        cpu_jobs: Only a launcher with slots asks it.
+    """
+    prepare = getattr(launcher, "prepare", None)
+    if n_jobs == AUTO:
+        if prepare is not None:
+            return int(prepare(None, cpu_jobs))
+        n_jobs = None
+    n_jobs = cast("int | None", n_jobs)
     if is_basic_launcher(launcher):
         return 1
     if (cfg := getattr(launcher, "ray_cfg", None)) is not None:  # each thread would start a cluster
@@ -32,7 +47,6 @@ def prepare_launcher(launcher: Launcher, n_jobs: int | None) -> int:
             ray.init(**{"object_store_memory": 78_643_200, **settings})
     if (pool := getattr(launcher, "joblib", None)) is not None:
         pool["n_jobs"] = max(2, n_jobs or 1)  # with n_jobs=1 joblib would run it in this process
-    prepare = getattr(launcher, "prepare", None)
     return int(prepare(n_jobs)) if prepare is not None else n_jobs or 1
 
 

@@ -1,7 +1,7 @@
 """Ask the app, before trials run, whether they can run and what disk and time they need."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra_plugins.hydra_study_sweeper._composer import Composer
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
@@ -28,6 +28,33 @@ def check_before(
         check(composer.compose(one))
 
 
+def _sample(composer: Composer, params: Sequence[TrialParams]) -> list[dict[str, Any]]:
+    """Return the configs of a few of the trials; of one trial of its choices for a search."""
+    chosen = params[:: max(1, len(params) // SAMPLE)][:SAMPLE]
+    values = [one.values for one in chosen] or [next(composer.space.grid())]
+    return [composer.compose(one) for one in values]
+
+
+def auto_jobs(
+    settings: StudySweeperConf, composer: Composer, params: Sequence[TrialParams], trials: int
+) -> int:
+    """Return how many trials run at a time with n_jobs=auto where there are no GPUs.
+
+    It is what the app's function `cpu_jobs` says for the trial that allows the fewest, and no more
+    than there are trials. A search learns from each trial before the next one: it runs one.
+
+    Args:
+        settings: The sweeper's.
+        composer: Makes the trials' configs.
+        params: Of the trials; empty for a search.
+        trials: How many are to run.
+    """
+    ask = load(settings.cpu_jobs)
+    if ask is None or not params:
+        return 1
+    return max(1, min(trials, *(ask(config) for config in _sample(composer, params))))
+
+
 class Cost(NamedTuple):
     """What a trial needs: bytes on disk while it runs and after its end; seconds if known."""
 
@@ -52,9 +79,7 @@ def estimate_cost(
     estimate = load(settings.estimate)
     if estimate is None:
         return None
-    chosen = params[:: max(1, len(params) // SAMPLE)][:SAMPLE]
-    values = [one.values for one in chosen] or [next(composer.space.grid())]
-    costs = [Cost(*estimate(composer.compose(one))) for one in values]
+    costs = [Cost(*estimate(config)) for config in _sample(composer, params)]
     running, ended = max(one.running for one in costs), max(one.ended for one in costs)
     seconds = [one.seconds for one in costs if one.seconds is not None]
     return Cost(running, ended, sum(seconds) / len(seconds) if seconds else None)

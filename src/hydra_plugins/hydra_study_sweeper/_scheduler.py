@@ -22,7 +22,7 @@ from hydra_plugins.hydra_study_sweeper import _samplers, run_folder
 from hydra_plugins.hydra_study_sweeper._composer import Composer
 from hydra_plugins.hydra_study_sweeper._display import ProgressReporter, format_number
 from hydra_plugins.hydra_study_sweeper._jobs import Job, JobPool, prepare_launcher
-from hydra_plugins.hydra_study_sweeper._preflight import check_before, estimate_cost
+from hydra_plugins.hydra_study_sweeper._preflight import auto_jobs, check_before, estimate_cost
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
     ConfigCheck,
@@ -249,7 +249,13 @@ class Scheduler:
     def _prepare_launcher(self) -> None:
         """Prepare the launcher, once."""
         if not self._launcher_is_ready:
-            self.reporter.n_jobs = prepare_launcher(self.launcher, self.settings.n_jobs)
+            params = [one for stage in self.stages for one in stage]
+            trials = self.queue.num_pending() if self._is_last_stage() else len(params)
+            self.reporter.n_jobs = prepare_launcher(
+                self.launcher,
+                self.settings.n_jobs,
+                lambda: auto_jobs(self.settings, self.composer, params, trials),
+            )
             self._launcher_is_ready = True
 
     def _disk_needed(self, to_run: int) -> int | None:

@@ -22,7 +22,7 @@ class StudySweeperConf:
     settings_from: Optional[str] = None  # noqa: UP045
     name: Optional[str] = None  # the sweep's folder below hydra.sweep.dir  # noqa: UP045
     named: bool = False  # name folders by the axes; else as hydra.sweep.dir and .subdir give
-    n_jobs: Optional[int] = None  # trials at a time; default: the launcher's slots  # noqa: UP045
+    n_jobs: Any = None  # trials at a time; auto: see `cpu_jobs`; default: the launcher's slots
     n_trials: int = 20  # of a search
     sampler: str = "tpe"  # of a search; see CHOICES
     sampler_seed: int = 0
@@ -51,6 +51,7 @@ class StudySweeperConf:
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     format_value: Optional[str] = None  # function(metric name, value) -> text  # noqa: UP045
     progress: Optional[str] = None  # function(folder of a run) -> how far it is  # noqa: UP045
+    cpu_jobs: Optional[str] = None  # function(config) -> n_jobs=auto without GPUs  # noqa: UP045
     estimate: Optional[str] = None  # see `_preflight.estimate_cost`  # noqa: UP045
     before: Optional[str] = None  # function(config) that raises if no trial can run  # noqa: UP045
     on_end: Optional[str] = None  # function(folder of the sweep), called at its end  # noqa: UP045
@@ -66,7 +67,8 @@ class StudySweeperConf:
         return f"{self.settings_from or 'hydra.sweeper'}.{name}"
 
 
-MINIMUM = {"n_jobs": 1, "n_trials": 1, "max_retries": 0, "keep_best": 0, "grace_s": 0}
+AUTO = "auto"
+MINIMUM = {"n_trials": 1, "max_retries": 0, "keep_best": 0, "grace_s": 0}
 CHOICES = {
     "sampler": ("tpe", "gp", "random", "qmc", "cmaes", "nsgaii"),
     "pruner": ("none", "median", "percentile", "hyperband", "halving", "wilcoxon"),
@@ -106,6 +108,12 @@ def take_settings(settings: StudySweeperConf, config: DictConfig) -> StudySweepe
 
 def _check(settings: StudySweeperConf, key: Callable[[str], str]) -> None:
     """Raise ValueError for a setting that is out of its bounds or not among its choices."""
+    jobs = settings.n_jobs
+    is_number = isinstance(jobs, int) and not isinstance(jobs, bool)
+    if jobs not in (None, AUTO) and not (is_number and jobs >= 1):
+        raise ValueError(
+            f"{key('n_jobs')}={jobs}: must be a whole number of at least 1, {AUTO}, or null"
+        )
     optional = {one.name for one in fields(settings) if one.default is None}
     for name, least in MINIMUM.items():
         value = getattr(settings, name)

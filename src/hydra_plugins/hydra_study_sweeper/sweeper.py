@@ -42,8 +42,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import _composer, _space
-from hydra_plugins.hydra_study_sweeper._preflight import check_before, estimate_cost
-from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf, load, take_settings
+from hydra_plugins.hydra_study_sweeper._preflight import auto_jobs, check_before, estimate_cost
+from hydra_plugins.hydra_study_sweeper.config import AUTO, StudySweeperConf, load, take_settings
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, parse_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
 
@@ -244,7 +244,10 @@ class StudySweeper(Sweeper):
         print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
         cost = estimate_cost(settings, composer, [one for stage in stages for one in stage])
         if cost is not None:
-            jobs, most = settings.n_jobs or 1, counts[-1]
+            params, most = [one for stage in stages for one in stage], counts[-1]
+            jobs = settings.n_jobs or 1
+            if jobs == AUTO:
+                jobs = auto_jobs(settings, composer, params, most)
             seconds = cost.seconds and cost.seconds * most / jobs
             disk = cost.running * jobs + cost.ended * most
             print(
