@@ -38,8 +38,8 @@ studies: .venv/done         ## run what is missing of all studies, and report; S
 	  $(BIN)/alexlab train study=$$(basename $$file .yaml) scale=$(SCALE) || failed=1; \
 	done; $(BIN)/alexlab report multirun && exit $$failed
 
-bench: .venv/done           ## measure speed beside code written by hand; needs DATA_DIR
-	$(BIN)/python -m benchmarks.training
+bench: .venv/done           ## measure speed, from a step to a study, beside others; ARGS="--quick"
+	$(BIN)/python -m benchmarks $(ARGS)
 
 board: .venv/done           ## open TensorBoard on all runs, or on those of SWEEP=multirun/NAME
 	$(BIN)/alexlab board $(SWEEP)

@@ -25,12 +25,12 @@ def all_rows() -> list[Row]:
 
 def machine() -> str:
     """Describe this machine: its CPU and what is installed."""
-    from importlib.metadata import version
+    import torch
 
-    from alexlab.runs.provenance import cpu_model
+    from alexlab.runs.provenance import hardware
 
-    name = cpu_model() or platform.processor()
-    return f"{name}, {CPUS} CPUs, torch {version('torch')}, Python {platform.python_version()}"
+    name = hardware(torch.device("cpu")).rpartition(",")[0]
+    return f"{name}, {CPUS} CPUs, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def selected(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:

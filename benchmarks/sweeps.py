@@ -1,4 +1,4 @@
-"""Rows of sweeps: six trials beside peers, a hundred small ones, a trial's own time, two studies."""
+"""Rows of sweeps: six trials beside peers, a hundred small ones, a trial's own time, studies."""
 
 import csv
 import json

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -279,9 +280,15 @@ def settings_of_run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _is_ignored(key: str) -> bool:
-    """Return whether a setting cannot change a result; hydra.sweeper.ignore lists such settings."""
-    ignored = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
-    return any(key == name or key.startswith(f"{name}.") for name in ignored["ignore"])
+    """Return whether a setting cannot change a result."""
+    return any(key == name or key.startswith(f"{name}.") for name in _ignored_keys())
+
+
+@cache
+def _ignored_keys() -> tuple[str, ...]:
+    """Return the settings that cannot change a result, as the sweeper is told too."""
+    content = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
+    return tuple(content["ignore"])
 
 
 def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Write history.csv, one row per epoch; the whole file is replaced atomically."""
+"""Write history.csv, one row per epoch; the whole file is replaced atomically.
+
+The file is synced to the disk at the end of the training only: a sync takes longer than an epoch of
+a small net, and last.ckpt, from which a run is resumed after a power cut, contains the rows too.
+"""
 
 import time
 from pathlib import Path
@@ -67,10 +71,18 @@ class History(AfterEpoch):
         self.extra = {}
         self.rates.append(self._images / max(self._seconds, 1e-9))
         if trainer.is_global_zero:
-            rows = [{**row, "epoch": int(row["epoch"])} for row in self.rows]
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            cells = ([row.get(name, "") for name in names] for row in rows)
-            write_atomically(self.path, csv_text([names, *cells]))
+            self._write(sync=False)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Sync the file to the disk."""
+        if trainer.is_global_zero and self.rows:
+            self._write(sync=True)
+
+    def _write(self, *, sync: bool) -> None:
+        rows = [{**row, "epoch": int(row["epoch"])} for row in self.rows]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = ([row.get(name, "") for name in names] for row in rows)
+        write_atomically(self.path, csv_text([names, *cells]), sync=sync)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows and the seconds so far."""
