@@ -16,12 +16,11 @@ PART = re.compile(r"(<!-- speed -->\n).*?(<!-- /speed -->)", re.DOTALL)
 
 def publish(results: Mapping[str, Result], root: Path = ROOT) -> None:
     """Write the part between the comments of each page."""
+    part = "\n".join(figures(results))
     for name in PAGES:
         text = (root / name).read_text("utf-8")
-        part = "\n".join(figures(results))
-        (root / name).write_text(
-            PART.sub(lambda found: f"{found[1]}{part}\n{found[2]}", text), "utf-8"
-        )
+        new = PART.sub(lambda found: f"{found[1]}{part}\n{found[2]}", text)
+        (root / name).write_text(new, "utf-8")
 
 
 def figures(results: Mapping[str, Result]) -> list[str]:

@@ -154,6 +154,9 @@ def measure(row: Row, store: Store, result: Result, rounds: int, options: Option
                 result.unavailable[name] = str(reason)
                 store.save()
                 continue
+            except RuntimeError as error:  # of a command; the other rows are measured all the same
+                print(f"  {row.name} {round_ + 1}: {name} failed: {error}", flush=True)
+                continue
             several = found if isinstance(found, Mapping) else {"": found}
             for part, value in several.items():
                 key = f"{name}: {part}" if part else name

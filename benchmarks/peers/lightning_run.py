@@ -64,8 +64,10 @@ class Clock(L.Callback):
         """Start."""
         self.start = time.perf_counter()
 
-    def on_validation_start(self, *_) -> None:
+    def on_validation_start(self, trainer, *_) -> None:
         """Stop."""
+        if trainer.sanity_checking:
+            return
         self.seconds.append(time.perf_counter() - self.start)
 
 

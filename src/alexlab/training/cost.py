@@ -71,7 +71,7 @@ def cpu_jobs(config: Mapping[str, Any]) -> int:
     summary = summarize(net, in_channels=_channels(net), resolution=data["resolution"])
     # gradients and the best epoch's weights beside the weights; activations and their gradients
     state = _weights(net) * (3 + _moments(config)) + 3 * 4 * summary.neurons * data["batch_size"]
-    room = _free_memory() // (ranks * (PROCESS + state))
+    room = int(_free_memory() // (ranks * (PROCESS + state)))
     return max(1, min(cores() // ranks, room))
 
 

@@ -52,7 +52,8 @@ def auto_jobs(
     ask = load(settings.cpu_jobs)
     if ask is None or not params:
         return 1
-    return max(1, min(trials, *(ask(config) for config in _sample(composer, params))))
+    allowed = [int(ask(config)) for config in _sample(composer, params)]
+    return max(1, min(trials, *allowed))
 
 
 class Cost(NamedTuple):

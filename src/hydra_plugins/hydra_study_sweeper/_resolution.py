@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 INNERMOST = re.compile(r"\$\{([^{}$]*)\}")
+ODD = ""  # stands for keys that OmegaConf would read as a path
 INNER = "\0"  # stands for an interpolation inside another one
 PLAIN_KEY = re.compile(r"[\w-]+")
 READS_CONFIG = {"pass_root", "pass_parent", "pass_node"}  # of a resolver: more than its arguments
@@ -38,7 +39,7 @@ class Resolution:
     def _changing(self, keys: Collection[str]) -> list[str] | None:
         """Return the keys whose values may change; None if that is not known."""
         leaves = dict(_leaves(OmegaConf.to_container(self.cfg, resolve=False)))
-        if None in leaves or not set(keys) <= leaves.keys():  # of a list, a dictionary, or odd
+        if ODD in leaves or not set(keys) <= leaves.keys():  # of a list, a dictionary, or odd
             return None
         references = {key: _references(key, v) for key, v in leaves.items() if "${" in str(v)}
         found = {key for key in references if self._reaches(key, keys, references, set())}
@@ -51,7 +52,7 @@ class Resolution:
         self,
         key: str,
         changed: Collection[str],
-        references: dict[Any, set[str] | None],
+        references: dict[str, set[str] | None],
         seen: set[str],
     ) -> bool:
         """Return whether the value at `key` may depend on a changed value."""
@@ -85,19 +86,19 @@ class Resolution:
         return result
 
 
-def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str | None, Any]]:
-    """Yield the key and value of each node without nodes below it; the key None for an odd one."""
+def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and value of each node without nodes below it; the key ODD for an odd key."""
     if not isinstance(content, dict):  # a list counts as one value
         yield prefix, content
         return
     for key, value in content.items():
         if not isinstance(key, str) or not PLAIN_KEY.fullmatch(key):
-            yield None, value
+            yield ODD, value
         else:
             yield from _leaves(value, f"{prefix}.{key}" if prefix else key)
 
 
-def _references(key: Any, value: Any) -> set[str] | None:
+def _references(key: str, value: Any) -> set[str] | None:
     """Return the keys that the interpolation at `key` names; None if it may read others."""
     text, found = str(value), set()
     if "\\" in text or isinstance(value, list):
