@@ -56,7 +56,7 @@ def sweep(monkeypatch, tmp_path):
                 hydra_context=context, task_function=train.task, config=config
             )
             monkeypatch.setattr(sweeper.job_launcher, "launch", launch)
-            monkeypatch.setattr(sweeper.job_launcher, "prepare", lambda n_jobs: 1)
+            monkeypatch.setattr(sweeper.job_launcher, "prepare", lambda *_: 1)
             sweeper.sweep(arguments)
         return [[o for o in job if not o.startswith("hydra.")] for job in launched]
 
