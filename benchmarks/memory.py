@@ -4,14 +4,11 @@ RssAnon leaves memory-mapped pages out, which the system can drop at any time.
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.process import PYTHON, environment, run
+from benchmarks.process import PYTHON, run, run_measured
 from benchmarks.table import Goal, Options, Row
 
 STEPS = """
@@ -44,13 +41,7 @@ def sweeper(trials: int, options: Options) -> float:
     command = [PYTHON, "-m", "tests.sweeper.toy_app", "-m", f"seed=range(0,{count})"]
     command += ["sweep.name=s", "hydra/launcher=nothing"]
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit(f"{command}: exit status {status}")
-        return usage.ru_maxrss / 1024
+        return run_measured(command, Path(folder))[1]
 
 
 def rows() -> list[Row]:

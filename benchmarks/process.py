@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PLUGINS = ROOT / "benchmarks/plugins"  # beside ours, in the same namespace
 PYTHON = sys.executable
+PEERS = os.environ.get("PEERS_PYTHON", PYTHON)  # where Ray Tune is installed, if not here
 ALEXLAB = [PYTHON, "-m", "alexlab"]
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -40,3 +41,20 @@ def run(command: Sequence[str | Path], folder: Path) -> tuple[float, str]:
     if done.returncode:
         raise RuntimeError(f"{command}: exit code {done.returncode}\n{done.stdout[-4000:]}")
     return time.perf_counter() - begin, done.stdout
+
+
+def run_measured(command: Sequence[str | Path], folder: Path) -> tuple[float, float]:
+    """Run a command in `folder`; return its seconds, and its peak memory in MB.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    begin = time.perf_counter()
+    words = [str(word) for word in command]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen(words, cwd=folder, env=environment(), **quiet)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command}: exit code {process.returncode}")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from benchmarks.process import PYTHON, run
+from benchmarks.process import PYTHON, run, run_measured
 from benchmarks.table import Options, Row, UnavailableError
 
 
@@ -27,11 +27,10 @@ def grid(trials: int, options: Options) -> Mapping[str, float]:
     count = 20 if options.quick else trials
     command = [PYTHON, "-m", "tests.sweeper.toy_app", "-m", "hydra/launcher=nothing"]
     with tempfile.TemporaryDirectory() as folder:
-        start, _ = run([*command, "seed=0,", "sweep.name=one"], Path(folder))
+        start, _ = run([*command, "seed=range(0,1)", "sweep.name=one"], Path(folder))
         command += [f"seed=range(0,{count})", "sweep.name=s"]
-        whole, _ = run(command, Path(folder))
+        whole, peak = run_measured(command, Path(folder))
         again, _ = run(command, Path(folder))
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {
         "s in all": whole,
         "ms of a trial": 1000 * (whole - start) / count,

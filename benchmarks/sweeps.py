@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from benchmarks.process import ALEXLAB, PYTHON, ROOT, run
+from benchmarks.process import ALEXLAB, PEERS, PYTHON, ROOT, run
 from benchmarks.table import Goal, Options, Row, UnavailableError
 from benchmarks.trainings import images_in_train, pokemon
 
@@ -57,12 +58,10 @@ def ray_six(options: Options) -> float:
     Raises:
         UnavailableError: It is not installed.
     """
-    try:
-        import ray.tune  # noqa: F401
-    except ImportError:
-        raise UnavailableError("not installed: ray[tune]") from None
+    if subprocess.run([PEERS, "-c", "import ray.tune"], capture_output=True).returncode:
+        raise UnavailableError("not installed: ray[tune]")
     images = 32 if options.quick else images_in_train(1.0)
-    command = [PYTHON, "-m", "benchmarks.peers.ray_app", pokemon(), f"--images={images}"]
+    command = [PEERS, "-m", "benchmarks.peers.ray_app", pokemon(), f"--images={images}"]
     with tempfile.TemporaryDirectory() as folder:
         return run(command, Path(folder))[0]
 
@@ -108,21 +107,18 @@ def two_studies(options: Options) -> Mapping[str, float]:
 
     The studies of benchmarks/conf have 4 conditions at 2 seeds, one of them in both.
     """
-    begin = 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         printed = []
         for study in ("first", "second"):
             command = [*ALEXLAB, "train", f"--config-dir={ROOT}/benchmarks/conf", f"study={study}"]
-            seconds, text = run(command, folder)
-            begin += seconds
-            printed.append(text)
-        found = [json.loads(path.read_text()) for path in folder.glob("multirun/*/*/metrics.json")]
-        printed += [path.read_text() for path in folder.glob("multirun/*/*/train.log")]
-        trained = [one for one in found if "reused_from" not in one]
+            printed.append(run(command, folder)[1])
+        found = list(folder.glob("multirun/*/*/metrics.json"))
+        trained = [one for one in found if "reused_from" not in json.loads(one.read_text())]
+        printed += [one.with_name("train.log").read_text() for one in trained]
         caches = list(folder.glob(".cache/*/images-*-crop.npy"))
         distinct = {
-            tuple(row[key] for key in ("identity",))
+            row["identity"]
             for path in folder.glob("multirun/*/trials.csv")
             for row in csv.DictReader(path.open(newline=""))
         }
