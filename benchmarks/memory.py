@@ -55,6 +55,7 @@ def rows() -> list[Row]:
             {f"{n:,} images": partial(training, n) for n in (1_000, 8_000)},
             base="1,000 images",
             goals=[Goal("8,000 images", 0.95, "1,000 images")],
+            rounds=1,
         ),
         Row(
             "memory-trials",
@@ -63,5 +64,6 @@ def rows() -> list[Row]:
             "MB",
             {f"{n:,} trials": partial(sweeper, n) for n in (10, 1_000)},
             base="10 trials",
+            rounds=1,
         ),
     ]

@@ -61,6 +61,7 @@ class Row:
         goals: Bounds.
         base: The contestant that the others are compared with.
         rounds: At most; some measurements give the same number each time.
+        once: Contestants that take too long for more than one round.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Row:
     goals: Sequence[Goal] = ()
     base: str | None = None
     rounds: int = 9
+    once: Sequence[str] = ()
 
 
 @dataclass
@@ -146,7 +148,7 @@ def measure(row: Row, store: Store, result: Result, rounds: int, options: Option
         for name, function in row.measures.items():
             names = [one for one in result.values if one == name or one.startswith(f"{name}: ")]
             done[name] = max((len(result.values[one]) for one in names), default=0)
-            if name in result.unavailable or done[name] > round_:
+            if name in result.unavailable or done[name] > round_ or (name in row.once and round_):
                 continue
             try:
                 found = function(options)
