@@ -32,7 +32,7 @@ def figures(results: Mapping[str, Result]) -> list[str]:
 
     def beside(row: str, unit: str, *whos: str) -> str:
         known = [who for who in whos if who in results[row].values]
-        return ", ".join(f"{value(row, who)}{unit} {who[0].lower()}{who[1:]}" for who in known)
+        return ", ".join(f"{value(row, who)}{unit} with {who}" for who in known)
 
     lines = ["| | alexlab | beside it |", "|---|---:|---|"]
     if "training-64" in results:
@@ -46,7 +46,7 @@ def figures(results: Mapping[str, Result]) -> list[str]:
         lines.append(
             "| six trials of it, 3 epochs each |"
             f" {value('six', 'alexlab, 2 jobs')} s |"
-            f" {beside('six', ' s', BASIC, JOBLIB, RAY)} |".replace("hydra", "Hydra")
+            f" {beside('six', ' s', BASIC, JOBLIB, RAY)} |"
         )
     if "hundred" in results:
         lines.append(

@@ -205,12 +205,16 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result]) -> str:
     known = [row for row in rows if row.name in results]
     lines = ["# Speed", "", "Written by `python -m benchmarks`. Medians over the rounds, with the"]
     lines += ["range; a factor is the median of the ratios within a round.", ""]
-    sources: dict[tuple[str, str, str, float], list[str]] = {}
+    sources: dict[tuple[str, str, str], list[str]] = {}
     for row in known:
         one = results[row.name]
-        sources.setdefault((one.machine, one.commit, one.date, one.load), []).append(row.name)
-    for (machine, commit, date, load), names in sources.items():
-        lines.append(f"- {date}, {machine}, commit {commit[:12]}, load {load}: {', '.join(names)}")
+        sources.setdefault((one.date, one.machine, f"commit {one.commit[:12]}"), []).append(
+            row.name
+        )
+    for source, names in sources.items():
+        loads = [results[name].load for name in names]  # the benchmark itself is one of them
+        load = f"load {min(loads):g} to {max(loads):g} at the beginning of a row"
+        lines.append(f"- {', '.join(source)}, {load}: {', '.join(names)}")
     lines += ["", "## Goals", "", *goal_lines(known, results)]
     for group in dict.fromkeys(row.group for row in known):
         lines += ["", f"## {group}", "", "| what | who | median (range) | times as fast | rounds |"]
