@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -136,6 +137,7 @@ ATTACKS = CALLS | OTHERS
 
 def run_command(command, *arguments):
     sys.argv = ["command", *map(str, arguments)]
+    logging.getLogger().handlers.clear()  # pytest's; this is a process of its own
     messages.show()  # as __main__ does
     command.main()
 
