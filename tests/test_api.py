@@ -202,7 +202,7 @@ def test_a_sweep_gives_a_frame_and_answers(make_sweep, tmp_path):
     assert "relu is better" in sweep._repr_html_()
     assert "&lt;h1&gt;" in page._repr_html_()
     assert "10 of 10 runs finished" in repr(sweep)
-    with pytest.raises(FileNotFoundError, match="not a sweep folder"):
+    with pytest.raises(FileNotFoundError, match="is not a sweep"):
         load_sweep(tmp_path)
 
 

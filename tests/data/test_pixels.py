@@ -177,3 +177,11 @@ def test_floats_to_1_may_have_a_1():
     assert [red for red, _, _ in decoded.image.get_flattened_data()] == [0, 128, 255]
     assert white_of(["F", "F"], [0.0, 0.2], [0.9, 1.0]).floats == 1
     assert white_of(["F", "F"], [0.0, 0.2], [0.9, 1.01]).floats == 255
+
+
+def test_a_value_above_white_is_white():
+    """A net that was trained on 12 bits is given a file of 16."""
+    values = np.array([[0, 2048, 4095, 4096, 65535]], np.uint16)
+    decoded = to_rgb(encoded(Image.fromarray(values)), White(integers=4095))
+    reds = [red for red, _, _ in decoded.image.get_flattened_data()]
+    assert reds == [0, 128, 255, 255, 255]

@@ -60,7 +60,7 @@ def test_its_run_can_be_used_while_it_is_installed_only(tmp_path, monkeypatch, a
             alexlab("rerun", tmp_path / "run", "--into", tmp_path / "again")
         assert "the same to the bit" in capsys.readouterr().out
         assert run_config.read_to_resume(tmp_path / "run", ["trainer.max_epochs=2"])
-    with pytest.raises(ValueError, match=r"model\._target_.*install the package that has it"):
+    with pytest.raises(ValueError, match=r"model\._target_.*install its package"):
         run_config.read(tmp_path / "run")
 
 

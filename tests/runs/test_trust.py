@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import pickle
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from alexlab import messages
 from alexlab.commands import evaluate, export, look, predict, report, rerun, sweeps, train
 from alexlab.runs import config as run_config
 from alexlab.runs.config import CONF, compose_config, config_folders, shipped_calls, to_plain
@@ -135,6 +137,8 @@ ATTACKS = CALLS | OTHERS
 
 def run_command(command, *arguments):
     sys.argv = ["command", *map(str, arguments)]
+    logging.getLogger().handlers.clear()  # pytest's; this is a process of its own
+    messages.show()  # as __main__ does
     command.main()
 
 

@@ -77,6 +77,12 @@ def test_answers_and_judgements(make_sweep, kind, d, answer, judgement):
     assert (one.low, one.high) == pytest.approx((one.effect - half, one.effect + half), abs=1e-6)
 
 
+@pytest.mark.parametrize("source", ["asserts", "suggests"])
+def test_what_an_article_says_is_judged(make_sweep, source):
+    (one,) = answers(make_sweep, [claim(source_says=source)], shifted(MINUS))
+    assert (one.answer, one.judgement) == ("less", "contradicted")
+
+
 @pytest.mark.parametrize("source", ["asks", "ours"])
 def test_a_question_gets_an_answer_and_no_judgement(make_sweep, source):
     (one,) = answers(make_sweep, [claim(source_says=source)], shifted(MINUS))
@@ -402,6 +408,14 @@ def test_the_last_look_decides_whatever_it_finds(make_sweep):
     (one,) = answers(make_sweep, [claim()], shifted(NOISE))
     assert one.answer == "cannot tell"
     assert all_decided([one])
+
+
+def test_claims_of_another_setting_do_not_keep_a_sweep_going(make_sweep):
+    """It would train all seeds of its last look for a claim that they cannot answer."""
+    claims = [claim(), claim(settings=["published"])]
+    found = answers(make_sweep, claims, shifted(FAR), looks={"tuned": [5, 10]})
+    assert [one.answer for one in found] == ["more", "not tested"]
+    assert all_decided(found)
 
 
 def test_seeds_that_the_study_does_not_list_are_not_used(make_sweep):

@@ -578,7 +578,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "alexlab", "report", str(tmp_path)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 1
-    assert f"error: {tmp_path}: not a sweep folder; it has no sweep.yaml" in found.stderr
+    assert f"error: {tmp_path} is not a sweep: it has no sweep.yaml" in found.stderr
     assert "torch" not in re.findall(r"\|\s+(\w+)$", found.stderr, flags=re.MULTILINE)
 
 

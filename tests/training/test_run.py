@@ -1,6 +1,7 @@
 """One training, in this process, on a few generated images."""
 
 import csv
+import re
 import shutil
 
 import pytest
@@ -54,6 +55,15 @@ def test_dropout_draws_what_the_seed_of_the_run_gives(config, tmp_path):
     train(cfg, tmp_path / "run", at_batch=draw)
     expected = [0.7200684580902984, 0.6928925331252977]
     assert drawn[2 * BATCHES + 3] == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_line_of_an_epoch_has_the_metric_of_the_objective(config, tmp_path, capsys):
+    train(config("trainer.max_epochs=1"), tmp_path / "run")
+    (row,) = read_history(tmp_path / "run")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    for split in ("train", "val"):
+        acc = 100 * float(row[f"{split}/acc"])
+        assert re.search(rf"{split} loss [\d.]+ acc {acc:.1f}%", line)
 
 
 def test_the_run_folder_is_as_designed(config, tmp_path):

@@ -93,6 +93,15 @@ def test_mixed_targets_are_shares_of_the_images_in_them():
     torch.testing.assert_close(mixed[0, 0, 0, 0], soft[0, 0])  # its own share, in pixels and target
 
 
+def test_images_are_mixed_by_the_alpha_that_was_set():
+    """Beta(1000, 1000) has the mean 1/2 and the standard deviation 0.5 / sqrt(2001) = 0.011."""
+    images, targets = torch.arange(2.0).view(2, 1, 1, 1).expand(2, 1, 8, 8), torch.arange(2)
+    task = Classification(2, mixup=1000.0)
+    torch.manual_seed(0)
+    shares = [task.mix(images, targets)[0][1].mean().item() for _ in range(20)]
+    assert shares == pytest.approx([0.5] * 20, abs=0.05)
+
+
 def test_cutmix_pastes_a_box_and_the_target_is_its_area():
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 8, 8)
     torch.manual_seed(0)

@@ -31,7 +31,7 @@ def compare(folders: Sequence[Path]) -> tuple[list[str], list[list[str]]]:
     """
     for folder in folders:
         if not is_run(folder):
-            raise FileNotFoundError(f"{folder} is no run folder: it has no {CONFIG}")
+            raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG}")
     configs = [flatten(read_plain_yaml(folder / CONFIG)) for folder in folders]
     records = [read_metrics(folder) or {} for folder in folders]
     keys = [key for key in dict.fromkeys(k for c in configs for k in c) if key not in PLACES]

@@ -237,7 +237,7 @@ def load(folder: Path) -> Sweep:
     """
     for name in ("sweep.yaml", "trials.csv"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: not a sweep folder; it has no {name}")
+            raise FileNotFoundError(f"{folder} is not a sweep: it has no {name}")
     facts, rows = read_sweep(folder), read_trials(folder)
     kinds = {"axes": Mapping, "directions": list, "about": Mapping | None, "config": Mapping | None}
     for key, kind in kinds.items():

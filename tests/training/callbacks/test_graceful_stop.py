@@ -9,6 +9,8 @@ import pytest
 from alexlab.runs.folder import Stopped
 from alexlab.runs.stop_signals import StopSignals
 from alexlab.training.callbacks.graceful_stop import STEPS, GracefulStop
+from alexlab.training.callbacks.multi_crop_test import MultiCropTest
+from tests.tiny import BATCHES, train
 
 
 def steps_until_the_stop(world_size, accumulate=1, received=signal.SIGTERM, due=False):
@@ -63,3 +65,19 @@ def test_a_signal_in_a_validation_stops_at_the_end_of_the_epoch(received):
     with pytest.raises(Stopped) if received else nullcontext():
         stop.on_train_epoch_end(trainer, None)
     assert saved == [trainer] * bool(received)
+
+
+def test_lightnings_handler_of_sigterm_does_not_stand_in_training_or_test(
+    config, tmp_path, monkeypatch
+):
+    """With it, a rank leaves the test in its middle, and the others wait for it."""
+    found = []
+
+    def note(self, *_):
+        found.append(signal.getsignal(signal.SIGTERM))
+
+    monkeypatch.setattr(MultiCropTest, "on_test_epoch_end", note)
+    cfg = config("trainer.max_epochs=1")
+    training = train(cfg, tmp_path / "run", at_batch=lambda _: note(None))
+    assert len(found) == BATCHES + 1
+    assert all(getattr(handler, "__self__", None) is training.signals for handler in found)

@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 
 from alexlab.data.datamodule import ImageFolderData
+from alexlab.data.decode import DEFAULT_WHITE
 from alexlab.data.preprocess import Preprocess
+from alexlab.evaluation.inference import Crops
 from alexlab.training.callbacks import multi_crop_test
 from alexlab.training.callbacks.multi_crop_test import MultiCropTest
 from alexlab.training.tasks import Classification, Regression
@@ -82,3 +84,9 @@ def test_grey_files_are_decoded_as_for_training(tmp_path):
     callback._scores(callback.crops[0], trainer, learner)
     found = callback.predictions[10].min().item()
     assert found == pytest.approx((128 / 255 - 0.485) / 0.229, abs=1e-4)
+
+
+def test_ten_crops_are_cut_from_the_images_as_loaded():
+    """As in AlexNet's test: 224 pixels from squares of 256, which is `load_size`."""
+    data = SimpleNamespace(resolution=224, load_size=256, fit="crop", white=DEFAULT_WHITE)
+    assert MultiCropTest([1, 10], data).crops == [Crops(10, 224, 256, "crop")]

@@ -4,10 +4,12 @@ import io
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from alexlab.training.callbacks import progress
 from alexlab.training.callbacks.progress import EpochProgress
+from alexlab.training.tasks import ClassificationMetrics
 
 ROW = {
     **{"epoch": 7.0, "lr": 0.01, "train/loss": 1.65123, "train/acc": 0.289},
@@ -45,6 +47,20 @@ LONG = (
 def test_the_line_of_an_epoch_fits_the_terminal(make, capsys, width, line):
     make(width)[0].on_train_epoch_end(Trainer, None)
     assert capsys.readouterr().out == line + "\n"
+
+
+def test_images_per_second_are_those_of_the_batches_so_far(make, monkeypatch):
+    """Three batches of 8 images in 2 s: 12 images/s."""
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(clock))
+    callback, shown = make(80)[0], []
+    monkeypatch.setattr(callback.bar, "update", lambda task, **fields: shown.append(fields))
+    learner = SimpleNamespace(metrics=lambda split: (None, ClassificationMetrics(2)))
+    learner.metrics("train")[1].update(torch.eye(2), torch.arange(2))
+    outputs, batch = {"loss": torch.tensor(0.5)}, (None, torch.zeros(8))
+    callback.on_train_batch_end(Trainer, learner, outputs, batch, 2)
+    assert shown[0]["completed"] == 3
+    assert shown[0]["status"].endswith("  12 images/s")
 
 
 def test_no_bar_and_no_hidden_cursor_stay_after_ctrl_c(make):
