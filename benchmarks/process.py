@@ -43,18 +43,21 @@ def run(command: Sequence[str | Path], folder: Path) -> tuple[float, str]:
     return time.perf_counter() - begin, done.stdout
 
 
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print("\\n", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(code)
+"""
+
+
 def run_measured(command: Sequence[str | Path], folder: Path) -> tuple[float, float]:
     """Run a command in `folder`; return its seconds, and its peak memory in MB.
+
+    A small process starts it: the system counts the memory of the starting process, too.
 
     Raises:
         RuntimeError: It failed.
     """
-    begin = time.perf_counter()
-    words = [str(word) for word in command]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    process = subprocess.Popen(words, cwd=folder, env=environment(), **quiet)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command}: exit code {process.returncode}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+    seconds, printed = run([PYTHON, "-c", PEAK, *command], folder)
+    return seconds, float(printed.split()[-1])

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import pages
 from benchmarks.__main__ import all_rows, selected
+from benchmarks.process import run_measured
 from benchmarks.table import (
     RESULTS,
     Goal,
@@ -139,6 +140,12 @@ def test_the_table_and_the_pages_are_those_of_the_results(tmp_path):
     for name in pages.PAGES:
         assert (tmp_path / name).read_text("utf-8") == (ROOT / name).read_text("utf-8")
     assert {"training-64", "six", "hundred", "finished"} <= store.results.keys()
+
+
+def test_the_peak_of_memory_is_that_of_the_command_alone(tmp_path):
+    held = bytearray(400_000_000)  # this process has more than the command
+    _, peak = run_measured([sys.executable, "-c", "b = bytearray(100_000_000)"], tmp_path)
+    assert 95 < peak < 200 < len(held) / 1e6
 
 
 @pytest.mark.slow
