@@ -56,6 +56,19 @@ def test_the_score_grows_with_the_shape(name):
     assert np.corrcoef(sizes, scores)[0, 1] > 0.3
 
 
+def test_shapes_lie_on_either_side_of_the_middle():
+    """Columns and rows of the pixels unlike the corners' colour, as shares of the side."""
+    centres = []
+    for i in range(40):
+        image, _ = draw("circle", np.random.default_rng((3, i)))
+        pixels = np.asarray(image).astype(int)
+        unlike = np.abs(pixels - np.median(pixels[:4], axis=(0, 1))).sum(2) > 120
+        centres.append(np.argwhere(unlike).mean(0) / len(pixels))
+    assert (np.min(centres, 0) < 0.45).all()
+    assert (np.max(centres, 0) > 0.55).all()
+    assert np.mean(centres, 0) == pytest.approx([0.5, 0.5], abs=0.05)
+
+
 def test_nothing_half_drawn_is_left(make, tmp_path, monkeypatch):
     calls = []
 

@@ -45,6 +45,13 @@ def test_filters_share_one_scale_around_grey():
     assert second[:, 20, 20].tolist() == [1.0, 0.5, 0.5]
 
 
+def test_filters_of_other_than_three_channels_are_grey():
+    net = nn.Sequential(nn.Conv2d(2, 1, 1, bias=False))
+    net[0].weight.data[:] = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
+    shown = feature_maps.filters(net)
+    assert cell(shown, 0, 0, feature_maps.FILTER)[:, 20, 20].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_the_map_that_answers_comes_first_and_shows_where(red_corner):
     net, random = SeesRed().train(), torch.get_rng_state()
     pixels = red_corner / 255

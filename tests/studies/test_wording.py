@@ -1,5 +1,11 @@
-from alexlab.studies.wording import seeds
+from alexlab.studies.statistics import Interval
+from alexlab.studies.wording import describe_interval, seeds
 
 
 def test_one_seed_is_singular():
     assert [seeds(n) for n in (0, 1, 5)] == ["0 seeds", "1 seed", "5 seeds"]
+
+
+def test_a_limit_near_zero_has_the_decimals_of_the_largest_number():
+    shown = describe_interval("val/loss", Interval(1.25, 0.004, 2.496))
+    assert shown == "+1.25 (+0.00 to +2.50)"
