@@ -90,6 +90,16 @@ def test_a_study(make_sweep):
         assert 800 < Image.open(path).width < 1000
 
 
+def test_layers_of_one_condition_are_drawn(make_sweep):
+    def results(values):
+        history = {"diag/conv1/dead": [0.1, 0.2], "diag/fc/dead": [0.0, 0.0]}
+        return {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5, "history": history}
+
+    folder = make_sweep({"act": ["relu"], "seed": range(3)}, results)
+    write_report(folder)
+    assert 800 < Image.open(folder / "plots" / "diag-dead.png").width < 1000
+
+
 @pytest.mark.slow
 def test_the_same_bytes_each_time(make_sweep):
     folder = make_sweep(AXES, results, ABOUT)

@@ -79,6 +79,18 @@ def test_each_job_is_asked_to_stop_once_as_soon_as_it_has_a_process(tmp_path, cl
     assert launcher.sent[2:] == [(0, KILL), (1, KILL)]
 
 
+def test_a_job_of_another_launcher_is_asked_to_stop_once(tmp_path, clock, monkeypatch):
+    """Such a launcher passes no signals on: they go to the process that holds the folder."""
+    pool, _ = make_pool(tmp_path, clock, jobs=1)
+    pool.launcher, sent = SimpleNamespace(), []
+    monkeypatch.setattr(_jobs.run_folder, "holder", {tmp_path / "0-run": 4321}.get)
+    monkeypatch.setattr(_jobs.os, "kill", lambda *to: sent.append(to))
+    pool.stop()
+    pool.check_timeouts()
+    pool.stop()
+    assert sent == [(4321, TERM)]
+
+
 def test_a_job_is_done_when_its_launcher_has_returned_and_its_folder_is_free(
     tmp_path, clock, monkeypatch
 ):
