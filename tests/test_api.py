@@ -134,6 +134,11 @@ def test_runs_are_compared(trained, alexlab, capsys, tmp_path):
         ({"act": "rleu"}, "act=rleu: unknown; did you mean relu"),
         ({"trainer.max_epochs": 0}, "trainer.max_epochs=0: must be a whole number of at least 1"),
         ({"study": "activation"}, "study=activation: a sweep of runs; use alexlab train"),
+        ({"hydra.mode": "MULTIRUN"}, "hydra.mode=MULTIRUN: a sweep of runs; use alexlab train -m"),
+        (
+            {"study": "demo", "hydra.mode": "RUN"},
+            "study=demo: a sweep of runs; use alexlab train study=demo",
+        ),
         ({"sweep.n_jobs": 2}, "sweep.n_jobs=2: has no effect on a single run"),
         ({"sched.epoch": 3}, "this setting is now sched.drop_epoch"),
     ],

@@ -134,3 +134,14 @@ def test_a_link_in_the_place_of_a_plot_is_replaced(tmp_path):
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert Image.open(tmp_path / "plots" / "a.png").format == "PNG"
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_shades_go_from_dark_to_light(count):
+    # relative luminance of linear light, ITU-R BT.709; viridis is made to rise in it evenly
+    light = [
+        rgb @ (0.2126, 0.7152, 0.0722) for rgb in np.array(plotting.shades(count))[:, :3] ** 2.2
+    ]
+    assert light == sorted(set(light))
+    assert light[0] < 0.05
+    assert light[-1] > 0.4

@@ -113,9 +113,11 @@ def compose_run(overrides: Iterable[str]) -> tuple[DictConfig, Path]:
     """
     words = list(overrides)
     cfg = run_config.compose_config(words, check=False, with_hydra=True)
-    if "MULTIRUN" in str(cfg.hydra.mode) or cfg.get("study") is not None:
+    if cfg.get("study") is not None:
         study = cfg.hydra.runtime.choices.study
         raise ValueError(f"study={study}: a sweep of runs; use alexlab train study={study}")
+    if "MULTIRUN" in str(cfg.hydra.mode):
+        raise ValueError(f"hydra.mode={cfg.hydra.mode.name}: a sweep of runs; use alexlab train -m")
     _refuse_sweep_settings(words)
     folder = Path(str(cfg.hydra.run.dir))
     OmegaConf.set_struct(cfg, False)
