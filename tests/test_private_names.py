@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn
 from lightning.fabric.plugins.precision import amp
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from omegaconf.basecontainer import BaseContainer
 
 SRC = Path(__file__).parents[1] / "src"
 DOCUMENTED = {"os._exit", "_asdict", "_fields", "_target_"}  # in spite of their names
@@ -49,6 +50,10 @@ USED = {
         lambda: import_module("hydra"),
     ),
     (f"{LAUNCHER}.hydra_internals", "value_of", "_return_value"): (HYDRA, JobReturn),
+    ("hydra_plugins.hydra_study_sweeper._resolution", "_reads_only_arguments", "_resolvers"): (
+        "omegaconf",
+        BaseContainer,
+    ),
     ("hydra_plugins.hydra_study_sweeper.run_folder", "scalar_resolvers", "_utils"): (
         "omegaconf",
         lambda: import_module("omegaconf"),

@@ -119,7 +119,12 @@ def _references(key: str, value: Any) -> set[str] | None:
 
 
 def _reads_only_arguments(resolver: str) -> bool:
-    """Return whether a resolver gets nothing of the config but its arguments."""
+    """Return whether a resolver gets nothing of the config but its arguments.
+
+    OmegaConf has no public function that says so: it keeps this in the closure of what it registers
+    under the private name `_resolvers`. A resolver without such a closure counts as one that reads
+    the config.
+    """
     function: Any = BaseContainer._resolvers.get(resolver)
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     if not set(names) >= READS_CONFIG:
