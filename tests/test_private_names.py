@@ -52,7 +52,7 @@ USED = {
     (f"{LAUNCHER}.hydra_internals", "value_of", "_return_value"): (HYDRA, JobReturn),
     ("hydra_plugins.hydra_study_sweeper._resolution", "_reads_only_arguments", "_resolvers"): (
         "omegaconf",
-        BaseContainer,
+        lambda: BaseContainer,
     ),
     ("hydra_plugins.hydra_study_sweeper.run_folder", "scalar_resolvers", "_utils"): (
         "omegaconf",
