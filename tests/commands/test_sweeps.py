@@ -1,5 +1,6 @@
 """`alexlab sweeps` on sweeps of the toy app, and what a sweep asks of this project."""
 
+import csv
 import fcntl
 import os
 import shlex
@@ -53,6 +54,19 @@ def test_list_counts_states_and_sees_that_a_run_died(copied):
     assert "multirun/s" in text
     for state in ("1 finished", "1 failed", "1 interrupted"):
         assert state in text
+
+
+def test_list_adds_the_training_times(copied):
+    path = copied / "multirun/s/trials.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, seconds in zip(rows, ("30", "15", ""), strict=True):  # a pending trial has none
+        row["wall_s"] = seconds
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert " 45 s " in run(copied, "list")[1]
 
 
 def test_list_prints_names_that_look_like_markup(copied):
