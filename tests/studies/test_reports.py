@@ -448,7 +448,8 @@ def test_publish(make_sweep, tmp_path):
     said = "[ReLU tests higher than tanh](docs/studies/act/published/report.md)"
     found = "test accuracy, relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds"
     assert (
-        f"| {said} (the Pokémon article asserts it) | {found} | **supported** | published |" in text
+        f"| {said} (asserted by the Pokémon article) | {found} | **supported** | published |"
+        in text
     )
     assert "old" not in text
     listed = (target / "README.md").read_text()
@@ -524,8 +525,8 @@ def test_the_table_of_the_readme(tmp_path):
     rows = [line.split(" | ") for line in readme.read_text().splitlines() if line[:3] == "| ["]
     # one of each study, the claims of articles first
     assert [row[0] for row in rows] == [
-        "| [claim 1](docs/studies/act/published/report.md) (the article asserts it)",
-        "| [claim 71](docs/studies/later/tuned/report.md) (the article asserts it)",
+        "| [claim 1](docs/studies/act/published/report.md) (asserted by the article)",
+        "| [claim 71](docs/studies/later/tuned/report.md) (asserted by the article)",
         "| [claim 80](docs/studies/ours/tuned/report.md) (our question)",
     ]
     found = (
@@ -562,7 +563,7 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
     for _ in range(2):  # again changes nothing
         publish.publish([], target, readme, tmp_path / "conf")
     found = "relu against tanh: +5.2 points (+2.1 to +8.3), 5 seeds"
-    link = "[claim {}](studies/act/tuned/report.md) (the article asserts it)"
+    link = "[claim {}](studies/act/tuned/report.md) (asserted by the article)"
     lines = page.read_text().splitlines()
     assert lines[:5] == [
         "# Found",

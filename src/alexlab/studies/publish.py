@@ -138,8 +138,8 @@ def _seeds_needed(one: Mapping[str, Any]) -> str:
 
 
 def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
-    says = one["source_says"]
-    source = f"{one['article']} {says} it" if says in (ASSERTS, SUGGESTS) else "our question"
+    said_by = {ASSERTS: "asserted by {}", SUGGESTS: "suggested by {}"}
+    source = said_by.get(one["source_says"], "our question").format(one["article"])
     said = f"[{one['claim']}]({_link(folder, root)}) ({source})"
     answer = f"**{one['judgement'] or one['answer']}**"
     if one["answer"] == st.NOT_TESTED:
