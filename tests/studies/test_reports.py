@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from urllib.request import urlopen
 
 import pytest
@@ -18,6 +19,7 @@ from alexlab.commands.board import serve_index
 from alexlab.reporting import plotting
 from alexlab.studies import plots, publish
 from alexlab.studies.index import index_page
+from alexlab.studies.report import data
 from alexlab.studies.results import load
 from alexlab.studies.write_report import (
     after_sweep,
@@ -88,6 +90,15 @@ def test_a_study(make_sweep):
     for path in (folder / "plots").iterdir():
         assert path.stat().st_size < 80_000
         assert 800 < Image.open(path).width < 1000
+
+
+def test_images_are_counted_where_they_are_known():
+    """A run that was reused from a committed table of runs has no number for val."""
+    known = [{"train": 811, "test": 237}, {"train": 817, "val": 116, "test": 234}]
+    known += [{"train": 815, "val": 120, "test": 235}]
+    runs = [Namespace(config={"data.name": "pokemon"}, record={"images": one}) for one in known]
+    text = data(Namespace(done=runs))
+    assert text == "Data: pokemon (811-817 train, 116-120 val, 234-237 test images)."
 
 
 def test_layers_of_one_condition_are_drawn(make_sweep):

@@ -140,8 +140,9 @@ def data(sweep: Sweep) -> str:
         found.setdefault(str(run.config.get("data.name")), []).append(run.record.get("images", {}))
     sets = []
     for name, images in found.items():
-        counts = {split: sorted(one.get(split, 0) for one in images) for split in images[0]}
-        ranges = {s: f"{n[0]}-{n[-1]}" if n[0] < n[-1] else str(n[0]) for s, n in counts.items()}
+        # a run from a committed table of runs has no number for val
+        counts = {s: sorted(one[s] for one in images if s in one) for s in ("train", "val", "test")}
+        ranges = {s: f"{n[0]}-{n[-1]}" if n[0] < n[-1] else n[0] for s, n in counts.items() if n}
         sizes = ", ".join(f"{number} {split}" for split, number in ranges.items())
         sets.append(f"{name} ({sizes} images)" if sizes else name)
     return f"Data: {', '.join(sets)}." if sets else ""
