@@ -145,7 +145,8 @@ def small_batches(context: Context) -> Iterator[Result]:
     """Compare training in small batches with a bare loop over tensors on the device."""
     images, epochs = context.pick((9600, 3), (96, 2))
     bare = command(
-        *("benchmarks.limit", "--resolution=64", f"--images={images}", f"--epochs={epochs}"),
+        *("benchmarks.gpu_check.bare_loop", "--resolution=64", f"--images={images}"),
+        f"--epochs={epochs}",
         "--precision=" + context.pick("bf16-mixed", "32-true"),
         timeout=100,
     )

@@ -73,8 +73,9 @@ def report(context: Context, name: str, done: Done, at_once: range) -> Iterator[
 
 
 def one_at_a_time(context: Context) -> Iterator[Result]:
-    """Run a sweep with the default settings: one trial at a time on one GPU, or on a CPU."""
-    done = command(names.CLI, *settings(context, "sweep.default"), timeout=110)
+    """Run a sweep one trial at a time, which is the default on one GPU."""
+    jobs = context.pick([], ["sweep.n_jobs=1"])  # without a GPU the default is one per CPU
+    done = command(names.CLI, *settings(context, "sweep.default"), *jobs, timeout=110)
     yield from report(context, "sweep.default", done, range(1, 2))
 
 
