@@ -60,6 +60,7 @@ CHANGES = {
     "the page was removed": lambda folder: (folder / "report.html").unlink(),
     "the page was edited": lambda folder: append(folder / "report.md"),
     "a plot was removed": lambda folder: next((folder / "plots").glob("*.png")).unlink(),
+    "a plot was edited": lambda folder: touch(next((folder / "plots").glob("*.png"))),
     "the record was damaged": lambda folder: (folder / STATE).write_text("[]"),
     "another sweep": lambda folder: [
         (folder.parent / "other").mkdir(),
@@ -99,3 +100,12 @@ def test_a_warning_about_a_damaged_run_is_given_each_time(reported):
     for _ in range(2):
         write_report.after_sweep(folder)
     assert calls == [folder, folder]
+
+
+def test_what_tuning_found_is_printed_each_time(make_sweep):
+    axes = {"act": ["relu"], "seed": ["1000", "1001", "1002"]}
+    numbers = {"test/acc": 0.5, "val/acc": 0.5, "train/acc": 0.5}
+    folder = make_sweep(axes, lambda values: dict(numbers), scale="tune")
+    write_report.after_sweep(folder)
+    assert (folder / "report.md").is_file()
+    assert not (folder / STATE).exists()
