@@ -15,7 +15,7 @@ from alexlab.commands import train
 from alexlab.performance import devices
 from alexlab.runs import sweep_hooks
 from alexlab.runs.config import CONF, compose_config
-from alexlab.training import build
+from alexlab.training import build, cost
 
 
 @pytest.fixture
@@ -32,7 +32,11 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def sweep(monkeypatch, tmp_path):
-    """sweep("seed=0,1", ...): the overrides of its jobs, which end at once."""
+    """sweep("seed=0,1", ...): the overrides of its jobs, which end at once.
+
+    `sweep.calls` has what was asked of the launcher, in order.
+    """
+    calls = []
 
     def start(*arguments):
         launched = []
@@ -56,11 +60,26 @@ def sweep(monkeypatch, tmp_path):
                 hydra_context=context, task_function=train.task, config=config
             )
             monkeypatch.setattr(sweeper.job_launcher, "launch", launch)
-            monkeypatch.setattr(sweeper.job_launcher, "prepare", lambda *_: 1)
+            launcher = sweeper.job_launcher
+            monkeypatch.setattr(launcher, "start", lambda: calls.append("start"))
+            monkeypatch.setattr(launcher, "prepare", lambda *_: calls.append("prepare") or 1)
             sweeper.sweep(arguments)
         return [[o for o in job if not o.startswith("hydra.")] for job in launched]
 
+    start.calls = calls
     return start
+
+
+def test_the_fork_server_imports_while_the_sweeper_estimates(sweep, monkeypatch):
+    estimate = cost.estimate
+    monkeypatch.setattr(
+        cost, "estimate", lambda config: sweep.calls.append("estimate") or estimate(config)
+    )
+    sweep("optim.lr=0.1,0.2")
+    assert list(dict.fromkeys(sweep.calls)) == ["start", "prepare", "estimate"]
+    sweep.calls.clear()
+    sweep("optim.lr=0.1,0.2")  # nothing is left to run
+    assert sweep.calls == []
 
 
 def test_a_trial_is_the_same_on_a_worker_with_another_device(machine, sweep):

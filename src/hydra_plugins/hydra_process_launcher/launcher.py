@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import re
@@ -112,6 +113,22 @@ class ProcessLauncher(Launcher):
         """Keep what the jobs need; Hydra calls this once."""
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
+    def start(self) -> None:
+        """Start the fork server; it imports its modules while the caller prepares the first jobs."""
+        self._choose_processes()
+        if self.start_method == "forkserver":
+            multiprocessing.forkserver.ensure_running()
+
+    def _choose_processes(self) -> None:
+        """Set how processes are started, and what the fork server imports."""
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
+        make_sockets_possible()
+        self._multiprocessing: Any = multiprocessing.get_context(self.start_method)
+        if self.start_method == "forkserver":
+            here = __name__.rpartition(".")[0]
+            modules = [f"{here}._uninterrupted", *self.settings.preload, f"{here}._preload"]
+            self._multiprocessing.set_forkserver_preload(modules)
+
     def prepare(self, n_jobs: int | None, cpu_jobs: Callable[[], int] = lambda: 1) -> int:
         """Prepare for calls of `launch` from several threads; return how many jobs run at a time.
 
@@ -148,13 +165,7 @@ class ProcessLauncher(Launcher):
             log.warning(self._with_keys(warning))
         self.threads = self.threads or max(1, cpus() // jobs)
         self._slots = threading.Semaphore(jobs)
-        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # CUDA must not start here
-        make_sockets_possible()
-        self._multiprocessing: Any = multiprocessing.get_context(self.start_method)
-        if self.start_method == "forkserver":
-            here = __name__.rpartition(".")[0]
-            modules = [f"{here}._uninterrupted", *self.settings.preload, f"{here}._preload"]
-            self._multiprocessing.set_forkserver_preload(modules)
+        self._choose_processes()
         return jobs
 
     def _with_keys(self, message: str) -> str:

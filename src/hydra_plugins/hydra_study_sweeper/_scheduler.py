@@ -207,6 +207,8 @@ class Scheduler:
         self._reclaim_stale_trials()
         if to_run := self.queue.num_pending():
             self._check_before()
+            if (start := getattr(self.launcher, "start", None)) is not None:
+                start()  # while this process prepares and estimates
             self._prepare_launcher()
         disk = self._disk_needed(to_run)
         self._log_plan(to_run, disk)

@@ -243,6 +243,11 @@ class TrialStore:
                 self._changed[trial.number] = trial
         self._seen = optuna_trials
 
+    def _refresh(self, trial_id: int) -> None:
+        """Read one attempt: reading all costs a database a row for each pending trial."""
+        if (trial := self._take_in(self.storage.get_trial(trial_id))) is not None:
+            self._changed[trial.number] = trial
+
     def pop_changes(self) -> list[Trial]:
         """Return the trials that have changed since the last call."""
         changed, self._changed = self._changed, {}
@@ -395,7 +400,9 @@ class TrialStore:
             claimed = False
         if claimed:
             self._own.add(trial.optuna_trial.number)
-        self.sync()
+            self._refresh(trial_id)
+        else:
+            self.sync()  # other workers have claimed more than this one
         return claimed
 
     def ask(
