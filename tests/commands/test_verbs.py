@@ -1,5 +1,6 @@
 """The verbs of `alexlab`: help, errors, what they import, completion in a real bash."""
 
+import gc
 import os
 import pty
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from alexlab.__main__ import VERBS
+from alexlab.__main__ import main as alexlab_main
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -32,6 +34,15 @@ def imported_names(importtime):
     """The top-level names of what -X importtime says was imported."""
     names = re.findall(r"^import time: .*\| +(\S+)$", importtime, re.MULTILINE)
     return {name.partition(".")[0] for name in names}
+
+
+def test_python_does_not_search_all_objects_for_cycles_at_the_end(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append(1))
+    monkeypatch.setattr(sys, "argv", ["alexlab", "no-such-verb"])
+    with pytest.raises(SystemExit):
+        alexlab_main()
+    assert calls == [1]
 
 
 def test_help_has_a_line_for_each_verb():

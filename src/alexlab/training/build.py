@@ -37,6 +37,7 @@ from alexlab.training.callbacks.pruning import Pruning
 from alexlab.training.callbacks.tensorboard import ImageLogger, TensorBoard
 from alexlab.training.mixed_precision import clip_with_fused_optimizers
 from alexlab.training.module import Learner, Task
+from alexlab.training.step_hooks import NoProfiler, skip_empty_hooks
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 
 # arguments of the Trainer that a run sets itself; alexlab.runs.settings refuses them as settings
@@ -200,6 +201,7 @@ def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
         ValueError: If Lightning refuses a setting, or nothing starts the other nodes.
     """
     options = trainer_options(cfg) | others
+    options["profiler"] = options.get("profiler") or NoProfiler()
     try:
         built = L.Trainer(**options)
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
@@ -207,6 +209,7 @@ def trainer(cfg: DictConfig, **others: Any) -> L.Trainer:
         raise ValueError(f"{named}: {' '.join(str(error).split())}") from error
     _check_nodes(built)
     clip_with_fused_optimizers(built)
+    skip_empty_hooks(built)
     return built
 
 

@@ -114,7 +114,7 @@ class ProcessLauncher(Launcher):
         self.context, self.task_function, self.config = hydra_context, task_function, config
 
     def start(self) -> None:
-        """Start the fork server; it imports its modules while the caller prepares the first jobs."""
+        """Start the fork server, which imports its modules while the caller prepares jobs."""
         self._choose_processes()
         if self.start_method == "forkserver":
             multiprocessing.forkserver.ensure_running()
