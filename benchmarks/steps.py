@@ -25,14 +25,14 @@ from alexlab.training.run import TrainingRun
 BLOCK = 10  # steps of one loop before the other one's turn
 WARM_UP = 10  # steps that do not count
 NETS = {  # steps, batch size, other settings
-    "small_cnn": (300, 8, ["model=small_cnn", "data.resolution=32"]),
+    "small_cnn": (1000, 8, ["model=small_cnn", "data.resolution=32"]),
     "score_cnn": (
         30,
         32,
         ["model=score_cnn", "data.resolution=128", "data.targets=score", "task=regression"],
     ),
-    "alexnet": (60, 8, ["model=alexnet", "data.resolution=64"]),
-    "alexnet_torchvision": (40, 16, ["model=alexnet_torchvision", "data.resolution=64"]),
+    "alexnet": (160, 8, ["model=alexnet", "data.resolution=64"]),
+    "alexnet_torchvision": (80, 16, ["model=alexnet_torchvision", "data.resolution=64"]),
     "alexnet_torchvision_224": (30, 16, ["model=alexnet_torchvision", "data.resolution=224"]),
 }
 
