@@ -8,7 +8,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from alexlab.runs.config import CONF, flatten
+from alexlab.commands import train  # noqa: F401 (its resolvers)
+from alexlab.runs.config import CONF, compose_config, flatten
 
 ROOT = CONF.parent
 GROUPS = ["model", "data", "task", "optim", "sched", "augment"]
@@ -82,3 +83,17 @@ def test_the_default_needs_no_data(compose, monkeypatch):
     cfg = compose()
     assert (cfg.data.name, cfg.data_dir) == ("shapes", "data")
     assert Path(cfg.data.root).parts[0] == ".cache"
+
+
+@pytest.mark.parametrize(
+    ("words", "suffix"),
+    [
+        (["study=activation"], ""),
+        (["study=activation", "scale=tune"], "-tune"),
+        (["study=activation", "scale=published"], "-published"),
+        (["scale=tune"], ""),  # no study
+    ],
+)
+def test_a_sweep_is_named_after_its_study_and_its_scale(words, suffix):
+    cfg = compose_config([*words, "hydra.job.num=0", "hydra.job.id=0"], with_hydra=True)
+    assert cfg.hydra.sweeper.suffix == suffix

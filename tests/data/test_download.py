@@ -305,6 +305,8 @@ def test_a_folder_that_is_too_large_is_refused(tmp_path, data_dir, monkeypatch):
     with pytest.raises(ValueError, match="has more than 4 files"):
         fetch("pokemon", pokemon_folder(tmp_path / "given"), data_dir)
     assert not list(data_dir.iterdir())
+    monkeypatch.setattr(download, "MAX_ENTRIES", 5)  # as many as there are
+    assert fetch("pokemon", tmp_path / "given", data_dir).is_dir()
 
 
 def test_what_a_killed_fetch_left_is_removed_by_the_next(tmp_path, data_dir):

@@ -198,6 +198,14 @@ def test_one_split_of_several_as_root_is_pointed_out(tmp_path):
     assert f"with data.root={tmp_path} the others are used too" in note
 
 
+def test_one_split_of_several_is_pointed_out_but_not_a_folder_that_has_its_name(tmp_path):
+    class_folders(tmp_path / "train")
+    assert find_class_images(tmp_path / "train").notes == []
+    class_folders(tmp_path / "test", start=7)
+    (note,) = find_class_images(tmp_path / "train").notes
+    assert note.endswith(f"data.root={tmp_path} the others are used too")
+
+
 def test_the_same_folders_in_every_class_are_pointed_out(tmp_path):
     class_folders(tmp_path / "2023")
     class_folders(tmp_path / "2024", start=7)

@@ -5,8 +5,10 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 from alexlab.evaluation.evaluate import evaluate
+from alexlab.evaluation.loading import load_run
 from alexlab.runs.folder import read_metrics
 
 
@@ -40,6 +42,33 @@ def test_its_page_needs_no_other_file(evaluated):
     text = (evaluated / "evaluation.md").read_text()
     assert "top-5" not in text  # of three classes
     assert set(re.findall(r"\(plots/(\w+)\.png\)", text)) == plots
+
+
+def test_images_that_have_changed_in_their_place_keep_their_split(class_run, tmp_path, monkeypatch):
+    def load(run):
+        net = load_run(run)
+        net.checkpoint["fingerprint"] = "of other images"
+        return net
+
+    monkeypatch.setattr("alexlab.evaluation.evaluate.load_run", load)
+    run = shutil.copytree(class_run, tmp_path / "run")
+    found = json.loads((evaluate(run) / "evaluation.json").read_text())
+    assert found["split"] == "test"
+    note = f"only the {found['images']} of 100 images in the test split are scored"
+    assert any(one.startswith(note) for one in found["notes"])
+
+
+def test_its_plots_and_what_it_prints(class_run, tmp_path, capsys):
+    run = shutil.copytree(class_run, tmp_path / "run")
+    place = evaluate(run, crops=[1, 10])
+    for path in (place / "plots").iterdir():
+        with Image.open(path) as plot:
+            assert plot.info["dpi"][0] == pytest.approx(160, abs=0.5)
+    assert "Test-time crops" in (printed := capsys.readouterr().out)
+    assert "Classes" not in printed
+    evaluate(run)
+    assert "Numbers" in (printed := capsys.readouterr().out)
+    assert "Classes" not in printed
 
 
 def test_regression(alexlab, score_run, capsys):

@@ -37,6 +37,13 @@ def shown(page):
     return html.unescape(re.sub("<[^>]+>", "", page)).strip()
 
 
+@pytest.mark.parametrize(
+    ("text", "span"), [("a", "`a`"), ("a`b", "`` a`b ``"), ("``", "``` `` ```")]
+)
+def test_a_code_span_has_the_shortest_fence_that_is_not_in_it(text, span):
+    assert code(text) == span
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_shown_as_it_is(name):
     render = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).render

@@ -10,6 +10,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from hydra_plugins.hydra_study_sweeper import _scheduler
+from hydra_plugins.hydra_study_sweeper._display import ProgressReporter
 from hydra_plugins.hydra_study_sweeper._results import (
     CheckpointCleaner,
     DataCheck,
@@ -274,3 +275,18 @@ def test_what_repeats_a_stopped_suggestion_waits_with_it(tmp_path):
     assert [first.status, repeated.status] == ["stopped", "stopped"]
     assert [first.waiting, repeated.waiting] == [True, True]
     assert scheduler.queue.interrupted == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("finished", "to_run", "shown"),
+    [(0, 3, "30 s (a rough estimate)"), (1, 3, "30 s"), (0, 0, "0.0 s")],
+)
+def test_a_time_that_was_not_measured_is_called_rough(tmp_path, finished, to_run, shown):
+    """The app says 20 s; the finished trial took 20 s, too."""
+    reporter = ProgressReporter(tmp_path, ["seed"], ["maximize"])
+    reporter.estimated_s, reporter.n_jobs = 20.0, 2
+    done = trial(0)
+    done.result.update(status="finished", wall_s=20.0)
+    reporter.trials = dict(enumerate([done] * finished))
+    line = reporter.format_plan(to_run, 2_000_000_000).splitlines()[1]
+    assert line == f"time: about {shown}, disk: about 2 GB"

@@ -116,6 +116,10 @@ def test_dry_run_prints_the_least_and_the_most(tmp_path):
     code, text = sweep(tmp_path, "study=looks", "sweep.dry_run=true")
     assert code == 0, text
     assert "multirun/looks: 4 to 16 trials, all to run; not started" in text
+    code, text = sweep(tmp_path, "study=looks", "study.stages.counts=[2,8]", "sweep.dry_run=true")
+    assert "multirun/looks: 4 to 16 trials, all to run; not started" in text
+    code, text = sweep(tmp_path, "study=looks", "study.stages.counts=[8]", "sweep.dry_run=true")
+    assert "multirun/looks: 16 trials, all to run; not started" in text
 
 
 def test_failed_trial_is_not_waited_for(tmp_path):
