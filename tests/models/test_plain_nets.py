@@ -17,6 +17,12 @@ from alexlab.models.small_cnn import SmallCNN
 from alexlab.models.summary import summarize
 
 
+def test_small_cnn_has_the_parameters_of_its_five_stages():
+    """Weights of 3x3 convolutions without biases, two numbers per map of BatchNorm, one layer."""
+    stages = 9 * (3 * 16 + 16 * 32 + 32 * 64 + 64 * 96 + 96 * 128) + 2 * (16 + 32 + 64 + 96 + 128)
+    assert sum(p.numel() for p in SmallCNN(5).parameters()) == stages + 128 * 5 + 5
+
+
 def test_small_cnn_memorises_twelve_images():
     torch.manual_seed(0)
     targets = torch.arange(12) % 3

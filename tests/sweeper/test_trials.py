@@ -19,7 +19,7 @@ from hydra_plugins.hydra_study_sweeper._jobs import Job
 from hydra_plugins.hydra_study_sweeper._results import CheckpointCleaner
 from hydra_plugins.hydra_study_sweeper._resume import check_compatible
 from hydra_plugins.hydra_study_sweeper._space import TrialParams
-from hydra_plugins.hydra_study_sweeper._storage import open_storage
+from hydra_plugins.hydra_study_sweeper._storage import Journal, open_storage
 from hydra_plugins.hydra_study_sweeper._trials import TrialQueue, TrialsCsv, TrialStore, read_csv
 from hydra_plugins.hydra_study_sweeper.config import StudySweeperConf
 from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
@@ -47,6 +47,28 @@ def test_one_worker_claims_a_trial(store):
     assert not two.claim(two.trials[0])
     assert two.trials[0].status == "running"
     assert not one.claim(one.trials[0])
+
+
+def test_a_worker_reads_each_line_of_the_journal_once_whatever_the_number_of_trials(
+    tmp_path, monkeypatch
+):
+    read, read_logs = [], Journal.read_logs
+
+    def count(self, log_number_from):
+        found = list(read_logs(self, log_number_from))
+        read.extend(found)
+        return found
+
+    store = TrialStore(str(tmp_path / "study.journal"), "s", ["minimize"], tmp_path)
+    store.add([TrialParams({"seed": str(n)}, f"identity-{n}") for n in range(30)], {})
+    monkeypatch.setattr(Journal, "read_logs", count)
+    worker = TrialStore(str(tmp_path / "study.journal"), "s", ["minimize"], tmp_path)
+    queue = TrialQueue(worker, None, 0)
+    queue.update(worker.pop_changes())
+    while (claimed := queue.claim_next()) is not None:
+        worker.finish(claimed, TrialState.COMPLETE, {"status": "finished", "objective": 0.0})
+        queue.update(worker.pop_changes())
+    assert len(read) == len((tmp_path / "study.journal").read_bytes().splitlines())
 
 
 def test_results_are_on_the_disk_at_once_and_claims_are_not(store, monkeypatch):
