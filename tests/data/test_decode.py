@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -102,6 +104,14 @@ def test_a_bomb_is_refused_by_its_header(side, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(BrokenImage, match="more than 50 million pixels"):
         to_rgb(png(side, side))
+
+
+def test_pillow_does_not_warn_beside_the_own_limit():
+    """Of 100 million pixels."""
+    code = "from tests.data.test_decode import *; read = to_rgb(png(10_000, 10_000))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "BrokenImage" in done.stderr
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -482,6 +482,7 @@ def test_claims_that_make_no_sense_are_refused(make_sweep, change, message):
     [
         ({"metric": "val/acc"}, "it needs exactly chance, margin, metric"),
         ({**GATE, "margin": 0}, "must be above 0"),
+        ({**GATE, "chance": 0}, "must be above 0"),
         ({**GATE, "metric": "final(val/acc)"}, "'final' is unknown"),
     ],
 )

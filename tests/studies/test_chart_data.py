@@ -7,6 +7,7 @@ import pytest
 
 from alexlab.studies.chart_data import MAX_EPOCHS, MAX_NUMBERS, charts
 from alexlab.studies.conditions import group_by_condition
+from alexlab.studies.plots import split_into_figures
 from alexlab.studies.results import load
 
 
@@ -39,6 +40,15 @@ def test_a_curve_is_mean_and_range_over_seeds_and_each_seed(make_sweep):
     assert line["seeds"] == [[0.2, 0.5], [0.4, 0.9]]
     assert panel(chart, "val acc")["percent"]
     assert not panel(chart, "val loss")["percent"]
+
+
+@pytest.mark.parametrize(("pools", "figures"), [(3, 1), (4, 2)])
+def test_a_figure_has_seven_conditions_at_most(make_sweep, pools, figures):
+    axes = {"act": ["relu", "tanh"], "pool": [str(n) for n in range(pools)], "seed": ["0"]}
+    sweep = load(make_sweep(axes, lambda _: {"test/acc": 0.5, "val/acc": 0.5}))
+    found = split_into_figures(sweep, group_by_condition(sweep))
+    assert len(found) == figures
+    assert sum(map(len, found.values())) == 2 * pools
 
 
 def test_a_run_that_diverged_or_stopped_early_leaves_a_gap(make_sweep):
