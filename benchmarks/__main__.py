@@ -1,8 +1,9 @@
 """Measure speed, from a step to a study, and write one table: `python -m benchmarks`.
 
-Each value is saved at once in results/speed.json, so the same command goes on where it was cut off.
+Each value is saved at once in results/speed.json: after an interruption the same command continues.
 Rows that need the Pokémon images read them from DATA_DIR. On two free cores all rows take about
-half an hour. `--publish` writes nothing but the figures in the pages, from the results that exist.
+half an hour. `--publish` measures nothing: it writes the saved figures into README.md and
+docs/speed.md.
 """
 
 import argparse
@@ -18,13 +19,13 @@ from benchmarks.table import RESULTS, Options, Row, Store, markdown, measure
 
 
 def all_rows() -> list[Row]:
-    """Return the rows in the order in which they are measured: those of minutes are last."""
+    """Return all rows in the order of measurement; the sweeps are last."""
     quick = [*commands.rows(), *trainings.rows(), *memory.rows(), *scale.rows()]
     return [*quick, *sweeps.rows()]
 
 
 def machine() -> str:
-    """Describe this machine: its CPU and what is installed."""
+    """Describe this machine: CPU, number of CPUs, versions of torch and Python."""
     import torch
 
     from alexlab.runs.provenance import hardware
@@ -34,10 +35,10 @@ def machine() -> str:
 
 
 def selected(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """Return the rows that `names` select: names, or beginnings of names.
+    """Return the rows whose names start with one of `names`; without `names` all rows.
 
     Raises:
-        ValueError: A name selects nothing.
+        ValueError: No row starts with a name of `names`.
     """
     for name in names:
         if not any(row.name.startswith(name) for row in rows):
@@ -47,15 +48,21 @@ def selected(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run `python -m benchmarks`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="rows, or beginnings")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of rows, or the start of names",
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a smoke test, without results")
-    parser.add_argument("--again", action="store_true", help="drop the values that these rows have")
+    parser.add_argument("--quick", action="store_true", help="try the rows; figures mean nothing")
+    parser.add_argument("--again", action="store_true", help="replace the saved values")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
-    parser.add_argument("--publish", action="store_true", help="write the figures of the pages")
-    parser.add_argument("--out", type=Path, help="where results are written")
+    parser.add_argument("--publish", action="store_true", help="write the saved figures to pages")
+    parser.add_argument("--out", type=Path, help="folder of the results")
     args = parser.parse_args()
     try:
         rows = selected(all_rows(), args.only)
@@ -73,7 +80,7 @@ def main() -> None:
 
 
 def measure_all(rows: Sequence[Row], folder: Path, rounds: int, quick: bool, again: bool) -> None:
-    """Measure rows, and write the table after each."""
+    """Measure rows, and write speed.md after each row."""
     from alexlab.runs.provenance import git_commit
 
     store, commit, here = Store(folder), git_commit() or "unknown", machine()

@@ -11,11 +11,11 @@ the mean difference of runs that train, and the mean of all runs with failures a
 states the first, and also the second after a failure was seen (see alexlab.studies.statistics). It
 is wrong if it contradicts a truth that it states.
 
-The last column counts answers that contradict the mean of all runs, with or without seen failures.
-No rule based on a mean can keep this share small, and a later first look (--looks 40) cannot
-either: a failure that occurs in one of n runs is unseen among n seeds in a third of the studies,
-for every n. Therefore reports print how many runs failed, how many may fail, and how many failures
-would change the answer.
+The last column is the share of studies in which an answer contradicts the mean of all runs, with or
+without seen failures. No rule based on a mean can keep this share small, and a later first look
+(--looks 40) cannot either: a failure that occurs in one of n runs is not seen among n seeds in
+about a third of the studies, for every n. Therefore reports print how many runs failed, how many
+may fail, and how many failures would change the answer.
 
 A later first look is worse, not better. With looks at 20 and 40 seeds, and a fifth of the better
 condition's runs at chance, the statement about all runs is wrong in 14% of the studies, since the t
@@ -47,7 +47,7 @@ class Spread:
 
     sd: float  # points
     share: float = 0.0  # share of the treatment's runs that stay at chance
-    both: bool = False  # whether the same share of the control's runs does
+    both: bool = False  # whether the same share of the control's runs stays there
 
     @property
     def cost(self) -> float:
@@ -62,7 +62,7 @@ class Spread:
 
 @dataclass
 class Outcome:
-    """Hold shares over simulated studies."""
+    """Hold the results of simulated studies: counts of answers, shares of studies, seeds."""
 
     answers: Counter[str]
     wrong_studies: float
@@ -100,7 +100,7 @@ def is_wrong(answer: str, truth: float, margin: float = MARGIN) -> bool:
 def answer_claim(
     truth: float, spread: Spread, looks: Sequence[int], rng: np.random.Generator
 ) -> tuple[st.Look, bool]:
-    """Answer one of `CLAIMS` claims; return its look, and whether a run had failed until then."""
+    """Answer one of `CLAIMS` claims; return its look, and whether a run had failed by then."""
     values, failed = draw(truth, spread, looks[-1], rng)
     trained = ~failed.any(0)
     samples = [

@@ -1,11 +1,11 @@
 """Measure the cost of each augmentation and representation: `python -m benchmarks.augment`.
 
 A batch has 16 images of 73 pixels, cropped to 64. The training step is that of torchvision's
-AlexNet with SGD and momentum, in fp32 and bf16. All contestants run alternately in 30 rounds; the
-tables have medians, and minima for a busy machine. The cost of an augmentation is the time of its
-view minus that of the view without augmentation. The libraries are torchvision, called for each
-image (its transforms draw once per batch), and kornia if it is installed; the conversion of their
-inputs to floats of the right size is not counted.
+AlexNet with SGD and momentum, in fp32 and bf16. A view is a batch as the network sees it. All
+contestants run alternately in 30 rounds; the tables have medians, and minima for a busy machine.
+The cost of an augmentation is the time of its view minus that of the view without augmentation. The
+libraries are torchvision, called for each image (its transforms draw once per batch), and kornia if
+it is installed; the conversion of their inputs to floats of the right size is not measured.
 """
 
 import argparse

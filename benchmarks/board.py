@@ -1,7 +1,7 @@
 """Measure TensorBoard with many runs in headless Chromium: `python -m benchmarks.board`.
 
-Write runs with the metrics of a training, open the main tabs, and print for each the time until it
-has drawn its elements, and the frames per second during scrolling (at most 60). Needs
+Write runs with the metrics of a training, and open the main tabs. Print for each tab the time until
+its elements are drawn, and the frames per second during scrolling (at most 60). This needs
 `pip install -e '.[browser]'`, chromium and chromedriver.
 """
 
@@ -65,7 +65,7 @@ def write(folder: Path, runs: int, epochs: int) -> None:
 
 
 def measure(browser: webdriver.Chrome, address: str, tab: str) -> str:
-    """Describe when the tab has drawn its elements, and how fast it scrolls."""
+    """Measure when the tab has drawn its elements, and how fast it scrolls; return both as text."""
     browser.get("about:blank")
     begin = time.perf_counter()
     browser.get(f"{address}#{tab}")

@@ -1,4 +1,4 @@
-"""Rows of answers: how long a command takes that trains nothing, and when its first line comes."""
+"""Measure commands that train nothing, and how soon a training prints its first line."""
 
 import os
 import pty
@@ -18,12 +18,12 @@ ONE = [*ALEXLAB, "train", "data.resolution=32", "data.num_images=100", "trainer.
 
 
 def seconds(command: Sequence[str], options: Options) -> float:
-    """Return the seconds of a command."""
+    """Run a command, and return its seconds."""
     return run(command, ROOT)[0]
 
 
 def first_line(command: Sequence[str], terminal: bool, options: Options) -> float:
-    """Return when a command has written its first byte, on a terminal or into a pipe."""
+    """Return the seconds until a command writes its first byte, to a terminal or to a pipe."""
     with tempfile.TemporaryDirectory() as folder:
         ends = pty.openpty() if terminal else os.pipe()
         begin = time.perf_counter()
@@ -35,7 +35,7 @@ def first_line(command: Sequence[str], terminal: bool, options: Options) -> floa
         try:
             while os.read(ends[0], 1 << 16):
                 pass
-        except OSError:  # a terminal's other end is closed
+        except OSError:  # the process has closed the terminal
             pass
         os.close(ends[0])
         process.wait()
@@ -44,20 +44,23 @@ def first_line(command: Sequence[str], terminal: bool, options: Options) -> floa
 
 @contextmanager
 def finished(trials: int, *, real: bool):
-    """Make a finished sweep; yield its command and its folder."""
+    """Run a sweep; yield its command and the folder in which it ran.
+
+    The trials train only with `real`.
+    """
     command = [*ALEXLAB, "train", "-m", "data.resolution=32", "sweep.name=s"]
     command += ["optim.lr=0.1,0.05,0.02,0.01", f"seed=range(0,{max(1, trials // 4)})"]
     if real:
         command[-2:] = [f"seed=range(0,{trials})", "data.num_images=100", "trainer.max_epochs=1"]
     else:
-        command += ["hydra/launcher=nothing"]  # benchmarks/plugins: its jobs end at once
+        command += ["hydra/launcher=nothing"]  # of benchmarks/plugins: jobs end at once
     with tempfile.TemporaryDirectory() as folder:
         run(command, Path(folder))
         yield command, Path(folder)
 
 
 def again(trials: int, real: bool, options: Options) -> float:
-    """Return the seconds of the same command on a finished sweep."""
+    """Return the seconds that the command of a finished sweep takes when it is repeated."""
     with finished(20 if options.quick else trials, real=real) as (command, folder):
         return run(command, folder)[0]
 
@@ -69,7 +72,7 @@ def report(trials: int, options: Options) -> float:
 
 
 def rows() -> list[Row]:
-    """Return the rows of answers."""
+    """Return the rows about commands."""
     group = "An answer"
     return [
         Row(

@@ -2,7 +2,7 @@
 
 Train the same short run alternately without and with it, in one process on one thread, and compare
 CPU times: a busy machine slows both. The number of extra passes does not depend on the length of
-the training; the output has their share of runs of 24, 60 and 150 epochs.
+the training; the output is their cost as a share of runs of 24, 60 and 150 epochs.
 """
 
 import argparse

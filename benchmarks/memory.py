@@ -1,6 +1,7 @@
-"""Rows of memory: it grows neither with the number of images nor much with that of trials.
+"""Measure the memory of a training by its number of images, and of a sweeper by its trials.
 
-RssAnon leaves memory-mapped pages out, which the system can drop at any time.
+The memory of a training is RssAnon. It does not count memory-mapped files, because the system can
+release their pages at any time.
 """
 
 import json
@@ -28,7 +29,7 @@ print("\\n" + json.dumps(int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) / 1024
 
 
 def training(images: int, options: Options) -> float:
-    """Return the MB of a training of the same steps on `images` generated images."""
+    """Return the MB in use at the end of a training of 30 steps on `images` generated images."""
     with tempfile.TemporaryDirectory() as folder:
         count = 200 if options.quick else images
         _, printed = run([PYTHON, "-c", STEPS, str(count)], Path(folder))
@@ -36,7 +37,7 @@ def training(images: int, options: Options) -> float:
 
 
 def sweeper(trials: int, options: Options) -> float:
-    """Return the peak MB of the sweeper of a grid of trials that cost nothing."""
+    """Return the peak memory in MB of the sweeper for a grid of trials that train nothing."""
     count = 20 if options.quick else trials
     command = [PYTHON, "-m", "tests.sweeper.toy_app", "-m", f"seed=range(0,{count})"]
     command += ["sweep.name=s", "hydra/launcher=nothing"]
@@ -45,7 +46,7 @@ def sweeper(trials: int, options: Options) -> float:
 
 
 def rows() -> list[Row]:
-    """Return the rows of memory."""
+    """Return the rows about memory."""
     return [
         Row(
             "memory-images",

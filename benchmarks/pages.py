@@ -1,4 +1,4 @@
-"""Write the figures of README.md and docs/speed.md from the results, between two comments."""
+"""Write the saved figures into README.md and docs/speed.md, between two comments."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def publish(results: Mapping[str, Result], root: Path = ROOT) -> None:
 
 
 def figures(results: Mapping[str, Result]) -> list[str]:
-    """Return the lines of the table, of what was measured."""
+    """Return the lines of the table; rows without results are left out."""
 
     def value(row: str, who: str) -> str:
         values = results[row].values.get(who)

@@ -1,7 +1,7 @@
-"""Rows of scale, by processes that train nothing: 10,000 trials, and 100 workers on one storage.
+"""Measure scale with processes that train nothing: 10,000 trials, 100 workers on one storage.
 
-`python -m benchmarks.scale URL --workers 100 --trials 1000` makes a sweep of trials in a storage,
-and forks workers that claim and finish them as sweepers do. It prints JSON.
+`python -m benchmarks.scale URL --workers 100 --trials 1000` adds the trials of a sweep to a
+storage, and forks workers that claim and finish them as sweepers do. The output is JSON.
 """
 
 import argparse
@@ -23,7 +23,10 @@ from benchmarks.table import Options, Row, UnavailableError
 
 
 def grid(trials: int, options: Options) -> Mapping[str, float]:
-    """Return what a sweep of trials that cost nothing takes, beside its start."""
+    """Return the seconds and the memory of a sweep of trials that train nothing.
+
+    The milliseconds of a trial do not include the start: the time of a sweep of one trial.
+    """
     count = 20 if options.quick else trials
     command = [PYTHON, "-m", "tests.sweeper.toy_app", "-m", "hydra/launcher=nothing"]
     with tempfile.TemporaryDirectory() as folder:
@@ -41,16 +44,16 @@ def grid(trials: int, options: Options) -> Mapping[str, float]:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Start a PostgreSQL server; yield the URL.
+    """Start a PostgreSQL server; yield its URL.
 
     Raises:
-        UnavailableError: It is not installed.
+        UnavailableError: PostgreSQL is not installed.
     """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         raise UnavailableError("not installed: Debian's package postgresql")
     home, user = Path(tempfile.mkdtemp(prefix="postgres-")), []
-    if os.getuid() == 0:  # the server refuses to be root
+    if os.getuid() == 0:  # the server refuses to run as root
         shutil.chown(home, "postgres")
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -70,7 +73,7 @@ def postgres() -> Iterator[str]:
 
 
 def workers(kind: str, options: Options) -> Mapping[str, float]:
-    """Return what 100 workers on one storage need for a claim."""
+    """Run `main` with 100 workers on one storage, and return its figures."""
     count, trials = (4, 20) if options.quick else (100, 1000)
     command = [PYTHON, "-m", "benchmarks.scale", f"--workers={count}", f"--trials={trials}"]
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +87,7 @@ def workers(kind: str, options: Options) -> Mapping[str, float]:
 
 
 def work(url: str, folder: Path, results: Path) -> None:
-    """Claim and finish trials until none is left; write how long each took."""
+    """Claim and finish trials until none is left; write the times as JSON to `results`."""
     from hydra_plugins.hydra_study_sweeper._trials import ENDED, TrialQueue, TrialStore
 
     begin = time.perf_counter()
@@ -109,7 +112,7 @@ def work(url: str, folder: Path, results: Path) -> None:
 
 
 def main() -> None:
-    """Make the sweep, fork the workers, and print medians."""
+    """Make the sweep, fork the workers, and print the figures as JSON."""
     from statistics import median
 
     from hydra_plugins.hydra_study_sweeper._space import TrialParams
@@ -124,7 +127,7 @@ def main() -> None:
         folder = Path(name)
         begin = time.perf_counter()
         child = os.fork()
-        if child == 0:  # a forked worker must not share a connection of its parent
+        if child == 0:  # forked workers must not share a connection of this process
             store = TrialStore(args.url, "s", ["minimize"], folder)
             store.add([TrialParams({"seed": str(n)}, f"{n:x}") for n in range(args.trials)], {})
             os._exit(0)
@@ -164,7 +167,7 @@ def main() -> None:
 
 
 def rows() -> list[Row]:
-    """Return the rows of scale."""
+    """Return the rows about scale."""
     return [
         Row(
             "scale-trials",

@@ -1,8 +1,8 @@
-"""A training step beside a bare loop: `python -m benchmarks.steps SMALL_CNN [--precision P]`.
+"""Compare a training step with a bare loop: `python -m benchmarks.steps NET [--precision P]`.
 
-Blocks of steps of alexlab and of a bare loop run in turn, in one process, with the same net,
-images, optimiser, precision and threads: a busy machine slows both. The bare loop draws its batches
-from the same array of decoded images. The output is JSON: ms of a step, medians.
+Blocks of steps of alexlab and of a bare loop run alternately, in one process, with the same net,
+images, optimiser, precision and threads: a busy machine slows both. The bare loop has the loader
+and the preprocessing of alexlab. The output is JSON: the median ms per step of both.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import torch
 from alexlab.runs.config import compose_config
 from alexlab.training.run import TrainingRun
 
-BLOCK = 10  # steps of one loop before the other one's turn
-WARM_UP = 10  # steps that do not count
+BLOCK = 10  # number of steps before the other loop runs
+WARM_UP = 10  # number of first steps that are left out
 NETS = {  # steps, batch size, other settings
     "small_cnn": (1000, 8, ["model=small_cnn", "data.resolution=32"]),
     "score_cnn": (
@@ -38,7 +38,7 @@ NETS = {  # steps, batch size, other settings
 
 
 class Alternate(L.Callback):
-    """Measure the steps of the training, and after each block of them a block of bare steps."""
+    """Time the steps of the training; after each block of them, run and time bare steps."""
 
     def __init__(self, run: TrainingRun, *, bf16: bool) -> None:
         self.data, self.loss, self.bf16 = run.data, run.learner.task.loss, bf16
@@ -52,7 +52,7 @@ class Alternate(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the time since the step before."""
+        """Record the seconds since the previous step; run bare steps at the end of a block."""
         now = time.perf_counter()
         if self._started is not None:
             self.alexlab.append(now - self._started)
@@ -86,7 +86,7 @@ class Alternate(L.Callback):
 
 
 def measure(name: str, precision: str, steps: int | None = None) -> dict[str, float]:
-    """Train one epoch of generated images; return ms per step of alexlab and of the bare loop."""
+    """Train an epoch on generated images; return ms per step of alexlab and of the bare loop."""
     most, batch_size, settings = NETS[name]
     steps = steps or most
     settings = [*settings, f"data.batch_size={batch_size}", f"trainer.precision={precision}"]

@@ -1,4 +1,4 @@
-"""Rows of sweeps: six trials beside peers, a hundred small ones, a trial's own time, studies."""
+"""Measure sweeps: six trials beside other tools, 100 small trials, overhead, two studies."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ BIG = ["model=alexnet_torchvision", "data.resolution=64"]  # 57 million paramete
 
 
 def our_six(jobs: int, options: Options) -> float:
-    """Return the seconds of the six trials; the images are decoded on the way."""
+    """Return the seconds of the six trials with alexlab, including the decoding of the images."""
     settings = ["model=alexnet_torchvision", "data=pokemon", f"data.root={pokemon()}", *GRID]
     settings += ["trainer.max_epochs=3", f"sweep.n_jobs={jobs}"]
     settings += ["data.fraction=0.1"] * options.quick
@@ -40,10 +40,10 @@ def hydra_six(more: list[str], options: Options) -> float:
 
 
 def hydra_joblib_six(options: Options) -> float:
-    """Return the same with Hydra's joblib launcher.
+    """Return the seconds of the six trials with Hydra's joblib launcher.
 
     Raises:
-        UnavailableError: It is not installed.
+        UnavailableError: The launcher is not installed.
     """
     try:
         import hydra_plugins.hydra_joblib_launcher  # noqa: F401
@@ -56,7 +56,7 @@ def ray_six(options: Options) -> float:
     """Return the seconds of the six trials under Ray Tune.
 
     Raises:
-        UnavailableError: It is not installed.
+        UnavailableError: Ray Tune is not installed.
     """
     if subprocess.run([PEERS, "-c", "import ray.tune"], capture_output=True).returncode:
         raise UnavailableError("not installed: ray[tune]")
@@ -67,7 +67,7 @@ def ray_six(options: Options) -> float:
 
 
 def hundred(jobs: str, options: Options) -> float:
-    """Return trials per minute of a sweep of small trainings, its start and report included."""
+    """Return trials per minute of a sweep of small trainings, including its start and report."""
     trials = 4 if options.quick else 100
     settings = [*SMALL, "data.num_images=300", "trainer.max_epochs=2", f"seed=range(0,{trials})"]
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def hundred(jobs: str, options: Options) -> float:
 
 
 def middle(jobs: int, options: Options) -> float:
-    """Return trials per minute of a sweep whose steps are bound by computing: AlexNet, batch 8."""
+    """Return trials per minute of a sweep of AlexNet, half as wide, at batch size 8."""
     trials = 2 if options.quick else 4
     settings = ["model=alexnet", "model.width=0.5", "model.head=[256]", "data.resolution=64"]
     settings += ["data.batch_size=8", f"data.num_images={60 if options.quick else 400}"]
@@ -85,10 +85,10 @@ def middle(jobs: int, options: Options) -> float:
 
 
 def overhead(settings: list[str], trials: int, options: Options) -> float:
-    """Return the seconds of a trial beside its training: from one trial's end to the next one's.
+    """Return the median seconds from the end of a trial to that of the next, without training.
 
-    The training is the part of the epochs in which steps run; val, test, checkpoints, logs, the
-    start of the process and the sweeper's own work are overhead.
+    The training is the part of the epochs in which steps run. All other work is overhead: val,
+    test, checkpoints, logs, the start of the process, and the sweeper.
     """
     trials = 3 if options.quick else trials
     more = ["data.num_images=100", "trainer.max_epochs=2", f"seed=range(0,{trials})"]
@@ -103,7 +103,7 @@ def overhead(settings: list[str], trials: int, options: Options) -> float:
 
 
 def two_studies(options: Options) -> Mapping[str, float]:
-    """Run two studies that have a condition in common; count what was trained and decoded.
+    """Run two studies that have a condition in common; count the trainings and the decodings.
 
     The studies of benchmarks/conf have 4 conditions at 2 seeds, one of them in both.
     """
@@ -133,7 +133,7 @@ def two_studies(options: Options) -> Mapping[str, float]:
 
 
 def rows() -> list[Row]:
-    """Return the rows of sweeps."""
+    """Return the rows about sweeps."""
     jobs = min(2, len(os.sched_getaffinity(0)))
     per_minute = "trials/min"
     return [

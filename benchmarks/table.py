@@ -1,9 +1,9 @@
-"""Rows of measurements: run in rounds, saved one by one, written as one table.
+"""Measure rows in rounds, save each value, and write all results as one table.
 
-A row has contestants that are measured in turn, round by round. What counts is the median over the
-rounds, and for a ratio the median of the ratios within a round, since a machine's speed changes
-from minute to minute. Each value is saved when it is known, so that the next call goes on where one
-was cut off.
+A row has contestants. In each round they are measured one after the other. The figure of a
+contestant is its median over the rounds. The ratio of two contestants is the median of the ratios
+within a round, since the speed of a machine changes from minute to minute. Each value is saved at
+once, so that after an interruption the next call continues.
 """
 
 import json
@@ -17,12 +17,12 @@ RESULTS = Path(__file__).with_name("results")
 
 
 class UnavailableError(Exception):
-    """Raised by a measurement that cannot be made here, with the reason."""
+    """Report that a measurement is not possible on this machine; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much is measured: `quick` is a smoke test, whose figures mean nothing."""
+    """Hold the options of a measurement: `quick` is a smoke test, whose figures mean nothing."""
 
     quick: bool = False
 
@@ -32,12 +32,12 @@ Measure = Callable[[Options], float | Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure of a row and its bound.
+    """Set a bound for one figure of a row.
 
     Args:
-        of: The contestant whose figure it is.
-        at_least: Lower bound of its speed relative to `against`.
-        against: That contestant.
+        of: The contestant whose figure has the bound.
+        at_least: Lower bound of its speed relative to the contestant `against`.
+        against: The contestant to compare with.
         at_most: Upper bound of its value.
     """
 
@@ -49,18 +49,18 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table.
+    """Define one row of the table.
 
     Args:
-        name: Selects it: `--only NAME`.
-        group: The heading that it stands under.
-        title: What is measured.
-        unit: Of its values.
-        measures: Contestant -> measurement. One that returns several values names them itself.
+        name: Name of the row for `--only NAME`.
+        group: Heading above the row.
+        title: Description of the measurement.
+        unit: Unit of the values.
+        measures: Contestant -> measurement. A measurement of several values returns their names.
         more_is_better: Whether larger values are better.
-        goals: Bounds.
-        base: The contestant that the others are compared with.
-        rounds: At most; some measurements give the same number each time.
+        goals: Bounds of the figures.
+        base: Contestant with which the others are compared.
+        rounds: Largest number of rounds, if they take long or always give the same number.
         once: Contestants that take too long for more than one round.
     """
 
@@ -78,12 +78,12 @@ class Row:
 
 @dataclass
 class Result:
-    """The measured values of a row, and where they are from."""
+    """Hold the measured values of a row, with their commit, machine and date."""
 
     commit: str
     machine: str
     date: str
-    load: float  # of the machine, when the row began: processes that wanted a CPU
+    load: float  # average of the last minute when the row began: processes that wanted a CPU
     values: dict[str, list[float]] = field(default_factory=dict)  # contestant -> one per round
     unavailable: dict[str, str] = field(default_factory=dict)  # contestant -> reason
 
@@ -98,7 +98,7 @@ def judge(row: Row, result: Result, goal: Goal) -> tuple[str, bool]:
     """Return the figure of a goal as text, and whether the goal is met.
 
     Raises:
-        LookupError: It was not measured.
+        LookupError: A contestant of the goal was not measured.
     """
     if goal.against is not None and goal.at_least is not None:
         found = speedup(row, result, goal.of, goal.against)
@@ -108,15 +108,15 @@ def judge(row: Row, result: Result, goal: Goal) -> tuple[str, bool]:
 
 
 def number(value: float) -> str:
-    """Return a value with three digits that count."""
+    """Format a value with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class Store:
-    """The results in speed.json: one `Result` for each row.
+    """Keep the results of speed.json: one `Result` per row.
 
     Args:
-        folder: Where speed.json and speed.md are.
+        folder: Folder of speed.json and speed.md.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -125,7 +125,7 @@ class Store:
         self.results = {name: Result(**one) for name, one in json.loads(text).items()}
 
     def save(self) -> None:
-        """Write the file."""
+        """Write speed.json; an interruption leaves the old file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {name: vars(one) for name, one in self.results.items()}
         temporary = self.path.with_suffix(".tmp")
@@ -133,7 +133,7 @@ class Store:
         temporary.replace(self.path)
 
     def begin(self, row: Row, commit: str, machine: str, load: float) -> Result:
-        """Return the row's result so far; a new one if that is of another commit or machine."""
+        """Return the saved result of a row, or a new one for another commit or machine."""
         known = self.results.get(row.name)
         if known is None or (known.commit, known.machine) != (commit, machine):
             date = time.strftime("%Y-%m-%d", time.gmtime())
@@ -142,8 +142,8 @@ class Store:
 
 
 def measure(row: Row, store: Store, result: Result, rounds: int, options: Options) -> None:
-    """Measure what `rounds` rounds of a row still lack, and save each value."""
-    done: dict[str, int] = {}  # of each measurement, which may be of several contestants
+    """Measure the values that are missing for `rounds` rounds of a row; save each value."""
+    done: dict[str, int] = {}  # measurement -> number of rounds that are saved
     for round_ in range(min(rounds, row.rounds)):
         for name, function in row.measures.items():
             names = [one for one in result.values if one == name or one.startswith(f"{name}: ")]
@@ -156,7 +156,7 @@ def measure(row: Row, store: Store, result: Result, rounds: int, options: Option
                 result.unavailable[name] = str(reason)
                 store.save()
                 continue
-            except RuntimeError as error:  # of a command; the other rows are measured all the same
+            except RuntimeError as error:  # a command failed; the next measurement follows
                 print(f"  {row.name} {round_ + 1}: {name} failed: {error}", flush=True)
                 continue
             several = found if isinstance(found, Mapping) else {"": found}
@@ -168,7 +168,7 @@ def measure(row: Row, store: Store, result: Result, rounds: int, options: Option
 
 
 def lines_of(row: Row, result: Result) -> list[str]:
-    """Return the lines of the table for one row."""
+    """Return the lines of one row, one per contestant."""
     lines = []
     for name, values in result.values.items():
         spread = "" if len(set(values)) == 1 else f" ({number(min(values))}-{number(max(values))})"
@@ -201,7 +201,7 @@ def goal_lines(rows: Iterable[Row], results: Mapping[str, Result]) -> list[str]:
 
 
 def markdown(rows: Sequence[Row], results: Mapping[str, Result]) -> str:
-    """Return the page of all rows that have results."""
+    """Return the text of speed.md: all rows that have results."""
     known = [row for row in rows if row.name in results]
     lines = ["# Speed", "", "Written by `python -m benchmarks`. Medians over the rounds, with the"]
     lines += ["range; a factor is the median of the ratios within a round.", ""]
@@ -212,7 +212,7 @@ def markdown(rows: Sequence[Row], results: Mapping[str, Result]) -> str:
             row.name
         )
     for source, names in sources.items():
-        loads = [results[name].load for name in names]  # the benchmark itself is one of them
+        loads = [results[name].load for name in names]  # the benchmark's own processes count too
         load = f"load {min(loads):g} to {max(loads):g} at the beginning of a row"
         lines.append(f"- {', '.join(source)}, {load}: {', '.join(names)}")
     lines += ["", "## Goals", "", *goal_lines(known, results)]

@@ -1,4 +1,4 @@
-"""Rows of one training: steps beside a bare loop, images/s and whole commands beside peers."""
+"""Measure one training: steps beside a bare loop, images/s and whole commands beside others."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from alexlab.data.files import find_class_images
 from benchmarks.process import ALEXLAB, PYTHON, run
 from benchmarks.table import Goal, Options, Row, UnavailableError
 
-NETS = {  # of benchmarks.steps, which imports torch
+NETS = {  # the nets of benchmarks.steps, whose import takes seconds
     "small_cnn": "small_cnn, 32 px, batch 8",
     "score_cnn": "score_cnn, 128 px, batch 32",
     "alexnet": "alexnet, 64 px, batch 8",
@@ -21,14 +21,14 @@ NETS = {  # of benchmarks.steps, which imports torch
 PRECISIONS = {"32-true": "fp32", "bf16-mixed": "bf16-mixed"}
 SCRIPT, LIGHTNING, OURS = "a script by hand", "plain Lightning", "alexlab"
 FRACTIONS = {64: 0.4, 224: 0.14}  # of the training images, so that a round takes a minute
-PART = 0.35  # of them, for sweeps and whole commands
+PART = 0.35  # share of the training images for whole commands
 
 
 def pokemon() -> Path:
     """Return the folder of the Pokémon images.
 
     Raises:
-        UnavailableError: DATA_DIR does not have it.
+        UnavailableError: DATA_DIR has no folder pokemon.
     """
     root = Path(os.environ.get("DATA_DIR", "data")).absolute() / "pokemon"
     if not root.is_dir():
@@ -37,7 +37,7 @@ def pokemon() -> Path:
 
 
 def step(net: str, precision: str, options: Options) -> Mapping[str, float]:
-    """Return ms per step of alexlab and of the bare loop, which run in turn in one process."""
+    """Return ms per step of alexlab and of the bare loop, which run alternately in one process."""
     command = [PYTHON, "-m", "benchmarks.steps", net, f"--precision={precision}"]
     command += ["--steps=20"] * options.quick
     with tempfile.TemporaryDirectory() as folder:
@@ -47,12 +47,12 @@ def step(net: str, precision: str, options: Options) -> Mapping[str, float]:
 
 
 def images_in_train(fraction: float) -> int:
-    """Return how many images alexlab trains on at `data.fraction`."""
+    """Return the number of images that alexlab trains on with `data.fraction`."""
     return round(0.7 * fraction * len(find_class_images(pokemon()).paths))
 
 
 def peer_speed(module: str, resolution: int, options: Options) -> float:
-    """Return the images/s of a script or of plain Lightning."""
+    """Return the images/s of a module of benchmarks/peers: script or lightning_run."""
     images = 32 if options.quick else images_in_train(FRACTIONS[resolution])
     command = [PYTHON, "-m", f"benchmarks.peers.{module}", pokemon(), f"--images={images}"]
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def our_run(epochs: int) -> list[str]:
 
 
 def whole_run(options: Options) -> Mapping[str, float]:
-    """Return the seconds of a command the first time, when it decodes, and the second time."""
+    """Return the seconds of a training, with decoding the first time, and without it again."""
     more = [f"data.fraction={0.1 if options.quick else PART}"]
     with tempfile.TemporaryDirectory() as folder:
         command = [*our_run(3), *more]
@@ -93,7 +93,7 @@ def whole_lightning(options: Options) -> float:
 
 
 def rows() -> list[Row]:
-    """Return the rows of one training."""
+    """Return the rows about one training."""
     found = []
     for net, title in NETS.items():
         for precision, short in PRECISIONS.items():

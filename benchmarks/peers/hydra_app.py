@@ -1,7 +1,9 @@
-"""Plain Lightning in a Hydra app: `python -m benchmarks.peers.hydra_app -m optim.lr=0.01,0.005`.
+"""Train with plain Lightning in a Hydra app.
 
-With `hydra/launcher=joblib` several runs go on at a time; the loader's worker processes do not
-start under joblib's loky, so `workers=0` then.
+    python -m benchmarks.peers.hydra_app -m root=FOLDER optim.lr=0.01,0.005
+
+With `hydra/launcher=joblib` several runs train at a time. Add `workers=0` then: under joblib's
+loky, a DataLoader cannot start worker processes.
 """
 
 from pathlib import Path

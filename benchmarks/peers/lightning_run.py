@@ -1,8 +1,8 @@
-"""What the Lightning tutorial teaches: a LightningModule, an ImageFolder, a Trainer as it comes.
+"""Train as the Lightning tutorial does: a LightningModule, an ImageFolder, a plain Trainer.
 
-`python -m benchmarks.peers.lightning_run ROOT --resolution 64` trains torchvision's AlexNet, with
-val after each epoch, the weights of the best epoch kept, and a test of them: what a run of alexlab
-does. It prints the images/s of the epochs after the first.
+`python -m benchmarks.peers.lightning_run ROOT --resolution 64` trains torchvision's AlexNet,
+validates after each epoch, keeps the weights of the best epoch, and tests them, as a run of alexlab
+does. The output is the images/s of the epochs after the first.
 """
 
 import argparse
@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore")
 
 
 class LitAlexNet(L.LightningModule):
-    """AlexNet with accuracy and loss on the progress bar."""
+    """Train AlexNet; show loss and accuracy on the progress bar."""
 
     def __init__(self, num_classes: int, lr: float) -> None:
         super().__init__()
@@ -38,34 +38,34 @@ class LitAlexNet(L.LightningModule):
         return loss
 
     def training_step(self, batch, batch_idx):
-        """One step."""
+        """Return the loss of a batch."""
         return self._step(batch, "train")
 
     def validation_step(self, batch, batch_idx):
-        """One batch of val."""
+        """Log the metrics of a val batch."""
         self._step(batch, "val")
 
     def test_step(self, batch, batch_idx):
-        """One batch of test."""
+        """Log the metrics of a test batch."""
         self._step(batch, "test")
 
     def configure_optimizers(self):
-        """SGD."""
+        """Return SGD with momentum."""
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
 
 
 class Clock(L.Callback):
-    """Times the training part of each epoch."""
+    """Time the training part of each epoch."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, *_) -> None:
-        """Start."""
+        """Record the time at which the epoch starts."""
         self.start = time.perf_counter()
 
     def on_validation_start(self, trainer, *_) -> None:
-        """Stop."""
+        """Record the seconds of training, unless this is the sanity check."""
         if trainer.sanity_checking:
             return
         self.seconds.append(time.perf_counter() - self.start)
@@ -118,7 +118,7 @@ def train(
 
 
 def main() -> None:
-    """Train once, in the working directory."""
+    """Train once, in ./run, and print the images/s."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root")
     parser.add_argument("--resolution", type=int, required=True)

@@ -1,6 +1,6 @@
-"""Plain Lightning under Ray Tune: `python -m benchmarks.peers.ray_app ROOT --cpus 1`.
+"""Train with plain Lightning under Ray Tune: `python -m benchmarks.peers.ray_app ROOT --cpus 1`.
 
-Each trial gets `--cpus` processor cores, so that 2 / cpus trials run at a time on two.
+Each trial gets `--cpus` CPU cores: with `--cpus 1`, two trials run at a time on two cores.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def trial(config: dict[str, Any]) -> dict[str, Any]:
-    """Train once; the dictionary that is returned is the trial's result."""
+    """Train once; return the trial's result, as Ray Tune expects."""
     import torch
 
     from benchmarks.peers.lightning_run import train
@@ -30,7 +30,7 @@ def trial(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the grid."""
+    """Run the grid of six trials."""
     import ray
     from ray import tune
 

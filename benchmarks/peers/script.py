@@ -1,7 +1,7 @@
-"""The script one writes by hand: torchvision's AlexNet, ImageFolder, a DataLoader, a plain loop.
+"""Train as a script by hand does: torchvision's AlexNet, ImageFolder, DataLoader, a plain loop.
 
-Written in good faith: two worker processes, kept alive between epochs, and images that are resized
-no larger than needed. Prints the images/s of the epochs after the first.
+The script has good settings: two worker processes that stay between epochs, and images resized to
+the size that the network needs. It prints the images/s of the epochs after the first.
 """
 
 import argparse

@@ -25,7 +25,7 @@ VERBS = {
 }
 # these verbs import torch, which takes seconds
 SLOW = {"train", "evaluate", "predict", "export", "explain", "look", "lr-find", "rerun", "data"}
-COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option; its script does not know our verbs
+COMPLETION = {"-sc", "--shell-completion"}  # Hydra's option; Hydra's script lacks our verbs
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         with quiet_ends():
             dispatch()
     finally:
-        gc.freeze()  # or Python searches all objects for cycles at its end: 0.9 s with Lightning
+        gc.freeze()  # else Python searches all objects for cycles at exit: 0.9 s with Lightning
 
 
 def say_starting(words: list[str]) -> None:
@@ -89,7 +89,7 @@ def dispatch() -> None:
     sys.argv = [program, *rest]
     with ExitOnInterrupt():
         command = import_module(f"alexlab.commands.{verb.replace('-', '_')}")
-        if verb == "train":  # composing the config imports more; a run sets its own handlers
+        if verb == "train":  # its imports need the handler too; a run sets its own
             command.main()
             return
     from alexlab.messages import show

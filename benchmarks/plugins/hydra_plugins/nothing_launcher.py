@@ -1,4 +1,4 @@
-"""A launcher whose jobs cost nothing: they end at once, with the files of a short run."""
+"""Launch jobs that train nothing: each writes the files of a short run, and ends at once."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ HISTORY = "".join(
 
 @dataclass
 class NothingConf:
-    """hydra.launcher."""
+    """Hold the config of `hydra/launcher=nothing`."""
 
     _target_: str = "hydra_plugins.nothing_launcher.NothingLauncher"
 
@@ -31,17 +31,17 @@ ConfigStore.instance().store(group="hydra/launcher", name="nothing", node=Nothin
 
 
 class NothingLauncher(Launcher):
-    """See the module."""
+    """Write the files of a short run instead of training."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See Launcher."""
+        """Do nothing: the jobs need no settings."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Write the files of the only job."""
+        """Write the files of the only job into the folder that its overrides name."""
         where = [o.partition("=")[2].strip("'") for o in job_overrides[0] if "hydra.sweep." in o]
         folder = Path(*where)
         folder.mkdir(parents=True)

@@ -286,7 +286,7 @@ def _is_ignored(key: str) -> bool:
 
 @cache
 def _ignored_keys() -> tuple[str, ...]:
-    """Return the settings that cannot change a result, as the sweeper is told too."""
+    """Return the settings that cannot change a result, from the sweeper's config."""
     content = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
     return tuple(content["ignore"])
 

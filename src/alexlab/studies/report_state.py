@@ -1,9 +1,9 @@
-"""Tell whether a sweep's report is up to date, so that a finished sweep is not reported again.
+"""Check whether the report of a finished sweep is up to date, so that it is not written again.
 
-`.report.json` in the sweep's folder has a hash of what the report was made of and of what was
-written, and the lines that the sweep printed. A report of another version of this package, or of
-files that have changed since, is written again. Only names, times and sizes of files are read: of
-1,000 runs that takes a twentieth of a second.
+`.report.json` in the sweep's folder has the lines that the sweep printed, and a hash of the report,
+of the files that it was made from, and of this package. If one of them has changed, the report is
+written again. Only sweep.yaml and trials.csv are read; of all other files the hash has the paths,
+times and sizes, which takes 0.05 s for 1,000 runs.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ WRITTEN = ("report.md", "report.html", "summary.csv", "answers.json", "runs.csv"
 
 
 def read_lines(folder: Path) -> list[str] | None:
-    """Return the lines that the up-to-date report of a sweep printed; None if it is out of date."""
+    """Return the lines that were printed with a sweep's report; None if it is out of date."""
     with suppress(OSError, ValueError, LookupError, TypeError):
         state = json.loads((folder / STATE).read_text("utf-8"))
         if state["hash"] == _hash(folder):
@@ -33,15 +33,15 @@ def read_lines(folder: Path) -> list[str] | None:
 
 
 def write_lines(folder: Path, lines: Sequence[str]) -> None:
-    """Record that the report of a sweep has just been written, and what was printed."""
+    """Store the hash of a report that has just been written, and the lines that were printed."""
     text = json.dumps({"hash": _hash(folder), "lines": list(lines)}, ensure_ascii=False)
     write_atomically(folder / STATE, text + "\n", sync=False)
 
 
 def _hash(folder: Path) -> str:
-    """Hash what the report is made of, and what was written."""
+    """Hash the report, the files that it was made from, and this package."""
     digest = hashlib.sha256()
-    for name in (SWEEP, TRIALS):  # a finished command writes them again, with the same content
+    for name in (SWEEP, TRIALS):  # repeating the command writes the same content
         digest.update((folder / name).read_bytes())
     for path in _files(folder):
         try:
@@ -53,9 +53,9 @@ def _hash(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Yield the files that count by their times and sizes, in a fixed order."""
+    """Yield the files whose times and sizes are hashed, in a fixed order."""
     yield from sorted(map(str, PACKAGE.glob("**/*.py")))
-    for other in sorted(folder.parent.glob(f"*/{SWEEP}")):  # trials that other sweeps have, too
+    for other in sorted(folder.parent.glob(f"*/{SWEEP}")):  # for trials in several sweeps
         if other.parent != folder:
             yield str(other.with_name(TRIALS))
     yield from (os.path.join(folder, name) for name in WRITTEN)

@@ -126,7 +126,7 @@ def size_of(claim: Claim, size: float) -> str:
 
 
 def sentence(one: ClaimAnswer) -> str:
-    """Write the answer as one sentence with its numbers, or why there is none."""
+    """Write the answer as one sentence with its numbers, or the reason why there is no answer."""
     claim = one.claim
     if one.answer == st.NOT_TESTED or one.comparison is None:
         return f"{one.reason}."

@@ -108,7 +108,7 @@ def _write_tuned(sweep: "Sweep") -> None:
 def after_sweep(folder: Path) -> None:
     """Write the report when a sweep ends, unless it is up to date; print the answers and its path.
 
-    Its errors do not fail the sweep.
+    An error in the report does not fail the sweep.
 
     Raises:
         SystemExit: Ctrl-C, with 130; the report can be written later.
@@ -135,14 +135,14 @@ def after_sweep(folder: Path) -> None:
     from alexlab.studies.results import UNREADABLE
     from alexlab.studies.setting import NOT_ANALYSED
 
-    # the others print more than these lines: warnings, and what tuning has found
+    # other reports print more than these lines: warnings, or the results of tuning
     if sweep.setting not in NOT_ANALYSED and all(run.state != UNREADABLE for run in sweep.runs):
         with suppress(OSError):
             report_state.write_lines(folder, lines)
 
 
 def _path_line(folder: Path) -> str:
-    """Return the line that says where the report is."""
+    """Return the line with the path of the report."""
     return f"report: {path_link(Path(os.path.relpath(folder / 'report.html')))}"
 
 

@@ -1,10 +1,10 @@
-"""Estimate the seconds and the disk space of a run before any run of the sweep has finished.
+"""Estimate the time, disk space and memory of a run before any run of its sweep has finished.
 
 The seconds are rough: the time of a step is a sum of terms for its multiply-adds and its weights,
 and a constant. The rates below were measured on one thread of an AMD EPYC in float32, with AlexNet
-(width 1 and 0.5) and the small CNN at 64 px; they agreed within a factor of two. A GPU is assumed
-to be `GPU` times as fast in the first two terms. After the first finished run, the sweep uses the
-measured time instead.
+(width 1 and 0.5) and the small CNN at 64 px; they agreed within a factor of two. In the first two
+terms, n threads are assumed to be n times as fast, and a GPU `GPU` times. After the first finished
+run, the sweep uses the measured time instead.
 """
 
 import os
@@ -30,8 +30,8 @@ START_S = 5.0
 def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
     """Estimate the bytes of a run during training and after its end, and its seconds.
 
-    A checkpoint contains the weights and the optimiser's moments, each as large as the weights.
-    During a save three versions exist of last.ckpt, and three of best.ckpt.
+    last.ckpt contains the weights and the optimiser's moments, each as large as the weights;
+    best.ckpt contains the weights. During a save, three versions of each exist.
 
     Args:
         config: The composed, resolved config of a run.
@@ -52,15 +52,16 @@ def estimate(config: Mapping[str, Any]) -> tuple[int, int, float | None]:
 
 
 def cpu_jobs(config: Mapping[str, Any]) -> int:
-    """Return how many runs at a time are fastest on the CPUs: as many as they are, with one thread.
+    """Return the number of runs at a time that is the fastest: one run with one thread per CPU.
 
-    Two runs of one thread take less time than one after the other with two threads: the steps of a
-    small net, and all that is not a step, use one thread. Where the memory's bandwidth is the
-    limit, as for 57 million parameters, they take about the same time (benchmarks/results). There
-    are fewer if a run has several devices, or if the memory that is free has no room for more.
+    Two runs at a time with one thread each take less time than two runs one after the other with
+    two threads: the steps of a small net, and all work other than steps, use one thread. If memory
+    bandwidth is the limit, as with 57 million parameters, the gain is small (benchmarks/results).
+    The number is smaller if a run has several devices, or if the free memory has no room for more.
+    It is 1 for other accelerators, such as MPS.
 
     Args:
-        config: A run's composed, resolved config.
+        config: The composed, resolved config of a run.
     """
     trainer, data = config["trainer"], config["data"]
     other = trainer["accelerator"] not in (*GPU_ACCELERATORS, "cpu")
@@ -69,20 +70,20 @@ def cpu_jobs(config: Mapping[str, Any]) -> int:
     net, devices = _net(config), trainer["devices"]
     ranks = devices if isinstance(devices, int) and devices > 0 else 1
     summary = summarize(net, in_channels=_channels(net), resolution=data["resolution"])
-    # gradients and the best epoch's weights beside the weights; activations and their gradients
+    # weights, their gradients, the best epoch's weights, moments; activations and their gradients
     state = _weights(net) * (3 + _moments(config)) + 3 * 4 * summary.neurons * data["batch_size"]
     room = int(_free_memory() // (ranks * (PROCESS + state)))
     return max(1, min(cores() // ranks, room))
 
 
 def _free_memory() -> int:
-    """Return the bytes that are free on this machine and in this container; many if not known."""
+    """Return the free bytes of this machine or container, the smaller; a huge number if unknown."""
     found = [1 << 50]
     with suppress(OSError, ValueError, LookupError):
         lines = Path("/proc/meminfo").read_text().splitlines()
         sizes = {line.split(":")[0]: line.split()[1] for line in lines}
         found.append(1024 * int(sizes["MemAvailable"]))
-    with suppress(OSError, ValueError):  # "max" is no limit
+    with suppress(OSError, ValueError):  # no cgroup, or the limit is "max"
         limits = Path("/sys/fs/cgroup")
         used = int((limits / "memory.current").read_text())
         found.append(int((limits / "memory.max").read_text()) - used)
@@ -90,7 +91,7 @@ def _free_memory() -> int:
 
 
 def _net(config: Mapping[str, Any]) -> torch.nn.Module:
-    """Return the net without memory for its weights."""
+    """Build the net on the meta device, without memory for its weights."""
     with torch.device("meta"):
         net: torch.nn.Module = instantiate(
             OmegaConf.create(config["model"]),
@@ -102,12 +103,12 @@ def _net(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _weights(net: torch.nn.Module) -> int:
-    """Return the bytes of the weights."""
+    """Return the bytes of the weights of `net`."""
     return sum(p.numel() * p.element_size() for p in net.parameters())
 
 
 def _moments(config: Mapping[str, Any]) -> int:
-    """Return how many numbers the optimiser keeps for a weight."""
+    """Return how many numbers the optimiser stores per weight."""
     name = str(config["optim"]["_target_"]).rsplit(".", 1)[-1]
     return 2 if "Adam" in name else int(bool(config["optim"].get("momentum", 0)))
 
@@ -126,7 +127,7 @@ def _seconds(config: Mapping[str, Any], images: float, macs: int, weights: int) 
     threads = max(1, cores() // (cpu_jobs(config) if jobs == "auto" else jobs))
     speed = GPU if on_gpu else threads
     step = (batch * macs * MAC_S + weights * WEIGHT_S) / speed + STEP_S
-    epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # costs about an epoch
+    epochs = int(trainer["max_epochs"]) + bool(config.get("fit_metrics"))  # it costs about an epoch
     steps = epochs * max(1.0, images / batch)
     return float(START_S + TESTS * steps * step)
 

@@ -132,15 +132,15 @@ class ProcessLauncher(Launcher):
     def prepare(self, n_jobs: int | None, cpu_jobs: Callable[[], int] = lambda: 1) -> int:
         """Prepare for calls of `launch` from several threads; return how many jobs run at a time.
 
-        It pickles the state that jobs share. `launch` would do that in another thread, while the
-        caller may change Hydra's state by composing a config.
+        The state that jobs share is pickled here: `launch` runs in another thread, while the caller
+        may change Hydra's state by composing a config.
 
         Args:
-            n_jobs: Jobs at a time; default: the launcher's own setting.
-            cpu_jobs: Gives the default where there is neither that setting nor a GPU.
+            n_jobs: Jobs at a time; None for the launcher's own setting.
+            cpu_jobs: Returns the number of jobs if there is neither a setting nor a GPU.
 
         Raises:
-            ValueError: A GPU was asked for that is not there, or a setting is wrong.
+            ValueError: A setting is wrong, or needs a GPU that does not exist.
         """
         jobs = self._make_slots(n_jobs or self.settings.n_jobs, cpu_jobs)
         self._shared = serialize(self.context, self.config, self.task_function)

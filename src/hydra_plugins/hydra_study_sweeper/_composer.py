@@ -2,8 +2,8 @@
 
 The identity is a hash of the whole config without the keys that cannot change a result. Composing
 with Hydra costs 100 ms, so it is done once per combination of group choices and dictionaries; the
-other values of a trial are then written into that config, and `_resolution` resolves what they
-change.
+other values of a trial are then written into that config, and `_resolution` resolves the values
+that they change.
 """
 
 import re
@@ -107,7 +107,7 @@ class Composer:
 
         Args:
             chosen: The choices, and the keys of the other axes.
-            values: Of all axes.
+            values: The values of all axes.
         """
         if chosen not in self._composed:
             cfg = self.loader.load_sweep_config(self.config, self.space.overrides(values))

@@ -28,7 +28,7 @@ def prepare_launcher(
     Args:
         launcher: Any Hydra launcher.
         n_jobs: Jobs at a time; None for its slots; auto for its slots, or `cpu_jobs` without GPUs.
-        cpu_jobs: Only a launcher with slots asks it.
+        cpu_jobs: Returns the jobs at a time on CPUs; only a launcher with `prepare` calls it.
     """
     prepare = getattr(launcher, "prepare", None)
     if n_jobs == AUTO:

@@ -29,7 +29,7 @@ def check_before(
 
 
 def _sample(composer: Composer, params: Sequence[TrialParams]) -> list[dict[str, Any]]:
-    """Return the configs of a few of the trials; of one trial of its choices for a search."""
+    """Return the configs of at most `SAMPLE` trials; for a search, that of one trial."""
     chosen = params[:: max(1, len(params) // SAMPLE)][:SAMPLE]
     values = [one.values for one in chosen] or [next(composer.space.grid())]
     return [composer.compose(one) for one in values]
@@ -38,16 +38,17 @@ def _sample(composer: Composer, params: Sequence[TrialParams]) -> list[dict[str,
 def auto_jobs(
     settings: StudySweeperConf, composer: Composer, params: Sequence[TrialParams], trials: int
 ) -> int:
-    """Return how many trials run at a time with n_jobs=auto where there are no GPUs.
+    """Return the number of trials at a time for n_jobs=auto without GPUs.
 
-    It is what the app's function `cpu_jobs` says for the trial that allows the fewest, and no more
-    than there are trials. A search learns from each trial before the next one: it runs one.
+    This is the smallest number that the app's function `cpu_jobs` returns for a few of the trials,
+    but at most the number of trials. It is 1 for a search, because a search uses the result of each
+    trial to suggest the next one.
 
     Args:
         settings: The sweeper's.
         composer: Makes the trials' configs.
         params: Of the trials; empty for a search.
-        trials: How many are to run.
+        trials: The number of trials to run.
     """
     ask = load(settings.cpu_jobs)
     if ask is None or not params:

@@ -1,8 +1,8 @@
-"""Resolve a composed config again after some of its values have changed, at a tenth of the cost.
+"""Resolve a composed config again after some values have changed, in a tenth of OmegaConf's time.
 
-OmegaConf takes 2 ms to resolve a whole config, most of it for interpolations that have the same
-value in every trial of a sweep. Which of them can change follows from their texts: an interpolation
-that reaches none of the changed keys is resolved once.
+OmegaConf takes 2 ms to resolve a whole config, mostly for interpolations that have the same value
+in every trial of a sweep. Their texts show which of them can change: an interpolation that depends
+on none of the changed keys is resolved only once.
 """
 
 import re
@@ -13,33 +13,33 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 INNERMOST = re.compile(r"\$\{([^{}$]*)\}")
-ODD = ""  # stands for keys that OmegaConf would read as a path
-INNER = "\0"  # stands for an interpolation inside another one
+ODD = ""  # replaces keys that are not plain names, such as `a.b`
+INNER = "\0"  # replaces an interpolation that has been read
 PLAIN_KEY = re.compile(r"[\w-]+")
-READS_CONFIG = {"pass_root", "pass_parent", "pass_node"}  # of a resolver: more than its arguments
+READS_CONFIG = {"pass_root", "pass_parent", "pass_node"}  # flags of a resolver of the config
 
 
 class Resolution:
-    """The resolved content of `cfg`, whose values at `keys` change.
+    """Resolve `cfg` again and again, while only its values at `keys` change.
 
     Args:
         cfg: The config; the caller changes its values.
         keys: The keys whose values may change, as in `optim.lr`.
 
     Raises:
-        Exception: Those of OmegaConf, if an interpolation cannot be resolved.
+        Exception: An error of OmegaConf, if an interpolation cannot be resolved.
     """
 
     def __init__(self, cfg: DictConfig, keys: Collection[str]) -> None:
         self.cfg = cfg
         self.first: Any = OmegaConf.to_container(cfg, resolve=True)
-        self.same: dict[str, str] = {}  # key -> the changed key that it is a mere reference to
+        self.same: dict[str, str] = {}  # key -> the changed key that is its whole value
         self.changing = self._changing(keys)
 
     def _changing(self, keys: Collection[str]) -> list[str] | None:
-        """Return the keys whose values may change; None if that is not known."""
+        """Return the keys whose values may change; None if they are not known."""
         leaves = dict(_leaves(OmegaConf.to_container(self.cfg, resolve=False)))
-        if ODD in leaves or not set(keys) <= leaves.keys():  # of a list, a dictionary, or odd
+        if ODD in leaves or not set(keys) <= leaves.keys():  # in a list, a dictionary, or odd
             return None
         references = {key: _references(key, v) for key, v in leaves.items() if "${" in str(v)}
         found = {key for key in references if self._reaches(key, keys, references, set())}
@@ -69,7 +69,7 @@ class Resolution:
         return False
 
     def content(self) -> dict[str, Any]:
-        """Return the resolved content with the present values, as plain containers."""
+        """Return the content resolved with the current values, as dictionaries and lists."""
         if self.changing is None:
             whole: Any = OmegaConf.to_container(self.cfg, resolve=True)
             return dict(whole)
@@ -87,7 +87,7 @@ class Resolution:
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the key and value of each node without nodes below it; the key ODD for an odd key."""
+    """Yield the key and value of each node without nodes below it; odd keys become `ODD`."""
     if not isinstance(content, dict):  # a list counts as one value
         yield prefix, content
         return
@@ -99,7 +99,10 @@ def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _references(key: str, value: Any) -> set[str] | None:
-    """Return the keys that the interpolation at `key` names; None if it may read others."""
+    """Return the keys that the interpolations in `value` name; None if they may read others.
+
+    Relative names are those of neighbours of `key`.
+    """
     text, found = str(value), set()
     if "\\" in text or isinstance(value, list):
         return None
@@ -119,11 +122,11 @@ def _references(key: str, value: Any) -> set[str] | None:
 
 
 def _reads_only_arguments(resolver: str) -> bool:
-    """Return whether a resolver gets nothing of the config but its arguments.
+    """Return whether a resolver reads only its arguments, and nothing else of the config.
 
-    OmegaConf has no public function that says so: it keeps this in the closure of what it registers
-    under the private name `_resolvers`. A resolver without such a closure counts as one that reads
-    the config.
+    OmegaConf has no public function for this. Its flags are in the closure of the function that it
+    stores in the private `_resolvers`. A resolver without these flags counts as one that reads the
+    config.
     """
     function: Any = BaseContainer._resolvers.get(resolver)
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
@@ -134,7 +137,7 @@ def _reads_only_arguments(resolver: str) -> bool:
 
 
 def _is_near(one: str, other: str) -> bool:
-    """Return whether two keys are the same, or one is below the other."""
+    """Return whether two keys are equal, or one is below the other."""
     return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 

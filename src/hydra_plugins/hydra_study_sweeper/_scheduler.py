@@ -208,7 +208,7 @@ class Scheduler:
         if to_run := self.queue.num_pending():
             self._check_before()
             if (start := getattr(self.launcher, "start", None)) is not None:
-                start()  # while this process prepares and estimates
+                start()  # it imports while this process prepares and estimates
             self._prepare_launcher()
         disk = self._disk_needed(to_run)
         self._log_plan(to_run, disk)

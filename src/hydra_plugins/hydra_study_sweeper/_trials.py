@@ -244,7 +244,7 @@ class TrialStore:
         self._seen = optuna_trials
 
     def _refresh(self, trial_id: int) -> None:
-        """Read one attempt: reading all costs a database a row for each pending trial."""
+        """Read one attempt; `sync` would read a row per pending trial from a database."""
         if (trial := self._take_in(self.storage.get_trial(trial_id))) is not None:
             self._changed[trial.number] = trial
 
@@ -402,7 +402,7 @@ class TrialStore:
             self._own.add(trial.optuna_trial.number)
             self._refresh(trial_id)
         else:
-            self.sync()  # other workers have claimed more than this one
+            self.sync()  # another worker has claimed it, and perhaps others
         return claimed
 
     def ask(

@@ -51,7 +51,7 @@ class StudySweeperConf:
     fingerprint: Optional[str] = None  # function(config) -> what must not change  # noqa: UP045
     format_value: Optional[str] = None  # function(metric name, value) -> text  # noqa: UP045
     progress: Optional[str] = None  # function(folder of a run) -> how far it is  # noqa: UP045
-    cpu_jobs: Optional[str] = None  # function(config) -> n_jobs=auto without GPUs  # noqa: UP045
+    cpu_jobs: Optional[str] = None  # function(config) -> trials at a time on CPUs  # noqa: UP045
     estimate: Optional[str] = None  # see `_preflight.estimate_cost`  # noqa: UP045
     before: Optional[str] = None  # function(config) that raises if no trial can run  # noqa: UP045
     on_end: Optional[str] = None  # function(folder of the sweep), called at its end  # noqa: UP045

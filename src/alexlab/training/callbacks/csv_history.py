@@ -1,7 +1,7 @@
 """Write history.csv, one row per epoch; the whole file is replaced atomically.
 
-The file is synced to the disk at the end of the training only: a sync takes longer than an epoch of
-a small net, and last.ckpt, from which a run is resumed after a power cut, contains the rows too.
+The file is synced to the disk only at the end of the training, because a sync takes longer than an
+epoch of a small net. After a power cut a run is resumed from last.ckpt, which contains the rows.
 """
 
 import time
