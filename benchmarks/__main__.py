@@ -38,7 +38,7 @@ def selected(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     """Return the rows whose names start with one of `names`; without `names` all rows.
 
     Raises:
-        ValueError: No row starts with a name of `names`.
+        ValueError: A name in `names` matches no row.
     """
     for name in names:
         if not any(row.name.startswith(name) for row in rows):

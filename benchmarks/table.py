@@ -83,7 +83,7 @@ class Result:
     commit: str
     machine: str
     date: str
-    load: float  # average of the last minute when the row began: processes that wanted a CPU
+    load: float  # load average of the last minute when the row began
     values: dict[str, list[float]] = field(default_factory=dict)  # contestant -> one per round
     unavailable: dict[str, str] = field(default_factory=dict)  # contestant -> reason
 

@@ -77,7 +77,7 @@ def our_run(epochs: int) -> list[str]:
 
 
 def whole_run(options: Options) -> Mapping[str, float]:
-    """Return the seconds of a training, with decoding the first time, and without it again."""
+    """Return the seconds of a command: with decoding the first time, without it the second time."""
     more = [f"data.fraction={0.1 if options.quick else PART}"]
     with tempfile.TemporaryDirectory() as folder:
         command = [*our_run(3), *more]

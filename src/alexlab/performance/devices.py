@@ -1,6 +1,6 @@
 """Resolve precision, effective batch size and cores, without importing torch or starting CUDA.
 
-A sweep resolves both before it forks its runs, and a process must not fork after it started CUDA.
+A sweep resolves them before it forks its runs, and a process must not fork after it started CUDA.
 """
 
 import importlib.util

@@ -74,7 +74,7 @@ def logarithmic(axes: Axes, which: str) -> None:
 def save(drawn: Figure, file: Any, *, dpi: int) -> None:
     """Save a figure, with installed fonts for letters that the default font lacks.
 
-    Words in letters that no installed font has become numbers in brackets; see `numbered`.
+    Numbers in brackets replace words with letters that no installed font has; see `numbered`.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")

@@ -41,7 +41,7 @@ def write_lines(folder: Path, lines: Sequence[str]) -> None:
 def _hash(folder: Path) -> str:
     """Hash the report, the files that it was made from, and this package."""
     digest = hashlib.sha256()
-    for name in (SWEEP, TRIALS):  # repeating the command writes the same content
+    for name in (SWEEP, TRIALS):  # a repeated command rewrites them, with equal content
         digest.update((folder / name).read_bytes())
     for path in _files(folder):
         try:

@@ -20,7 +20,7 @@ READS_CONFIG = {"pass_root", "pass_parent", "pass_node"}  # flags of a resolver 
 
 
 class Resolution:
-    """Resolve `cfg` again and again, while only its values at `keys` change.
+    """Resolve `cfg` repeatedly, while only its values at `keys` change.
 
     Args:
         cfg: The config; the caller changes its values.
