@@ -71,6 +71,33 @@ def test_a_worker_reads_each_line_of_the_journal_once_whatever_the_number_of_tri
     assert len(read) == len((tmp_path / "study.journal").read_bytes().splitlines())
 
 
+def test_a_claim_that_fails_reads_one_trial_and_writes_nothing(store, monkeypatch, tmp_path):
+    one, two = store(), store()
+    two.pop_changes()
+    assert one.claim(one.trials[0])
+    journal = (tmp_path / "study.journal").read_bytes()
+    monkeypatch.setattr(two.storage, "get_all_trials", lambda *_, **__: pytest.fail("read all"))
+    assert not two.claim(two.trials[0])
+    assert (tmp_path / "study.journal").read_bytes() == journal
+    assert [trial.number for trial in two.pop_changes()] == [0]
+
+
+def test_a_worker_that_starts_beside_many_others_finds_a_free_trial_soon(tmp_path):
+    """Of 200 trials, 64 others have claimed the first 64 since it looked."""
+    others = TrialStore(str(tmp_path / "study.journal"), "s", ["minimize"], tmp_path)
+    others.add([TrialParams({"seed": str(n)}, f"identity-{n}") for n in range(200)], {})
+    worker = TrialStore(str(tmp_path / "study.journal"), "s", ["minimize"], tmp_path)
+    queue = TrialQueue(worker, None, 0)
+    queue.update(worker.pop_changes())
+    for number in range(64):
+        others.claim(others.trials[number])
+    tried, claim = [], worker.claim
+    worker.claim = lambda trial: tried.append(trial.number) or claim(trial)
+    assert queue.claim_next().number >= 64
+    assert tried[0] == 0  # alone it takes the first
+    assert len(tried) <= 30  # about 8; one after the other it would be 65
+
+
 def test_results_are_on_the_disk_at_once_and_claims_are_not(store, monkeypatch):
     one, synced = store(), []
     monkeypatch.setattr(os, "fsync", synced.append)

@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
@@ -391,8 +393,11 @@ class TrialStore:
         return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def claim(self, trial: Trial) -> bool:
-        """Claim a waiting trial; True for one worker only."""
+        """Claim a waiting trial; True for one worker only. Read and write this trial alone."""
         trial_id = self._id_of(trial.optuna_trial)
+        self._refresh(trial_id)
+        if not self.trials[trial.number].waiting:
+            return False
         try:
             self.storage.set_trial_user_attr(trial_id, f"{WORKER}{self.worker.name}", True)
             claimed = self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
@@ -400,9 +405,7 @@ class TrialStore:
             claimed = False
         if claimed:
             self._own.add(trial.optuna_trial.number)
-            self._refresh(trial_id)
-        else:
-            self.sync()  # another worker has claimed it, and perhaps others
+        self._refresh(trial_id)
         return claimed
 
     def ask(
@@ -516,6 +519,7 @@ class TrialQueue:
         self.store, self.identities, self.n_trials = store, identities, n_trials
         self.interrupted: set[int] = set()  # numbers of trials that are left to the next command
         self._waiting: dict[int, None] = {}  # numbers, in their order
+        self._random = Random()  # not the generator that a training uses
 
     def update(self, changed: Iterable[Trial]) -> None:
         """Add the changed trials that wait to be claimed."""
@@ -543,13 +547,22 @@ class TrialQueue:
         return max(0, self.n_trials - len(self.store.trials))
 
     def claim_next(self) -> Trial | None:
-        """Claim the first waiting trial that no other worker has claimed, and return it."""
+        """Claim the first waiting trial, or a later one if other workers claim at the same time.
+
+        After each claim that fails, the next one is drawn from twice as many trials: of many
+        workers that start together, few try the same trial.
+        """
+        choices = 1
         while self._waiting:
-            number = next(iter(self._waiting))
+            position = self._random.randrange(min(choices, len(self._waiting)))
+            number = next(islice(self._waiting, position, None))
             del self._waiting[number]
             trial = self.store.trials[number]
-            if trial.waiting and self.store.claim(trial):
+            if not trial.waiting:
+                continue
+            if self.store.claim(trial):
                 return trial
+            choices *= 2
         return None
 
     def any_running(self) -> bool:
