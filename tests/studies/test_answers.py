@@ -496,6 +496,17 @@ def test_a_gate_on_a_metric_that_no_run_has_is_refused(make_sweep):
         answers(make_sweep, [claim()], lambda v: {}, trained={**GATE, "metric": "val/accc"})
 
 
+def test_no_interval_is_shown_for_rates_that_were_not_tuned(make_sweep):
+    """relu is ahead by 0.08 to 0.12, which the interval of a study with tuned rates would show."""
+    ahead = shifted([0.08, 0.1, 0.12, 0.1, 0.1])
+    (tuned,) = answers(make_sweep, [claim()], ahead)
+    assert 0.05 < tuned.low < 0.1 < tuned.high
+    (found,) = answers(make_sweep, [claim()], ahead, name="b", tune={"axis": "optim.lr"})
+    assert found.answer == "not tested"
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_a_study_without_claims_has_no_answers(make_sweep):
     assert answers(make_sweep, [], lambda values: {}) == []
 
