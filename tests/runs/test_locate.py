@@ -42,3 +42,17 @@ def test_a_reused_run_without_weights_names_where_its_result_is_from(sweep):
         resolve_run_dir(sweep / "0-a")
     with pytest.raises(FileNotFoundError, match="kept the weights of its best runs only"):
         resolve_run_dir(sweep / "1-b")
+
+
+def test_a_file_in_a_run_stands_for_the_run(sweep, tmp_path):
+    run = sweep / "1-b"
+    (run / "checkpoints/best.ckpt").touch()
+    for path in (run, run / "config.yaml", run / "checkpoints", run / "checkpoints/best.ckpt"):
+        assert resolve_run_dir(path) == run
+    (run / "checkpoints/last.ckpt").touch()
+    with pytest.raises(ValueError, match=rf"this command uses best.ckpt; give {run}"):
+        resolve_run_dir(run / "checkpoints/last.ckpt")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/best.ckpt").touch()
+    with pytest.raises(ValueError, match=r"best.ckpt: not a file of a run; give RUN_DIR"):
+        resolve_run_dir(tmp_path / "alone/best.ckpt")
