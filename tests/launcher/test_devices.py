@@ -203,6 +203,7 @@ def test_jobs_of_several_sizes_wait_for_their_gpus():
     threads = [threading.Thread(target=acquire, args=("two", 2))]
     threads[0].start()
     while not pool._turn.locked():  # the thread waits for GPU 0
+        assert threads[0].is_alive()
         time.sleep(0.001)
     threads.append(threading.Thread(target=acquire, args=("one", 1)))
     threads[1].start()
