@@ -46,7 +46,7 @@ ENCODINGS = {
 
 @pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize("cache", ["on", "off"])
-def test_the_pixels_are_those_of_the_8_bit_picture(tmp_path, name, cache):
+def test_the_pixels_are_those_of_the_8_bit_picture(tmp_path, caplog, name, cache):
     """Expected: the same pictures, written with 8 bits by numpy and Pillow."""
     root = grey_folders(tmp_path / "in", *ENCODINGS[name])
     white = max(grey(1000 * t + i, t).max() for t in range(3) for i in range(12))
@@ -58,6 +58,7 @@ def test_the_pixels_are_those_of_the_8_bit_picture(tmp_path, name, cache):
     np.testing.assert_allclose(found[:, 0], 255 * expected, atol=1)
     assert (found[:, 0] == found[:, 2]).all()
     assert not [note for note in data.notes if "one colour" in note]
+    assert "rebuilding" not in caplog.text  # they were written to their places at once
 
 
 def test_one_depth_holds_for_all_images_of_a_set(tmp_path):

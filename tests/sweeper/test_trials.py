@@ -71,6 +71,16 @@ def test_a_worker_reads_each_line_of_the_journal_once_whatever_the_number_of_tri
     assert len(read) == len((tmp_path / "study.journal").read_bytes().splitlines())
 
 
+def test_a_process_is_unknown_without_proc_and_gone_if_no_signal_reaches_it(monkeypatch):
+    """As on macOS: there is no folder /proc."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(_trials.Path, "read_text", lambda *_: (_ for _ in ()).throw(OSError()))
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    assert _trials.process_start_time(os.getpid()) == "unknown"
+    assert _trials.process_start_time(ended.pid) == ""
+
+
 def test_a_claim_that_fails_reads_one_trial_and_writes_nothing(store, monkeypatch, tmp_path):
     one, two = store(), store()
     two.pop_changes()
