@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 
-from alexlab.models.backbones import published, read_weights
+from alexlab.models.backbones import find_weights, published, read_weights
 from alexlab.models.pretrained import Pretrained
 
 
@@ -59,6 +59,20 @@ def test_plain_data_that_is_no_state_dict(content, tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         Pretrained(4, name="squeezenet1_1", weights=str(tmp_path / "none.pth"))
+
+
+def test_a_file_is_looked_up_from_here_then_in_the_folder(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there / "weights"):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    (there / "weights" / "a.pth").touch()
+    assert find_weights("weights/a.pth", str(there)) == there / "weights" / "a.pth"
+    (here / "weights").mkdir()
+    (here / "weights" / "a.pth").touch()
+    assert find_weights("weights/a.pth", str(there)).absolute() == here / "weights" / "a.pth"
+    with pytest.raises(FileNotFoundError, match=r"weights=b\.pth: no such file, here or in"):
+        find_weights("b.pth", str(there))
 
 
 def refusal(state, tmp_path, name="squeezenet1_1"):

@@ -100,6 +100,21 @@ def test_result_that_the_app_knows_needs_no_run(tmp_path):
     assert "restored: 1-seed-1 (finished)" in text
 
 
+def test_result_that_the_app_knew_for_one_sweep_is_not_copied_to_another(tmp_path):
+    """It has the numbers that the first sweep uses; the second may need others."""
+    sweep(tmp_path, "seed=1", "sweep.name=elsewhere")
+    identity = rows(tmp_path, "elsewhere")[0]["identity"]
+    shutil.rmtree(tmp_path / "multirun")
+    known = {"status": "finished", "objective": 0.25, "reused_from": "a published table"}
+    (tmp_path / "known.json").write_text(json.dumps({identity: known}))
+    sweep(tmp_path, *ONE, TOY_KNOWN=str(tmp_path / "known.json"))
+    code, text = sweep(tmp_path, "seed=0,1", "sweep.name=two", *REUSE)
+    assert code == 0, text
+    assert "the result of one/0-seed-0" in text
+    assert "the result of one/1-seed-1" not in text
+    assert rows(tmp_path, "two")[1]["objective"] != "0.25"
+
+
 def test_trial_that_is_to_run_again_is_trained(tmp_path):
     from hydra_plugins.hydra_study_sweeper.requeue import requeue_trials
 

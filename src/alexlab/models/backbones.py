@@ -19,6 +19,22 @@ from alexlab.errors import lookup, missing_extra, suggest
 SHOWN = 2  # number of keys listed in an error
 
 
+def find_weights(file: str, folder: str) -> Path:
+    """Return the path of `file`, looked up from the working directory, then in `folder`.
+
+    Raises:
+        FileNotFoundError: If it is in neither.
+    """
+    here, there = (Path(path).expanduser() for path in (file, f"{folder}/{file}"))
+    if here.is_file():
+        return here
+    if here.is_absolute() or not folder:
+        raise FileNotFoundError(f"weights={file}: no such file")
+    if not there.is_file():
+        raise FileNotFoundError(f"weights={file}: no such file, here or in data_dir={folder}")
+    return there
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict from a local file of plain tensors; nothing in it is executed.
 
@@ -26,8 +42,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged, or contains anything but named tensors.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights={path}: no such file")
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -136,12 +150,13 @@ class Backbone:
     url: str | None  # address of its published weights; None if timm downloads them
 
 
-def build_backbone(name: str, weights: str) -> Backbone:
+def build_backbone(name: str, weights: str, weights_dir: str = "") -> Backbone:
     """Build the backbone `name` with its weights.
 
     Args:
         name: A net of `TORCHVISION`, or of timm.
         weights: none (random), default (published), package (from a Python package) or a file.
+        weights_dir: Folder in which the file is looked up too.
 
     Raises:
         ValueError: If the name is unknown, or the weights are refused or do not fit.
@@ -160,7 +175,7 @@ def build_backbone(name: str, weights: str) -> Backbone:
     elif weights in ("none", "default"):
         return backbone
     else:
-        path = Path(weights)
+        path = find_weights(weights, weights_dir)
     load_strictly(backbone.net, read_weights(path), dropped=backbone.behind, source=path.name)
     return backbone
 

@@ -34,6 +34,8 @@ class Pretrained(nn.Module):
         resolution: R, side of the images in pixels.
         weights: none (random), default (published, downloaded once), package (from an installed
             package: tf_efficientnet_lite0) or a file with a state dict.
+        weights_dir: Folder in which that file is looked up if it is not found from the working
+            directory. Where the file is cannot change a result.
         freeze: all, none, all_but_last_k, or a list of the backbone's submodules, such as
             `[features.0, features.3]`.
         k: Number of convolution and linear layers that `all_but_last_k` does not freeze.
@@ -59,6 +61,7 @@ class Pretrained(nn.Module):
         in_channels: int = 3,
         resolution: int = 224,
         weights: str = "default",
+        weights_dir: str = "",
         freeze: str | Sequence[str] = "none",
         k: int = 2,
         head: str = "gap_linear",
@@ -69,7 +72,7 @@ class Pretrained(nn.Module):
         lookup("head", head, HEADS)
         if in_channels not in (1, 3):
             raise ValueError(f"{name} takes images of 3 channels, or 1 repeated, not {in_channels}")
-        backbone = build_backbone(name, weights)
+        backbone = build_backbone(name, weights, weights_dir)
         self.name, self.backbone_lr_scale = name, backbone_lr_scale
         self.backbone = backbone.net
         maps, side = feature_map(self.backbone, 3, resolution)

@@ -372,6 +372,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+NOT_SHOWN = (
+    *("_target_", "_partial_", "data.root", "data.cache_dir", "data.seed"),
+    "model.weights_dir",
+)
+
+
 def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
     """Select the settings of `COMPARED`, as {"model": "AlexNet", "model.norm": "lrn", ...}."""
     parts = {key: config.get(key) or {} for key in PARTS}
@@ -379,8 +385,7 @@ def hparams(config: Mapping[str, Any]) -> dict[str, Any]:
     return classes | {
         key: value
         for key, value in flatten(config).items()
-        if key.startswith(COMPARED)
-        and not key.endswith(("_target_", "_partial_", "data.root", "data.cache_dir", "data.seed"))
+        if key.startswith(COMPARED) and not key.endswith(NOT_SHOWN)
     }
 
 

@@ -290,6 +290,7 @@ SETTINGS: dict[str, Rule] = {
     "model.stride": whole(1),
     "model.name": TEXT,
     "model.weights": TEXT,
+    "model.weights_dir": TEXT,
     "model.freeze": either(TEXT, each(TEXT)),
     "model.k": whole(0),
     "model.backbone_lr_scale": NOT_NEGATIVE,

@@ -11,7 +11,8 @@ from alexlab.runs.folder import CONFIG, read_metrics
 from hydra_plugins.hydra_study_sweeper.run_folder import read_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import TRIALS
 
-PLACES = ("resume", "data_dir", "cache_dir", "data.cache_dir")  # settings that change no result
+# settings that change no result
+PLACES = ("resume", "data_dir", "cache_dir", "data.cache_dir", "model.weights_dir")
 
 
 def is_run(folder: Path) -> bool:

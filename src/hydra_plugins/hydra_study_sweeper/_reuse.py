@@ -22,6 +22,7 @@ from hydra_plugins.hydra_study_sweeper._trials import Trial
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, TRIALS, read_sweep, read_trials
 
 TEMPORARY = ".reused"  # in the sweep's folder: runs that are being copied
+PARTIAL = "partial"  # in metrics.json: what the app knows may lack numbers that other sweeps use
 KnownResult = Callable[[str, Mapping[str, Any]], dict[str, Any] | None]
 
 
@@ -80,7 +81,7 @@ class SharedResults:
         if content is None or self.needs_weights or not self._is_usable(trial, content):
             return None
         origin = str(content.get("reused_from"))
-        self._fill(target, None, content, origin)
+        self._fill(target, None, {**content, PARTIAL: True}, origin)
         config = OmegaConf.to_yaml(OmegaConf.create(self.compose(trial.values)))
         run_folder.write_atomically(target / run_folder.CONFIG, config)
         return origin
@@ -126,6 +127,7 @@ class SharedResults:
         here = self.sweep["fingerprint"]
         return (
             result["status"] == "finished"
+            and not (run_folder.read_metrics(place) or {}).get(PARTIAL)
             and self.fits(trial, result)
             and isinstance(marks, dict)
             and short_hash(drop_keys(content, self.ignore)) == trial.identity
