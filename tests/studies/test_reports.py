@@ -448,8 +448,15 @@ def test_publish(make_sweep, tmp_path):
     write_report(folder)
     conf, target, readme = tmp_path / "conf", tmp_path / "docs" / "studies", tmp_path / "README.md"
     conf.mkdir()
-    for name, question in (("act", "Which?"), ("later", "And then?")):
-        (conf / f"{name}.yaml").write_text(yaml.safe_dump({"study": {"question": question}}))
+    later = [
+        {"name": name, "statement": f"{name.title()} is better", "kind": "greater", "margin": 0.1}
+        | {"source_says": says, "article": "an article", "settings": ["published"]}
+        | {"metric": "test/acc", "treatment": {"act": "relu"}, "control": {"act": "tanh"}}
+        for name, says in (("later", "asserts"), ("ours", "ours"))
+    ]
+    for name, question, claims in (("act", "Which?", []), ("later", "And then?", later)):
+        study = {"question": question, "claims": claims}
+        (conf / f"{name}.yaml").write_text(yaml.safe_dump({"study": study}))
     readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     for _ in range(2):  # again changes nothing
         publish.publish([load(folder)], target, readme, conf)
@@ -466,6 +473,11 @@ def test_publish(make_sweep, tmp_path):
     listed = (target / "README.md").read_text()
     assert "[Which activation is best?](act/published/report.md)" in listed
     assert "| And then? | not run yet |" in listed
+    assert (
+        "| Later is better (asserted by an article) | not run yet | **not tested** | published |"
+        in listed
+    )
+    assert "Ours is better" not in listed  # the table has the articles' claims
     assert "Which? |" not in listed
     place = target / "act" / "published"
     for link in re.findall(r"\]\(([^)]+)\)", (place / "report.md").read_text()):
@@ -496,12 +508,26 @@ def written(folder, setting, claims, **more):
 
 
 def one(number, answer, setting, **more):
-    made = {"claim": f"claim {number}", "translation": f"the article says {number}"}
+    made = {
+        "name": f"claim-{number}",
+        "claim": f"claim {number}",
+        "translation": f"the article says {number}",
+    }
     made |= {"source_says": "asserts", "article": "the article", "metric": "test/acc_last_3"}
     made |= {"answer": answer, "judgement": "", "reason": "it did not train", "n": 5}
     made |= {"effect": 0.052, "low": 0.021, "high": 0.083, "compared": ["relu", "tanh"]}
     made |= {"setting": setting, "target": None, "not_trained_treatment": 0}
     return {**made, "not_trained_control": 0, **more}
+
+
+def test_claims_of_another_setting_are_in_no_table_of_this_one(tmp_path):
+    reason = "it is tested at published only"
+    claims = [one(1, "more", "tuned"), one(2, "not tested", "tuned", reason=reason)]
+    written(tmp_path / "act", "tuned", claims)
+    found = publish.read(tmp_path)
+    for table in (publish.study_table(found, tmp_path), publish.claim_table(found, tmp_path)):
+        assert "claim 1" in table
+        assert "claim 2" not in table
 
 
 def test_the_table_of_the_readme(tmp_path):

@@ -32,6 +32,7 @@ from alexlab.studies.runs_table import RunsTable, make_runs_table
 from alexlab.studies.setting import planned_looks
 from alexlab.studies.validity import Gate, read_gate
 
+ELSEWHERE = "it is tested at"  # the start of the reason why a claim has no answer at a setting
 SUPPORTED, CONTRADICTED, NOT_SUPPORTED = "supported", "contradicted", "not supported"
 
 
@@ -133,7 +134,7 @@ def _answer(
 ) -> ClaimAnswer:
     if setting not in claim.settings:
         where = " and ".join(claim.settings)
-        return ClaimAnswer(claim, setting, reason=f"it is tested at {where} only")
+        return ClaimAnswer(claim, setting, reason=f"{ELSEWHERE} {where} only")
     try:
         parts = [
             _answer_comparison(table, study, claim, setting, count, comparison)

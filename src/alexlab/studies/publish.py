@@ -15,8 +15,9 @@ import yaml
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.folder import write_atomically
 from alexlab.studies import statistics as st
+from alexlab.studies.answers import ELSEWHERE
 from alexlab.studies.answers_json import ANSWERS, RUNS
-from alexlab.studies.claims import ASSERTS, SUGGESTS, is_ratio
+from alexlab.studies.claims import ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
 from alexlab.studies.results import Sweep
 from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
 
@@ -26,6 +27,7 @@ PUBLISHED = "report.md", "summary.csv", RUNS, ANSWERS
 FINDINGS = "findings.md"  # beside the folder of the reports
 NO_DECISION = "No claim has been decided yet."
 MAX_ROWS = 3  # of the table in README.md
+HEAD = ["claim", "we find", "answer", "setting"]
 ABOUT_TABLE = (
     "An answer is about runs that train. The interval covers new splits of the same images; the"
     " articles used other splits. "
@@ -45,7 +47,7 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
     for folder, study in found.items():
         said = []
         for answer in st.ANSWERS:
-            if claims := [one["claim"] for one in study["claims"] if one["answer"] == answer]:
+            if claims := [one["claim"] for one in _tested_here(study) if one["answer"] == answer]:
                 said.append(f"**{answer}**: {'; '.join(claims)}.")
         finished, planned = study["finished"], study["planned"]
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
@@ -55,12 +57,29 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
     return markdown(["question", "answers", "setting", "seeds", "runs"], rows)
 
 
-def claim_table(found: Found, root: Path) -> str:
-    """Return a table of the articles' claims at each setting, linked from `root`."""
+def claim_table(found: Found, root: Path, waiting: Sequence[Claim] = ()) -> str:
+    """Return a table of the articles' claims at each setting, linked from `root`.
+
+    Args:
+        found: The published answers.
+        root: The folder of the page.
+        waiting: Claims without a report at any setting; the last rows.
+    """
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [row for row in _claims(found) if row[1]["source_says"] in (ASSERTS, SUGGESTS)]
     claims.sort(key=lambda row: rank[row[1]["answer"]])  # a stable sort
-    return _table(claims, root) if claims else NO_CLAIM
+    rows = [_claim_row(folder, one, root) for folder, one in claims]
+    rows += [
+        [
+            f"{claim.statement} ({_source(claim.source_says, claim.article)})",
+            "not run yet",
+            f"**{st.NOT_TESTED}**",
+            " or ".join(sorted(claim.settings)),
+        ]
+        for claim in waiting
+        if claim.source_says in (ASSERTS, SUGGESTS)
+    ]
+    return markdown(HEAD, rows) if rows else NO_CLAIM
 
 
 def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
@@ -86,13 +105,17 @@ def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
     return _table(claims, root) if claims else NO_DECISION
 
 
+def _tested_here(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the answers of a report without claims that are tested at another setting only."""
+    return [one for one in study["claims"] if not str(one.get("reason")).startswith(ELSEWHERE)]
+
+
 def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
-    return [(folder, one) for folder, study in sorted(found.items()) for one in study["claims"]]
+    return [(folder, one) for folder, study in sorted(found.items()) for one in _tested_here(study)]
 
 
 def _table(claims: Sequence[tuple[Path, Mapping[str, Any]]], root: Path) -> str:
-    head = ["claim", "we find", "answer", "setting"]
-    return markdown(head, [_claim_row(folder, one, root) for folder, one in claims])
+    return markdown(HEAD, [_claim_row(folder, one, root) for folder, one in claims])
 
 
 def fill_in(text: str, found: Found, root: Path) -> str:
@@ -138,8 +161,7 @@ def _seeds_needed(one: Mapping[str, Any]) -> str:
 
 
 def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
-    said_by = {ASSERTS: "asserted by {}", SUGGESTS: "suggested by {}"}
-    source = said_by.get(one["source_says"], "our question").format(one["article"])
+    source = _source(one["source_says"], one["article"])
     said = f"[{one['claim']}]({_link(folder, root)}) ({source})"
     answer = f"**{one['judgement'] or one['answer']}**"
     if one["answer"] == st.NOT_TESTED:
@@ -150,6 +172,11 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
     note = f"; some runs with {' and '.join(dict.fromkeys(names))} did not train" if names else ""
     compared = f"{metric_name(one['metric'])}, {compared}"
     return [said, f"{compared}: {_effect(one)}, {seeds(one['n'])}{note}", answer, one["setting"]]
+
+
+def _source(source_says: str, article: str) -> str:
+    said_by = {ASSERTS: "asserted by {}", SUGGESTS: "suggested by {}"}
+    return said_by.get(source_says, "our question").format(article)
 
 
 def _effect(one: Mapping[str, Any]) -> str:
@@ -233,11 +260,24 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
             )
     found = read(target)
     done = {study["study"] for study in found.values()}
-    files = [file for file in sorted(conf.glob("*.yaml")) if file.stem not in done]
-    studies = [yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files]
-    waiting = [study["question"] for study in studies if "question" in study]
+    files = sorted(conf.glob("*.yaml"))
+    studies = {
+        file.stem: yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files
+    }
+    waiting = [
+        study["question"]
+        for name, study in studies.items()
+        if name not in done and "question" in study
+    ]
+    answered = {(folder.parent.name, one["name"]) for folder, one in _claims(found)}
+    open_claims = [
+        claim
+        for name, study in studies.items()
+        for claim in read_claims(study)
+        if (name, claim.name) not in answered
+    ]
     by = "Written by `alexlab report SWEEP_DIR --publish docs/studies`."
-    claims = f"## Claims of the articles\n\n{claim_table(found, target)}"
+    claims = f"## Claims of the articles\n\n{claim_table(found, target, open_claims)}"
     page = f"# Published reports\n\n{by}\n\n{study_table(found, target, waiting)}\n\n{claims}\n"
     write_atomically(target / "README.md", page)
     if not any(study["claims"] for study in found.values()):
