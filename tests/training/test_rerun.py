@@ -31,6 +31,21 @@ def test_a_run_comes_out_the_same(run, tmp_path, capsys):
     assert read_metrics(run)["best_sha256"] == read_metrics(tmp_path / "new")["best_sha256"]
 
 
+def test_images_of_another_machine_are_found_in_data_dir(
+    config, image_folder, tmp_path, monkeypatch, capsys
+):
+    there, here = tmp_path / "there", tmp_path / "here"
+    shutil.copytree(image_folder, there / "photos")
+    changes = ("data=folder", f"data_dir={there}", f"data.root={there}/photos")
+    train(config(*changes, "data.resolution=32", "data.batch_size=4"), tmp_path / "old")
+    there.rename(here)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*photos.*DATA_DIR"):
+        rerun.rerun(tmp_path / "old", tmp_path / "nowhere")
+    monkeypatch.setenv("DATA_DIR", str(here))
+    assert rerun.rerun(tmp_path / "old", tmp_path / "new")
+    assert "changed: data_fingerprint" not in capsys.readouterr().out
+
+
 def test_what_is_not_as_it_was_is_said_first(run, tmp_path, capsys):
     versions = {**read_metrics(run)["versions"], "torch": "1.0"}
     change(run, git="abc", versions=versions, data_fingerprint="xyz")

@@ -2,7 +2,7 @@
 
 First the differences in commit, versions, machine and data are printed. Then the run is trained in
 a new folder, and its weights, metrics and history are compared. The exit code is 0 only if they are
-bit-identical.
+bit-identical. The images of a run from another machine are looked up in DATA_DIR.
 """
 
 import sys
