@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from alexlab.studies.answers import all_decided, answer_claims, looks_of, table_of
-from alexlab.studies.claims import read_claims
-from alexlab.studies.comparisons import Comparison, count_comparisons, mean_rise
+from alexlab.studies.answers import answer_claims, looks_of, needs_seeds, table_of
+from alexlab.studies.claims import Claim, read_claims
+from alexlab.studies.comparisons import Comparison, count_comparisons, is_compared, mean_rise
 from alexlab.studies.results import axis_values, load
 from alexlab.studies.validity import Gate, read_gate
 from alexlab.studies.wording import failures
@@ -402,16 +402,16 @@ def test_a_later_look_answers_and_seeds_between_looks_wait(make_sweep):
     (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(8), looks=looks)
     assert (one.answer, one.look, one.n) == ("cannot tell", 1, 5)
     assert "3 more seeds have ended, for the next look" in one.notes
-    assert not all_decided([one])
+    assert needs_seeds([one]) is not None
     (one,) = answers(make_sweep, [claim()], shifted(d), seeds=range(10), looks=looks, name="ten")
     assert (one.answer, one.look, one.n) == ("more", 2, 10)
-    assert all_decided([one])
+    assert needs_seeds([one]) is None
 
 
 def test_the_last_look_decides_whatever_it_finds(make_sweep):
     (one,) = answers(make_sweep, [claim()], shifted(NOISE))
     assert one.answer == "cannot tell"
-    assert all_decided([one])
+    assert needs_seeds([one]) is None
 
 
 def test_claims_of_another_setting_do_not_keep_a_sweep_going(make_sweep):
@@ -419,7 +419,55 @@ def test_claims_of_another_setting_do_not_keep_a_sweep_going(make_sweep):
     claims = [claim(), claim(settings=["published"])]
     found = answers(make_sweep, claims, shifted(FAR), looks={"tuned": [5, 10]})
     assert [one.answer for one in found] == ["more", "not tested"]
-    assert all_decided(found)
+    assert needs_seeds(found) is None
+
+
+def test_only_runs_of_open_claims_and_of_none_need_seeds(make_sweep):
+    """At the first look relu against tanh is decided, relu against sigmoid is open."""
+    claims = [
+        claim(name="far", control={"act": "tanh"}),
+        claim(name="near", control={"act": "sigmoid"}),
+    ]
+
+    def results(values):
+        seed = int(values["seed"])
+        return {
+            "test/acc": {
+                "relu": 0.8 + 0.01 * (seed % 2),
+                "tanh": 0.2 + 0.002 * seed,
+                "sigmoid": 0.8 + NOISE[seed % 5],
+                "elu": 0.5,
+            }[values["act"]]
+        }
+
+    acts = ["relu", "tanh", "sigmoid", "elu"]
+    looks = {"tuned": [5, 10]}
+    far, near = answers(make_sweep, claims, results, acts=acts, seeds=range(5), looks=looks)
+    assert [far.answer, near.answer] == ["more", "cannot tell"]
+    goes_on = needs_seeds([far, near])
+    assert [goes_on({"act": act, "seed": "5"}) for act in acts] == [True, False, True, True]
+    assert needs_seeds([far]) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "compared"),
+    [
+        ({"control": [{"act": "tanh"}, {"act": "elu"}]}, ["relu", "tanh", "elu"]),
+        ({"kind": "extreme"}, ["relu", "tanh", "elu", "gelu"]),
+        ({"kind": "within", "target": 0.5}, ["relu"]),
+        ({"metric": "", "treatment_metric": "a", "control_metric": "b"}, ["relu"]),
+        ({"control": {"lr": 0.01}}, ["relu"]),
+    ],
+)
+def test_the_runs_that_a_claim_compares(more, compared):
+    about = {"statement": "?", "kind": "greater", "margin": 0.1, "metric": "test/acc"}
+    if "kind" in more or "control" not in more:
+        more = {"control": None, **more}
+    one = Claim(**{**about, "treatment": {"act": "relu"}, **more})
+    acts = ["relu", "tanh", "elu", "gelu"]
+    assert [act for act in acts if is_compared({"act": act, "lr": "0.1"}, one)] == compared
+    at_rate = is_compared({"act": "gelu", "lr": "1e-2"}, one)
+    assert at_rate == ("gelu" in compared or more.get("control") == {"lr": 0.01})
 
 
 def test_seeds_that_the_study_does_not_list_are_not_used(make_sweep):

@@ -8,6 +8,8 @@ import pytest
 from hydra_plugins.hydra_study_sweeper._space import TrialParams, split_into_stages
 from tests.sweeper.sweeping import PATH, printed, rows, start, states, sweep, wait_until
 
+ACTS = "relu", "tanh"
+
 
 def trials(folder):
     return [(row["seed"], row["act"]) for row in rows(folder, "looks")]
@@ -28,7 +30,7 @@ def test_sweep_ends_after_the_stage_that_the_rule_accepts(tmp_path):
     code, text = sweep(tmp_path, "study=looks", "sweep.n_jobs=2", TOY_ENOUGH="5")
     assert code == 0, text
     assert "4 trials (4 pending), 4 to run" in text
-    assert "stages of 4, 8, 16 trials: it ends after the first that is enough" in text
+    assert "stages of at most 4, 8, 16 trials: it ends after the first that is enough" in text
     assert "stage 1 of 3: not enough, going on" in text
     assert "stage 2 of 3: enough" in text
     assert trials(tmp_path) == [(str(s), a) for s in range(4) for a in ("relu", "tanh")]
@@ -62,6 +64,34 @@ def test_new_value_of_another_axis_runs_in_the_stages_that_have_begun(tmp_path):
     found = trials(tmp_path)
     assert {seed for seed, _ in found} == set("0123")
     assert len(found) == 8
+
+
+def test_only_trials_that_the_rule_lets_go_on_run_in_the_next_stages(tmp_path):
+    code, text = sweep(tmp_path, "study=looks", TOY_GOES_ON="relu")
+    assert code == 0, text
+    assert "stage 1 of 3: not enough, going on with 2 of 4 trials" in text
+    relu, tanh = ([seed for seed, act in trials(tmp_path) if act == name] for name in ACTS)
+    assert relu == list("01234567")
+    assert tanh == list("01")
+    # the rule is asked again, and adds nothing to stages that have begun
+    code, text = sweep(tmp_path, "study=looks", "sweep.dry_run=true", TOY_GOES_ON="relu")
+    assert "0 to run" in text
+    code, text = sweep(tmp_path, "study=looks", TOY_GOES_ON="relu")
+    assert code == 0, text
+    assert "nothing to do" in text
+    assert len(trials(tmp_path)) == 10
+    # it lets others go on now
+    code, text = sweep(tmp_path, "study=looks", TOY_GOES_ON="tanh")
+    assert code == 0, text
+    assert states(tmp_path, "looks") == {"finished": 16}
+
+
+def test_rule_that_fails_at_the_start_adds_nothing(tmp_path):
+    sweep(tmp_path, "study=looks", TOY_GOES_ON="relu")
+    code, text = sweep(tmp_path, "study=looks", TOY_ENOUGH="many")
+    assert code == 1
+    assert "sweep.stop_when=enough: ValueError" in text
+    assert len(trials(tmp_path)) == 10
 
 
 def test_seed_that_was_typed_before_begins_no_stage(tmp_path):

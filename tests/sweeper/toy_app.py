@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import hydra
@@ -23,10 +24,16 @@ from hydra_plugins.hydra_study_sweeper.pruning import TrialReporter
 STOP = []
 
 
-def enough(folder: Path) -> bool:
-    """End a sweep in stages when it has TOY_ENOUGH finished trials."""
+def enough(folder: Path) -> Callable[[Mapping[str, str]], bool] | None:
+    """End a sweep in stages when it has TOY_ENOUGH finished trials.
+
+    If TOY_GOES_ON is set, only trials with this `act` go on.
+    """
     finished = (folder / "trials.csv").read_text().count(",finished,")
-    return finished >= int(os.environ.get("TOY_ENOUGH", "1000"))
+    if finished >= int(os.environ.get("TOY_ENOUGH", "1000")):
+        return None
+    act = os.environ.get("TOY_GOES_ON")
+    return lambda values: act in (None, values["act"])
 
 
 def known_result(identity: str, sweep: dict) -> dict | None:

@@ -5,7 +5,7 @@ that an article asserts or suggests is then supported, contradicted or not suppo
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from alexlab.studies.comparisons import (
     conditions_of,
     converged_margin,
     count_comparisons,
+    is_compared,
     mean_rise,
     rise_metric,
     trained_though_listed,
@@ -360,7 +361,19 @@ def with_images(one: ClaimAnswer, sweep: Sweep) -> ClaimAnswer:
     return replace(one, per_image=compare_images(runs, folders, one.claim.metrics))
 
 
-def all_decided(answers: Sequence[ClaimAnswer]) -> bool:
-    """Return whether more seeds cannot change any answer of the claims tested at this setting."""
+def needs_seeds(answers: Sequence[ClaimAnswer]) -> Callable[[Mapping[str, str]], bool] | None:
+    """Return which runs can change an answer to a claim that is tested at this setting, if any.
+
+    Returns:
+        None if no answer can change. Otherwise a function(values of a run's axes) -> whether the
+        run is of a claim that is open, or of no claim.
+    """
     here = [one for one in answers if one.setting in one.claim.settings]
-    return all(one.is_decided for one in here)
+    open_claims = [one.claim for one in here if not one.is_decided]
+    if not open_claims:
+        return None
+    closed = [one.claim for one in here if one.is_decided]
+    return lambda values: (
+        any(is_compared(values, claim) for claim in open_claims)
+        or not any(is_compared(values, claim) for claim in closed)
+    )

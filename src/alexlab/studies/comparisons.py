@@ -83,6 +83,17 @@ def compare(table: RunsTable, claim: Claim) -> list[Comparison]:
     return [_against(table, claim, control) for control in controls]
 
 
+def is_compared(values: Mapping[str, str], claim: Claim) -> bool:
+    """Return whether runs with these `values` of the axes are a treatment or control of `claim`."""
+    others = [claim.control] if isinstance(claim.control, Mapping) else claim.control
+    if others is None:  # all other conditions, the same runs, or a target
+        others = [{}] if claim.kind == "extreme" else []
+    return any(
+        all(axis in values and same(values[axis], value) for axis, value in group.items())
+        for group in (claim.treatment, *others)
+    )
+
+
 def count_comparisons(table: RunsTable, claims: Sequence[Claim]) -> int:
     """Return the number of different comparisons of `claims`; mirrored ones count once."""
     found: set[Any] = set()

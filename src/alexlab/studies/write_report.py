@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,18 +184,22 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
     return failed
 
 
-def decided(folder: Path) -> bool:
-    """Return whether every claim of the sweep in `folder` is decided.
+def decided(folder: Path) -> "Callable[[Mapping[str, str]], bool] | None":
+    """Return None if every claim of the sweep in `folder` is decided; otherwise, what goes on.
+
+    Returns:
+        Function(values of a trial's axes) -> whether an open claim needs more seeds of it. A trial
+        of no claim goes on too.
 
     Raises:
         FileNotFoundError: The folder is not a sweep.
         ValueError: Its runs cannot be compared, or its study is not valid.
     """
-    from alexlab.studies.answers import all_decided, answer_claims, table_of
+    from alexlab.studies.answers import answer_claims, needs_seeds, table_of
     from alexlab.studies.results import load
 
     sweep = load(folder)
-    return all_decided(answer_claims(table_of(sweep), sweep.about, sweep.setting))
+    return needs_seeds(answer_claims(table_of(sweep), sweep.about, sweep.setting))
 
 
 def check_answers(folders: Sequence[Path]) -> int:

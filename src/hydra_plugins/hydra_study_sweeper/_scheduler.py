@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,6 +47,7 @@ from hydra_plugins.hydra_study_sweeper.config import (
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP, hold
 
+GoesOn = Callable[[Mapping[str, str]], bool]  # of a trial's values: whether it is run
 TICK_S = 0.5  # between two readings of the storage
 STOP_SIGNALS = [  # a cluster sends SIGUSR1 some time before it kills
     getattr(signal, name)
@@ -130,9 +131,10 @@ class Scheduler:
             lambda stage: any(one.identity in known for one in stage), self.stages
         )
         self._stage = max(0, len(list(begun)) - 1)
-        for stage in self.stages[: self._stage + 1]:
-            if not is_dry:
-                self.store.add(stage, self._optuna_parameters())
+        later = [one for stage in self.stages[1 : self._stage + 1] for one in stage]
+        self._planned = [*(self.stages[0] if self.stages else []), *self._of_begun_stages(later)]
+        if not is_dry:
+            self.store.add(self._planned, self._optuna_parameters())
         identities = None
         if self.search is None:
             identities = {one.identity for one in params} | self._requeued_identities()
@@ -231,7 +233,7 @@ class Scheduler:
     def _dry_run(self) -> None:
         """Print what the command would do for a sweep that exists; change nothing."""
         self._update()
-        planned = {one.identity for stage in self.stages[: self._stage + 1] for one in stage}
+        planned = {one.identity for one in self._planned}
         new = len(planned - self.store.by_identity.keys())
         settings, trials = self.settings, self.store.trials.values()
         retries, rerun_failed = settings.max_retries, settings.rerun_failed
@@ -271,8 +273,7 @@ class Scheduler:
         if finished:
             sizes = sum(run_folder.size(self.folder / trial.folder) for trial in finished)
             return sizes * to_run // len(finished)
-        params = [one for stage in self.stages[: self._stage + 1] for one in stage]
-        cost = estimate_cost(self.settings, self.composer, params)
+        cost = estimate_cost(self.settings, self.composer, self._planned)
         if cost is None:
             return None
         self.reporter.estimated_s = cost.seconds
@@ -286,7 +287,7 @@ class Scheduler:
                 str(sum(map(len, self.stages[:k]))) for k in range(1, len(self.stages) + 1)
             )
             self.reporter.log(
-                f"stages of {sizes} trials: it ends after the first that is"
+                f"stages of at most {sizes} trials: it ends after the first that is"
                 f" {self.settings.stop_when}"
             )
 
@@ -321,33 +322,52 @@ class Scheduler:
         """Add the next stage's trials; False if there is none, or if `stop_when` ends the sweep."""
         if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
             return False
+        try:
+            goes_on = self._ask_rule()
+        except KeyboardInterrupt:  # raised by `_on_signal`
+            return False
+        if self.jobs.stopping or self._rule_problem:
+            return False
+        name, stage = self.settings.stop_when, f"stage {self._stage + 1} of {len(self.stages)}"
+        if goes_on is None:
+            self.reporter.log(f"{stage}: {name}")
+            return False
+        self._stage += 1
+        whole = self.stages[self._stage]
+        part = [one for one in whole if goes_on(one.values)]
+        count = f" with {len(part)} of {len(whole)} trials" if len(part) < len(whole) else ""
+        self.reporter.log(f"{stage}: not {name}, going on{count}")
+        self._planned += part
+        self.store.add(part, self._optuna_parameters())
+        self._update()
+        self.queue.sort()
+        self._prepare_launcher()
+        return True
+
+    def _ask_rule(self) -> GoesOn | None:
+        """Ask the app's rule `stop_when`; None if it ends the sweep, or fails (`_rule_problem`)."""
         name = str(self.settings.stop_when)
         self._in_rule = True
         try:
-            done = bool(load((self.settings.stop_rules or {})[name])(self.folder))
+            goes_on: GoesOn | None = load((self.settings.stop_rules or {})[name])(self.folder)
+            return goes_on
         except Exception as error:  # in code of the app; report it at the end, after the results
             key = self.settings.key("stop_when")
             self._rule_problem = (
                 f"{key}={name}: {type(error).__name__}: {error}; the same command asks again, and"
                 f" {key}=null runs all stages"
             )
-            return False
-        except KeyboardInterrupt:  # raised by `_on_signal`
-            return False
+            return None
         finally:
             self._in_rule = False
-        if self.jobs.stopping:
-            return False
-        stage = f"stage {self._stage + 1} of {len(self.stages)}"
-        self.reporter.log(f"{stage}: {name}" if done else f"{stage}: not {name}, going on")
-        if done:
-            return False
-        self._stage += 1
-        self.store.add(self.stages[self._stage], self._optuna_parameters())
-        self._update()
-        self.queue.sort()
-        self._prepare_launcher()
-        return True
+
+    def _of_begun_stages(self, params: Sequence[TrialParams]) -> list[TrialParams]:
+        """Return those of `params` that the sweep has, or that the rule lets go on."""
+        known = self.store.by_identity
+        if all(one.identity in known for one in params):
+            return list(params)
+        goes_on = self._ask_rule() or (lambda values: False)
+        return [one for one in params if one.identity in known or goes_on(one.values)]
 
     def _is_last_stage(self) -> bool:
         """Return whether no stage follows; True for a search and a grid without stages."""

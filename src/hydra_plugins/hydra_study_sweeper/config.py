@@ -57,7 +57,9 @@ class StudySweeperConf:
     on_end: Optional[str] = None  # function(folder of the sweep), called at its end  # noqa: UP045
     stages: Any = None  # {axis, counts}: a grid runs in stages, by how many values of the axis
     stop_when: Optional[str] = None  # rule that ends a sweep in stages after one of them  # noqa: UP045
-    stop_rules: Any = None  # {name: function(folder) -> bool}, for stop_when
+    # for stop_when, {name: function(folder) -> None, which ends the sweep, or function(values) ->
+    # whether a trial of the next stage is run}
+    stop_rules: Any = None
     reuse: Optional[bool] = None  # take results of other sweeps; default: with `axes`  # noqa: UP045
     known_result: Optional[str] = None  # function(identity, sweep) -> metrics.json or None  # noqa: UP045
     trial: Any = None  # set in each trial, for its pruner
