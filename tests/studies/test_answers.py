@@ -349,6 +349,13 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
         "tanh had not converged: over the last 20% of its epochs it gained +20.0 points"
         in one.reason
     )
+    assert needs_seeds([one]) is None  # five seeds are the last look
+    looks = {"tuned": [5, 10]}
+    for gain, name, more_seeds in (({}, "rising", True), ({"tanh": 0.1}, "doubled", False)):
+        given = {"converged": gain, "name": name, "looks": looks}
+        (one,) = answers(make_sweep, [claim()], results, trained=GATE, **given)
+        assert one.answer == "not tested"
+        assert (needs_seeds([one]) is not None) == more_seeds  # they cannot change a doubled run
     shown = {"converged": {"tanh": 0.005}, "name": "shown"}
     (one,) = answers(make_sweep, [claim()], results, trained=GATE, **shown)
     assert one.answer == "more"

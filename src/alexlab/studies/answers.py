@@ -13,6 +13,7 @@ from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
 from alexlab.studies.claims import Claim, read_claims
 from alexlab.studies.comparisons import (
+    DOUBLING_GAINED,
     Comparison,
     NotTestedError,
     compare,
@@ -80,7 +81,7 @@ class ClaimAnswer:
     @property
     def is_decided(self) -> bool:
         """Return whether more seeds cannot change the answer."""
-        given = self.answer not in (st.CANNOT_TELL, st.NOT_TESTED)
+        given = self.answer not in (st.CANNOT_TELL, st.NOT_TESTED) or DOUBLING_GAINED in self.reason
         return given or (bool(self.looks) and self.look == len(self.looks))
 
 

@@ -16,6 +16,7 @@ from alexlab.studies.runs_table import ENDED, RunsTable
 from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, Sample
 from alexlab.studies.validity import MIN_SHARE, Gate
 
+DOUBLING_GAINED = "doubling its steps gained"  # in a reason that more seeds cannot change
 CONVERGED_MARGIN = 0.02  # gain in val accuracy, for claims in another unit
 
 
@@ -334,6 +335,6 @@ def _still_rising(
     gain = converged[name] if shown else mean_rise(runs, gate)
     if gain < margin:
         return ""
-    how = "doubling its steps gained" if shown else "over the last 20% of its epochs it gained"
+    how = DOUBLING_GAINED if shown else "over the last 20% of its epochs it gained"
     metric = parse_metric(gate.metric).name
     return f"{name} had not converged: {how} {format_metric(metric, gain, signed=True)} in {metric}"
