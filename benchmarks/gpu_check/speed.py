@@ -160,7 +160,7 @@ def small_batches(context: Context) -> Iterator[Result]:
 
 
 def paper(context: Context, side: int) -> Iterator[Result]:
-    """Time article 004's whole run with the command line, with images that are decoded already."""
+    """Time the CIFAR-10 article's whole run with the command line, with decoded images."""
     epochs, limit, goal = PAPER_S[side]
     settings = [*noise(context, side), f"trainer.max_epochs={epochs}"]
     done, metrics = command_train(context, f"paper.{side}px", *settings, timeout=limit + 30)

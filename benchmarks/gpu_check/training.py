@@ -22,7 +22,7 @@ from alexlab.training.run import TrainingRun
 from benchmarks.gpu_check import names
 from benchmarks.gpu_check.context import ROOT, Context
 
-# article 004's CIFAR-10 at 64 and 128 pixels: 188 steps of 256 images per epoch
+# the CIFAR-10 article's images at 64 and 128 pixels: 188 steps of 256 images per epoch
 PAPER = ["model=alexnet", "optim=adam", "optim.lr=1e-4", "augment=crop", "data.batch_size=256"]
 SIDES = {64: 70, 128: 130}  # resolution: load_size
 
@@ -34,7 +34,7 @@ def shapes(images: int, resolution: int = 32, batch: int = 16) -> list[str]:
 
 
 def noise(context: Context, resolution: int = 64) -> list[str]:
-    """Return the settings of article 004's runs on the noise images."""
+    """Return the settings of the CIFAR-10 article's runs on the noise images."""
     folder = context.work / "noise"
     if not folder.is_dir():
         raise FileNotFoundError("the noise images are not there")

@@ -56,9 +56,13 @@ def test_articles_nets(net_class, resolution, channels, outputs, params, sizes):
 @pytest.mark.parametrize(
     ("net_class", "option", "rates"),
     [
-        (NaiveCNN, "naive_cnn", [0.25, 0.4]),  # article 003, behind 120 and 60 neurons
-        (ScoreCNN, "score_cnn", [0.15, 0.15, 0.4]),  # article 000, behind each layer but the last
-        (ScoreAlexNet, "score_alexnet", [0.4, 0.4, 0.4]),  # article 000, wide layers
+        (NaiveCNN, "naive_cnn", [0.25, 0.4]),  # the pretraining article, behind 120 and 60 neurons
+        (
+            ScoreCNN,
+            "score_cnn",
+            [0.15, 0.15, 0.4],
+        ),  # the regression article, behind each layer but the last
+        (ScoreAlexNet, "score_alexnet", [0.4, 0.4, 0.4]),  # the regression article, wide layers
     ],
 )
 def test_the_default_dropout_is_the_articles(net_class, option, rates, compose):

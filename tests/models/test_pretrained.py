@@ -160,7 +160,9 @@ def test_freeze_all_but_the_last_two_convolutions():
     assert trained(net) == [f"layer4.1.{part}" for part in ("conv1", "bn1", "conv2", "bn2")]
     moved = {n for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d) and m.training}
     assert moved == {"backbone.layer4.1.bn1", "backbone.layer4.1.bn2"}
-    with torch.device("meta"):  # the second recipe of article 003: two convolutions of VGG16
+    with torch.device(
+        "meta"
+    ):  # the second recipe of the pretraining article: two convolutions of VGG16
         net = build("vgg16", freeze="all_but_last_k", k=2)
         assert trained(net) == ["features.26", "features.28"]
 

@@ -33,7 +33,7 @@ from hydra_plugins.hydra_study_sweeper.sweep_folder import hold
 ROOT = Path(__file__).parents[2]
 ABOUT = {
     "question": "Which activation is best?",
-    "source": "article 002, section 1",
+    "source": "the Pokémon article, section 1",
     "looks": {"tuned": [3], "published": [3]},
     "claims": [
         {

@@ -1,6 +1,6 @@
 """Transform pixels to a colour space or to frequencies, standardised to about mean 0 and std 1.
 
-Article 004 asks for a representation of images other than three colours, and names frequencies.
+The CIFAR-10 article asks for a representation of images other than three colours.
 Every representation maps RGB [N, 3, R, R] in [0, 1] to [N, C, R, R]. The resolution does not
 change: a network for R pixels only needs C input channels.
 

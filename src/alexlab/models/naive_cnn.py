@@ -1,4 +1,4 @@
-"""Article 003's "naive" CNN: two 3x3 convolutions, one pooling, two small wide layers.
+"""The pretraining article's "naive" CNN: two 3x3 convolutions, one pooling, two small wide layers.
 
 It has 19,226,379 parameters for three classes of grey 100-pixel images; in the article it was
 better than four pretrained nets. Here the softmax is part of the loss.

@@ -1,4 +1,4 @@
-"""Article 000's variant of AlexNet for scores: 43,767,121 parameters at 128 pixels.
+"""The regression article's variant of AlexNet for scores: 43,767,121 parameters at 128 pixels.
 
 It differs from the 2012 paper: padding is "same" everywhere, the second convolution has 11x11
 kernels, pooling windows of 2 do not overlap, and there is a third wide layer of 1000.

@@ -1,4 +1,4 @@
-"""Article 000's small CNN that rates images: two 5x5 convolutions, one wide layer.
+"""The regression article's small CNN that rates images: two 5x5 convolutions, one wide layer.
 
 At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet (43,767,121), and its
 wide layer has an input map of 29x29. The answer to that article is wrong about both.

@@ -1,6 +1,6 @@
 """Build schedules that torch does not have: piecewise constant, and warm-up with a cosine.
 
-Article 002 counts epochs from 1: "epoch <= 18: 0.01, epoch > 18: 0.003" is
+The Pokémon article counts epochs from 1: "epoch <= 18: 0.01, epoch > 18: 0.003" is
 `drop(optimizer, drop_epoch=18, drop_lr=0.003)`.
 """
 

@@ -1,8 +1,8 @@
 """Warn about constant outputs and a stalled training loss.
 
-Article 004 reports constant outputs with images that were too small for its net, article 002 a
-stalled loss with sigmoid. (Feature maps without pixels raise an error before training, see
-alexlab.models.resolution.)
+The CIFAR-10 article reports constant outputs with images that were too small for its net, the
+Pokémon article a stalled loss with sigmoid. (Feature maps without pixels raise an error before
+training, see alexlab.models.resolution.)
 """
 
 import logging
