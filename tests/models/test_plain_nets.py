@@ -62,7 +62,7 @@ def test_articles_nets(net_class, resolution, channels, outputs, params, sizes):
             "score_cnn",
             [0.15, 0.15, 0.4],
         ),  # the regression article, behind each layer but the last
-        (ScoreAlexNet, "score_alexnet", [0.4, 0.4, 0.4]),  # the regression article, wide layers
+        (ScoreAlexNet, "score_alexnet", [0.4, 0.4, 0.4]),  # the regression article, dense layers
     ],
 )
 def test_the_default_dropout_is_the_articles(net_class, option, rates, compose):

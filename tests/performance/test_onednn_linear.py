@@ -11,7 +11,7 @@ from alexlab.performance.onednn_linear import WideLinear, use_onednn
 
 
 def layers() -> tuple[nn.Linear, nn.Linear]:
-    """A wide layer, and the same one in float64."""
+    """A dense layer, and the same one in float64."""
     torch.manual_seed(0)
     exact = nn.Linear(2048, 1024).double()
     layer = copy.deepcopy(exact).float()

@@ -36,7 +36,7 @@ def main() -> None:
     console.print(layer_table(summary))
     console.print(LEGEND)
     if summary.junction:
-        console.print(f"last feature map -> first wide layer: {summary.junction}")
+        console.print(f"last feature map -> first dense layer: {summary.junction}")
     if summary.notes:
         console.print(", ".join(summary.notes))
     if published := getattr(net, "published", {}):

@@ -33,19 +33,19 @@ class AlexNet(ConvNet):
         overlap: Pooling windows of 3 pixels instead of 2; the stride is 2 in both cases.
         groups: 2 for the paper's two towers (convolutions 2, 4 and 5), or 1.
         width: Factor for the kernels of every convolution, rounded to a multiple of 8.
-        dropout: Rate before each wide layer (the share of zeroed values).
+        dropout: Rate before each dense layer (the share of zeroed values).
         feature_dropout: Rate on feature maps, before each pooling; None means `dropout`.
         dropout_at: none, fc, features or both.
         dropout_kind: Dropout on feature maps: element (single values) or channel (whole channels).
-        head: Outputs of the wide layers between the features and the last layer.
-        pool_before_head: Input of the first wide layer. `adaptive` averages a map larger than
+        head: Outputs of the dense layers between the features and the last layer.
+        pool_before_head: Input of the first dense layer. `adaptive` averages a map larger than
             6x6 to 6x6, and never enlarges a smaller one: 36 copies of a 1x1 map would make fc6
             equal to a layer of 256 inputs, with 36 times the memory and 36 times the effective
             learning rate. `none` flattens the map; `gap` averages each channel to one number.
         stem: First convolution: imagenet (11x11, stride 4), half (5x5, stride 2), cifar (5x5,
             stride 1), or auto: imagenet for R >= 63, half for R >= 31, else cifar.
         init: torch (default), or paper: weights N(0, 0.01); biases 1 in convolutions 2, 4, 5 and
-            the wide layers, else 0 (section 5).
+            the dense layers, else 0 (section 5).
     """
 
     classifier: nn.Sequential

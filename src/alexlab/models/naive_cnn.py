@@ -1,4 +1,4 @@
-"""The pretraining article's "naive" CNN: two 3x3 convolutions, one pooling, two small wide layers.
+"""The pretraining article's "naive" CNN: two 3x3 convolutions, one pooling, two small dense layers.
 
 It has 19,226,379 parameters for three classes of grey 100-pixel images; in the article it was
 better than four pretrained nets. Here the softmax is part of the loss.
@@ -13,7 +13,7 @@ from alexlab.models.resolution import feature_map
 
 
 class NaiveCNN(ConvNet):
-    """Build the net; see `ConvNet`. R >= 2; `dropout` has the rates after the two wide layers."""
+    """Build the net; see `ConvNet`. R >= 2; `dropout` has the rates after the two dense layers."""
 
     def __init__(
         self,

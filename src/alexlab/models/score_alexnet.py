@@ -1,7 +1,7 @@
 """The regression article's variant of AlexNet for scores: 43,767,121 parameters at 128 pixels.
 
 It differs from the 2012 paper: padding is "same" everywhere, the second convolution has 11x11
-kernels, pooling windows of 2 do not overlap, and there is a third wide layer of 1000.
+kernels, pooling windows of 2 do not overlap, and there is a third dense layer of 1000.
 """
 
 from torch import nn
@@ -13,7 +13,7 @@ from alexlab.models.resolution import feature_map
 
 
 class ScoreAlexNet(ConvNet):
-    """Build the net; see `ConvNet`. `dropout` is the rate after each of the three wide layers.
+    """Build the net; see `ConvNet`. `dropout` is the rate after each of the three dense layers.
 
     `stride` is that of the first convolution. At 128 pixels the last map is 4x4 for stride 4, which
     may be too small according to the article's answer; 8x8 for 2, and 16x16 for 1.

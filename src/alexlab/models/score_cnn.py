@@ -1,7 +1,7 @@
-"""The regression article's small CNN that rates images: two 5x5 convolutions, one wide layer.
+"""The regression article's small CNN that rates images: two 5x5 convolutions, one dense layer.
 
 At 128 pixels it has 53,879,697 parameters, *more* than the article's AlexNet (43,767,121), and its
-wide layer has an input map of 29x29. The answer to that article is wrong about both.
+dense layer has an input map of 29x29. The answer to that article is wrong about both.
 """
 
 from torch import nn
@@ -17,7 +17,7 @@ class ScoreCNN(ConvNet):
     """Build the net; see `ConvNet` for the shapes. R >= 16.
 
     Args:
-        dropout: Rate after the wide layer.
+        dropout: Rate after the dense layer.
         feature_dropout: Rate after each convolution.
         dropout_at: none, fc, features or both (the article).
         dropout_kind: Dropout on feature maps: element (the article), or channel (its answer).

@@ -1,6 +1,6 @@
 """Set glibc's malloc thresholds so that large blocks are reused instead of returned.
 
-A weight gradient of AlexNet's wide layers has 150 MB. By default glibc returns such a block to the
+A weight gradient of AlexNet's dense layers has 150 MB. By default glibc returns such a block to the
 system when it is freed, and the system zeroes its pages when the next step allocates it again. With
 high thresholds glibc keeps and reuses the block. On other systems than Linux nothing changes.
 """

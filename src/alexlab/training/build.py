@@ -174,7 +174,7 @@ def check_limits(cfg: DictConfig, data: ImageFolderData) -> None:
 
 
 def optimize_for_device(cfg: DictConfig, learner: Learner) -> None:
-    """Compile the net, or compute its wide layers with oneDNN; results differ only by rounding.
+    """Compile the net, or compute its dense layers with oneDNN; results differ only by rounding.
 
     Call this last: shape inference on the meta device fails on a compiled module.
     """
