@@ -157,7 +157,9 @@ RESOLUTION = {"naive_cnn": 100, "score_cnn": 128, "score_alexnet": 128, "pretrai
 
 @pytest.mark.parametrize("name", CONF)
 def test_every_option_builds_its_net(name):
-    config = OmegaConf.create({"act": "tanh", "model": OmegaConf.load(CONF[name])})
+    config = OmegaConf.create(
+        {"act": "tanh", "data_dir": "data", "model": OmegaConf.load(CONF[name])}
+    )
     if name == "pretrained":
         config.model.weights = "none"
     resolution = RESOLUTION.get(name, 64)

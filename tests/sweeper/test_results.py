@@ -182,7 +182,7 @@ def test_disk_space_of_a_first_run_is_estimated_by_the_app(monkeypatch):
     monkeypatch.setattr(_scheduler, "estimate_cost", lambda *_: cost)
     scheduler = SimpleNamespace(
         **{"store": SimpleNamespace(trials={2: trial(2)}), "reporter": SimpleNamespace(n_jobs=4)},
-        **{"settings": None, "composer": None, "stages": [], "_stage": 0},
+        **{"settings": None, "composer": None, "_planned": []},
     )
     assert Scheduler._disk_needed(scheduler, 10) == 4 * 500 + 10 * 70
     assert scheduler.reporter.estimated_s == 3.0

@@ -5,6 +5,7 @@ functions are allowed that the files of conf/ have at that place.
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -289,6 +290,18 @@ def _ignored_keys() -> tuple[str, ...]:
     """Return the settings that cannot change a result, from the sweeper's config."""
     content = yaml.load((CONF / "hydra/sweeper/study.yaml").read_text("utf-8"), yaml.CSafeLoader)
     return tuple(content["ignore"])
+
+
+def find_moved_data(cfg: DictConfig) -> None:
+    """Set the folders of `cfg` that are not there to those of the same name below DATA_DIR.
+
+    A run from another machine names its images by their place there.
+    """
+    before, now = Path(cfg.data_dir), Path(os.environ.get("DATA_DIR", "data"))
+    for key in ("data.root", "model.weights_dir", "data_dir"):
+        folder = OmegaConf.select(cfg, key)
+        if folder and Path(folder).is_relative_to(before) and not Path(folder).is_dir():
+            OmegaConf.update(cfg, key, str(now / Path(folder).relative_to(before)))
 
 
 def refuse_foreign_calls(config: Mapping[str, Any], path: Path) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from alexlab.runs import config as run_config
 from alexlab.runs.folder import BEST, RANK_0_FOLDER, RunFolder, read_history, read_metrics
 from alexlab.runs.stop_signals import StopSignals
@@ -34,7 +32,7 @@ def rerun(old: Path, new: Path) -> bool:
     if before is None or before["status"] != "finished":
         raise ValueError(f"{old}: this run has not finished; name a finished one")
     cfg.resume = None
-    find_moved_data(cfg)
+    run_config.find_moved_data(cfg)
 
     from alexlab.training.run import TrainingRun  # torch takes seconds
 
@@ -58,18 +56,6 @@ def rerun(old: Path, new: Path) -> bool:
     for line in differ or [counted]:
         print(f"  {line}")
     return not differ
-
-
-def find_moved_data(cfg: DictConfig) -> None:
-    """Set the folders of `cfg` that are not there to those of the same name below DATA_DIR.
-
-    A run from another machine names its images by their place there.
-    """
-    before, now = Path(cfg.data_dir), Path(os.environ.get("DATA_DIR", "data"))
-    for key in ("data.root", "model.weights_dir", "data_dir"):
-        folder = OmegaConf.select(cfg, key)
-        if folder and Path(folder).is_relative_to(before) and not Path(folder).is_dir():
-            OmegaConf.update(cfg, key, str(now / Path(folder).relative_to(before)))
 
 
 def changed_surroundings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
