@@ -24,7 +24,7 @@ from alexlab.studies.results import load
 from alexlab.studies.write_report import (
     after_sweep,
     check_answers,
-    decided,
+    which_go_on,
     write_report,
     write_reports,
 )
@@ -337,14 +337,14 @@ def test_a_folder_without_answers_has_nothing_to_check(tmp_path):
 
 
 def test_a_sweep_needs_no_more_seeds_when_its_claims_are_decided(make_sweep):
-    assert decided(make_sweep(AXES, results, ABOUT, name="done")) is None
+    assert which_go_on(make_sweep(AXES, results, ABOUT, name="done")) is None
     looks = {**ABOUT, "looks": {"tuned": [3, 5]}}
-    assert decided(make_sweep(AXES, results, looks, name="early")) is None
+    assert which_go_on(make_sweep(AXES, results, looks, name="early")) is None
 
     def alike(values):
         return {"test/acc": 0.5 + 0.01 * int(values["seed"]) * (-1) ** (values["act"] == "relu")}
 
-    assert decided(make_sweep(AXES, alike, looks, name="open")) is not None
+    assert which_go_on(make_sweep(AXES, alike, looks, name="open")) is not None
 
 
 def test_a_search_lists_its_best_trials(make_sweep):

@@ -81,13 +81,18 @@ def test_result_without_weights_is_of_no_use_to_a_sweep_that_keeps_all(tmp_path)
     assert "the result of" not in text
 
 
-def test_result_that_the_app_knows_needs_no_run(tmp_path):
+def known_of_seed_1(tmp_path):
+    """A file with a result of the trial seed=1 that the app knows."""
     sweep(tmp_path, "seed=1", "sweep.name=elsewhere")
     identity = rows(tmp_path, "elsewhere")[0]["identity"]
     shutil.rmtree(tmp_path / "multirun")
     known = {"status": "finished", "objective": 0.25, "reused_from": "a published table"}
     (tmp_path / "known.json").write_text(json.dumps({identity: known}))
-    code, text = sweep(tmp_path, *ONE, TOY_KNOWN=str(tmp_path / "known.json"))
+    return str(tmp_path / "known.json")
+
+
+def test_result_that_the_app_knows_needs_no_run(tmp_path):
+    code, text = sweep(tmp_path, *ONE, TOY_KNOWN=known_of_seed_1(tmp_path))
     assert code == 0, text
     assert "1-seed-1: the result of a published table" in text
     found = {row["seed"]: row for row in rows(tmp_path, "one")}
@@ -102,12 +107,7 @@ def test_result_that_the_app_knows_needs_no_run(tmp_path):
 
 def test_result_that_the_app_knew_for_one_sweep_is_not_copied_to_another(tmp_path):
     """It has the numbers that the first sweep uses; the second may need others."""
-    sweep(tmp_path, "seed=1", "sweep.name=elsewhere")
-    identity = rows(tmp_path, "elsewhere")[0]["identity"]
-    shutil.rmtree(tmp_path / "multirun")
-    known = {"status": "finished", "objective": 0.25, "reused_from": "a published table"}
-    (tmp_path / "known.json").write_text(json.dumps({identity: known}))
-    sweep(tmp_path, *ONE, TOY_KNOWN=str(tmp_path / "known.json"))
+    sweep(tmp_path, *ONE, TOY_KNOWN=known_of_seed_1(tmp_path))
     code, text = sweep(tmp_path, "seed=0,1", "sweep.name=two", *REUSE)
     assert code == 0, text
     assert "the result of one/0-seed-0" in text

@@ -385,6 +385,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+# ends of the names of settings that no table of runs shows: places, and what Hydra adds
 NOT_SHOWN = (
     *("_target_", "_partial_", "data.root", "data.cache_dir", "data.seed"),
     "model.weights_dir",

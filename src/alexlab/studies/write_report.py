@@ -184,7 +184,7 @@ def write_reports(folders: Sequence[Path], publish_to: Path | None = None) -> in
     return failed
 
 
-def decided(folder: Path) -> "Callable[[Mapping[str, str]], bool] | None":
+def which_go_on(folder: Path) -> "Callable[[Mapping[str, str]], bool] | None":
     """Return None if every claim of the sweep in `folder` is decided; otherwise, what goes on.
 
     Returns:
