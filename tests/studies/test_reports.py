@@ -443,6 +443,25 @@ def test_the_board_serves_the_index_as_it_is_now(make_sweep):
         server.server_close()
 
 
+def test_a_claim_without_runs_at_one_setting_is_listed_at_the_other(make_sweep, tmp_path):
+    conf, target, readme = tmp_path / "conf", tmp_path / "docs" / "studies", tmp_path / "README.md"
+    conf.mkdir()
+    (conf / "act.yaml").write_text(yaml.safe_dump({"study": {**ABOUT, "question": "Which?"}}))
+    readme.write_text("<!-- results -->\n<!-- /results -->\n")
+    claim = ABOUT["claims"][0]["statement"]
+    for name, axes, expected in (
+        ("act-published", {**AXES, "act": ["tanh"]}, (f"| {claim} (", "not run yet")),
+        ("act", AXES, (f"[{claim}](act/tuned/report.md)", "**supported**")),
+    ):
+        setting = "published" if name == "act-published" else "tuned"
+        sweep = make_sweep(axes, results, ABOUT, scale=setting, name=name)
+        write_report(sweep)
+        publish.publish([load(sweep)], target, readme, conf)
+        text = (target / "README.md").read_text()
+        (row,) = [row for row in text.splitlines() if claim in row and "asserted by" in row]
+        assert all(part in row for part in expected), row
+
+
 def test_publish(make_sweep, tmp_path):
     folder = make_sweep(AXES, results, ABOUT, scale="published", name="act-published")
     write_report(folder)
@@ -456,6 +475,8 @@ def test_publish(make_sweep, tmp_path):
     ]
     for name, question, claims in (("act", "Which?", []), ("later", "And then?", later)):
         study = {"question": question, "claims": claims}
+        if claims:
+            study["not_run"] = "it needs a GPU"
         (conf / f"{name}.yaml").write_text(yaml.safe_dump({"study": study}))
     readme.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     for _ in range(2):  # again changes nothing
@@ -472,9 +493,10 @@ def test_publish(make_sweep, tmp_path):
     assert "old" not in text
     listed = (target / "README.md").read_text()
     assert "[Which activation is best?](act/published/report.md)" in listed
-    assert "| And then? | not run yet |" in listed
+    reason = "not run: it needs a GPU"
+    assert f"| And then? | {reason} |" in listed
     assert (
-        "| Later is better (asserted by an article) | not run yet | **not tested** | published |"
+        f"| Later is better (asserted by an article) | {reason} | **not tested** | published |"
         in listed
     )
     assert "Ours is better" not in listed  # the table has the articles' claims

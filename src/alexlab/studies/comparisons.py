@@ -17,6 +17,7 @@ from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, S
 from alexlab.studies.validity import MIN_SHARE, Gate
 
 DOUBLING_GAINED = "doubling its steps gained"  # in a reason that more seeds cannot change
+NO_RUN = "this sweep has no run with"  # the start of the reason if a condition was never run
 CONVERGED_MARGIN = 0.02  # gain in val accuracy, for claims in another unit
 
 
@@ -136,7 +137,7 @@ def _runs(table: RunsTable, values: Mapping[str, Any]) -> pd.DataFrame:
         raise NotTestedError(f"{unknown[0]} is not an axis of this sweep")
     runs = table.at(values)
     if not len(runs):
-        raise NotTestedError(f"this sweep has no run with {table.name(values)}")
+        raise NotTestedError(f"{NO_RUN} {table.name(values)}")
     return runs
 
 

@@ -18,6 +18,7 @@ from alexlab.studies import statistics as st
 from alexlab.studies.answers import ELSEWHERE
 from alexlab.studies.answers_json import ANSWERS, RUNS
 from alexlab.studies.claims import ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
+from alexlab.studies.comparisons import NO_RUN
 from alexlab.studies.results import Sweep
 from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
 
@@ -41,8 +42,14 @@ def read(root: Path) -> Found:
     return {file.parent: json.loads(file.read_text("utf-8")) for file in files}
 
 
-def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
-    """Return a table of studies at each setting, linked from `root`, and of `waiting` questions."""
+def study_table(found: Found, root: Path, waiting: Sequence[tuple[str, str]] = ()) -> str:
+    """Return a table of studies at each setting, linked from `root`.
+
+    Args:
+        found: The published answers.
+        root: The folder of the page.
+        waiting: Questions without a report, each with the reason; the last rows.
+    """
     rows = []
     for folder, study in found.items():
         said = []
@@ -53,17 +60,17 @@ def study_table(found: Found, root: Path, waiting: Sequence[str] = ()) -> str:
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
         question = f"[{study['question']}]({_link(folder, root)})"
         rows.append([question, " ".join(said) or "-", study["setting"], str(study["seeds"]), runs])
-    rows += [[question, "not run yet", "", "", ""] for question in waiting]
+    rows += [[question, reason, "", "", ""] for question, reason in waiting]
     return markdown(["question", "answers", "setting", "seeds", "runs"], rows)
 
 
-def claim_table(found: Found, root: Path, waiting: Sequence[Claim] = ()) -> str:
+def claim_table(found: Found, root: Path, waiting: Sequence[tuple[Claim, str]] = ()) -> str:
     """Return a table of the articles' claims at each setting, linked from `root`.
 
     Args:
         found: The published answers.
         root: The folder of the page.
-        waiting: Claims without a report at any setting; the last rows.
+        waiting: Claims without runs at any setting, each with the reason; the last rows.
     """
     rank = dict(zip(st.ANSWERS, (0, 0, 0, 1, 2), strict=True))
     claims = [row for row in _claims(found) if row[1]["source_says"] in (ASSERTS, SUGGESTS)]
@@ -72,11 +79,11 @@ def claim_table(found: Found, root: Path, waiting: Sequence[Claim] = ()) -> str:
     rows += [
         [
             f"{claim.statement} ({_source(claim.source_says, claim.article)})",
-            "not run yet",
+            reason,
             f"**{st.NOT_TESTED}**",
             " or ".join(sorted(claim.settings)),
         ]
-        for claim in waiting
+        for claim, reason in waiting
         if claim.source_says in (ASSERTS, SUGGESTS)
     ]
     return markdown(HEAD, rows) if rows else NO_CLAIM
@@ -106,8 +113,9 @@ def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
 
 
 def _tested_here(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the answers of a report without claims that are tested at another setting only."""
-    return [one for one in study["claims"] if not str(one.get("reason")).startswith(ELSEWHERE)]
+    """Return the answers of a report without claims whose runs are at another setting only."""
+    elsewhere = ELSEWHERE, NO_RUN
+    return [one for one in study["claims"] if not str(one.get("reason")).startswith(elsewhere)]
 
 
 def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
@@ -264,14 +272,18 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
     studies = {
         file.stem: yaml.safe_load(file.read_text("utf-8")).get("study", {}) for file in files
     }
+    reasons = {
+        name: f"not run: {study['not_run']}" if "not_run" in study else "not run yet"
+        for name, study in studies.items()
+    }
     waiting = [
-        study["question"]
+        (study["question"], reasons[name])
         for name, study in studies.items()
         if name not in done and "question" in study
     ]
     answered = {(folder.parent.name, one["name"]) for folder, one in _claims(found)}
     open_claims = [
-        claim
+        (claim, reasons[name])
         for name, study in studies.items()
         for claim in read_claims(study)
         if (name, claim.name) not in answered
