@@ -63,6 +63,12 @@ def test_one_reading_serves_index_and_array(cache, monkeypatch):
     assert len(read) == 18
 
 
+def test_another_size_computes_no_hash(cache, monkeypatch):
+    cache.index(16)
+    monkeypatch.setattr("imagehash.phash", lambda *_: pytest.fail("a hash was computed"))
+    assert cache.images(8).any(axis=(1, 2, 3)).all()
+
+
 def test_another_size_keeps_the_index(cache):
     before = cache.index(16).facts["phash"].tolist()
     path = cache.folder / "index.npz"

@@ -56,9 +56,10 @@ def test_the_edge_is_that_of_the_rates_that_ran(make_sweep, capsys):
     assert "relu: optim.lr=3e-3: the best is at the edge" in capsys.readouterr().out
 
 
-def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep):
+def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep, capsys):
     unfinished = tuning_sweep(make_sweep, lambda v: None if v["seed"] == "1001" else score(v))
     write_report(unfinished)
+    assert "tuned.yaml is not written: 6 of 12 trials have not" in capsys.readouterr().out
     assert not (unfinished / "tuned.yaml").exists()
     assert not shipped_file("acts").exists()
 

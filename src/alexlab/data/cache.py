@@ -197,7 +197,11 @@ class ImageCache:
             start = time.perf_counter()
             log.info(f"decoding the {len(self.files.paths):,} images of {self.name}, once")
             white = DEFAULT_WHITE if index is None else index.white
-            facts = self._write_images(size, white) if size else self._read_facts(white)
+            facts = (
+                self._write_images(size, white, hashes=index is None)
+                if size
+                else self._read_facts(white)
+            )
             if index is None:
                 columns: dict[str, Any] = {
                     name: np.array(values, TYPES.get(name))
@@ -217,7 +221,8 @@ class ImageCache:
             log.info(f"waiting for another process that is decoding {self.name}")
             return lock.acquire()
 
-    def _write_images(self, size: int, white: White) -> list[Facts]:
+    def _write_images(self, size: int, white: White, *, hashes: bool) -> list[Facts]:
+        """Write the array of `size` and its checksums; return the facts, see `read_image`."""
         shape = (len(self.files.paths), 3, size, size)
         facts: list[Facts] = []
         checksums = np.zeros(len(self.files.paths), np.uint32)
@@ -232,7 +237,8 @@ class ImageCache:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             start = file.tell()
-            for i, (fact, pixels) in enumerate(self._read_all(range(shape[0]), size, white)):
+            every = range(shape[0])
+            for i, (fact, pixels) in enumerate(self._read_all(every, size, white, hashes=hashes)):
                 facts.append(fact)
                 write(file, i, pixels)
             again = self._deep(facts, white)
@@ -262,9 +268,9 @@ class ImageCache:
         return [i for i, fact in enumerate(facts) if fact.mode[:1] in ("I", "F")]
 
     def _read_all(
-        self, rows: Sequence[int], size: int | None, white: White
+        self, rows: Sequence[int], size: int | None, white: White, *, hashes: bool = True
     ) -> Iterator[tuple[Facts, NDArray[np.uint8] | None]]:
-        read = partial(read_image, size=size, fit=self.fit, white=white)
+        read = partial(read_image, size=size, fit=self.fit, white=white, hashes=hashes)
         with ThreadPoolExecutor(cores()) as pool:
             for first in range(0, len(rows), CHUNK):
                 chunk = np.array(rows[first : first + CHUNK], np.int64)

@@ -106,20 +106,25 @@ def _float_white(high: float) -> float:
 
 
 def read_image(
-    path: Path, size: int | None, fit: str, white: White = DEFAULT_WHITE
+    path: Path, size: int | None, fit: str, white: White = DEFAULT_WHITE, hashes: bool = True
 ) -> tuple[Facts, NDArray[np.uint8] | None]:
-    """Read a file's facts and pixels [3, size, size]; no pixels if broken or `size` is None."""
+    """Read a file's facts and pixels [3, size, size]; no pixels if broken or `size` is None.
+
+    Without `hashes`, `sha1`, `phash` and `deviation` stay empty: they take as long as decoding.
+    """
     if (size_on_disk := path.stat().st_size) > MAX_BYTES:
         return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None
     content = path.read_bytes()
-    sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+    sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest() if hashes else ""
     try:
         image, format, mode, low, high = to_rgb(content, white)
     except BrokenImage as error:
         return Facts(sha1, error=str(error)), None
-    small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)  # as imagehash does
-    phash = int(str(imagehash.phash(small)), 16)
-    deviation = float(np.asarray(small, np.float64).std())
+    phash, deviation = 0, 0.0
+    if hashes:
+        small = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)  # as imagehash does
+        phash = int(str(imagehash.phash(small)), 16)
+        deviation = float(np.asarray(small, np.float64).std())
     facts = Facts(
         sha1, phash, image.width, image.height, format, mode, "", deviation, float(low), float(high)
     )
