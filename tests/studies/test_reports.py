@@ -198,7 +198,7 @@ def test_two_seeds_have_points_and_no_interval(make_sweep):
     assert "| relu | 2 | 71.0 ± 1.4 |" in text
     assert "**not tested**: 2 of the 3 seeds of the first look have ended." in text
     assert "1 of 1 claims not tested: 2 of the 3 seeds of the first look have ended." in text
-    assert "So far: +19.5 points, 2 seeds." in text
+    assert "So far, with failures as guessing: +19.5 points, 2 seeds." in text
     assert (folder / "plots" / "answers.png").is_file()
 
 

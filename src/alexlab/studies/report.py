@@ -167,7 +167,9 @@ def card(number: int, one: ClaimAnswer) -> str:
         f"{compared}The claim is whether {KINDS[claim.kind]}; a difference of {margin} matters."
     ]
     if one.comparison and one.answer == st.NOT_TESTED and not math.isnan(one.effect):
-        details.append(f"So far: {effect_with_interval(one)}, {seeds(one.n)}.")
+        details.append(
+            f"So far, with failures as guessing: {effect_with_interval(one)}, {seeds(one.n)}."
+        )
     elif not math.isnan(one.level):
         details.append(
             f"Look {one.look} of {len(one.looks)}, at {seeds(one.n)}, spends a level of"
