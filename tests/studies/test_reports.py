@@ -676,7 +676,7 @@ def test_the_dates_of_the_claims_and_of_the_runs(tmp_path, needs_git):
     for day, text in (
         ("2026-01-02T12:00:00+00:00", "claims"),
         ("2026-01-03T12:00:00+00:00", "claims"),  # a run
-        ("2026-01-04T12:00:00+00:00", "other claims"),  # another run
+        ("2026-01-03T13:00:00+00:00", "other claims"),  # another run, on the same day
     ):
         if not commits:
             git(day, "init", "-q")
@@ -684,12 +684,13 @@ def test_the_dates_of_the_claims_and_of_the_runs(tmp_path, needs_git):
         git(day, "add", "-A")
         git(day, "commit", "-q", "--allow-empty", "-m", "x")
         commits.append(git(day, "rev-parse", "HEAD"))
-    text = publish.dates(study, [commits[1], commits[1], ""])
+    assert publish.dates(study, commits[1:]) == publish.dates(study, commits[:0:-1])
+    text = publish.dates(study, [commits[1], commits[2], ""])
     assert f"first committed in {commits[0][:7]} 2026-01-02" in text
     assert f"the first run is of {commits[1][:7]} 2026-01-03" in text
-    assert f"changed after that: {commits[2][:7]} 2026-01-04." in text
+    assert f"changed after that: {commits[2][:7]} 2026-01-03." in text
     text = publish.dates(study, [commits[2]])
-    assert f"changed between them: {commits[2][:7]} 2026-01-04." in text
+    assert f"changed between them: {commits[2][:7]} 2026-01-03." in text
     assert "has not changed since" in text
     assert publish.dates(study, []) == ""
     assert publish.dates(tmp_path / "none.yaml", commits) == ""

@@ -207,15 +207,15 @@ def dates(study_file: Path, commits: Sequence[str]) -> str:
     changes = _git(
         study_file, "log", "--follow", "--reverse", "--format=%h %as", "--", study_file.name
     )
-    known = {
-        line.partition(" ")[0][:12]: line
-        for commit in set(commits)
-        if commit
-        for line in _git(study_file, "show", "-s", "--format=%h %as", commit[:12])
-    }
+    known = [
+        (int(seconds), commit)
+        for name in set(filter(None, commits))
+        for line in _git(study_file, "show", "-s", "--format=%ct %h %as", name[:12])
+        for seconds, _, commit in [line.partition(" ")]
+    ]
     if not changes or not known:
         return ""
-    first_run = min(known.values(), key=lambda line: line.partition(" ")[2])
+    first_run = min(known)[1]
     later = [
         line
         for line in changes

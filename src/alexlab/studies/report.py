@@ -306,7 +306,7 @@ def how(sweep: Sweep) -> list[str]:
         markdown.markdown(["setting", "values"], [[k, markdown.escape(v)] for k, v in differing]),
     ] * bool(differing)
     shared = [
-        f"The runs of {label} are those of {' and '.join(names)}: they were trained once."
+        f"The runs of {label} are those of {', '.join(names)}: they were trained once."
         for label, names in shared_conditions(sweep).items()
     ]
     return [
