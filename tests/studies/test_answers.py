@@ -214,10 +214,11 @@ NAN = "FloatingPointError: the training loss is nan in epoch 2"
     ("ends", "reason"),
     [
         ({"tanh": [0.8, 0.8, 0.2, 0.21, 0.29]},
-         "tanh ended at chance after 10 of 10 epochs in 3 of 5 runs;"
+         "tanh ended no better than guessing after 10 of 10 epochs in 3 of 5 runs;"
          r" a run must reach last\(val/acc\) at least 30.0%"),
         ({"tanh": [0.8, 0.8, 0.8, 0.2, NAN]},
-         "tanh ended at chance after 10 of 10 epochs in 1 of 5 runs and diverged in 1 of 5"),
+         "tanh ended no better than guessing after 10 of 10 epochs in 1 of 5 runs and diverged in"
+         " 1 of 5"),
         ({"relu": [NAN] * 5}, "relu diverged in 5 of 5 runs"),
     ],
 )  # fmt: skip
@@ -240,7 +241,7 @@ def test_a_run_at_chance_that_stopped_early_has_both_numbers_of_epochs(make_swee
     sweep = load(make_sweep({"data.batch_size": [16, 32], "seed": range(3)}, results, study))
     (one,) = answer_claims(table_of(sweep), study, "tuned")
     assert one.reason.startswith(
-        "batch_size 32 ended at chance after 12 of 24 epochs in 3 of 3 runs"
+        "batch_size 32 ended no better than guessing after 12 of 24 epochs in 3 of 3 runs"
     )
 
 
@@ -358,7 +359,16 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
         assert (needs_seeds([one]) is not None) == more_seeds  # they cannot change a doubled run
     shown = {"converged": {"tanh": 0.005}, "name": "shown"}
     (one,) = answers(make_sweep, [claim()], results, trained=GATE, **shown)
-    assert one.answer == "more"
+    assert (one.answer, one.notes) == ("more", [])
+    worse = {"converged": {"tanh": -0.276}, "name": "worse"}
+    (one,) = answers(make_sweep, [claim()], results, trained=GATE, **worse)
+    assert (one.answer, one.notes) == (
+        "more",
+        [
+            "with twice the epochs tanh loses 27.6 points in val/acc: the answer is about this"
+            " number of epochs"
+        ],
+    )
     published = {"scale": "published", "name": "p", "looks": {"published": [5]}}
     (one,) = answers(make_sweep, [claim()], results, trained=GATE, **published)
     assert one.answer == "more"
@@ -666,7 +676,7 @@ def test_a_comparison_that_is_not_tested_outweighs_one_that_cannot_tell(make_swe
     acts = ["relu", "tanh", "sigmoid"]
     (one,) = answers(make_sweep, [claim("extreme")], results, acts=acts, trained=GATE)
     assert one.answer == "not tested"
-    assert "tanh ended at chance" in one.reason
+    assert "tanh ended no better than guessing" in one.reason
 
 
 def test_a_look_that_may_not_answer_does_not_fall_back_on_an_earlier_one(make_sweep):
@@ -708,7 +718,7 @@ def test_a_claim_about_an_error_asks_for_runs_below_that_of_guessing(make_sweep)
 
     (one,) = answers(make_sweep, [kind], results(1.45), trained=gate)
     assert one.answer == "not tested"
-    assert "tanh ended at chance" in one.reason
+    assert "tanh ended no better than guessing" in one.reason
     assert "last(val/mae) at most 1.40" in one.reason
     (one,) = answers(make_sweep, [kind], results(1.4), trained=gate, name="below")
     assert (one.answer, one.judgement, one.effect) == ("less", "supported", pytest.approx(-0.26))

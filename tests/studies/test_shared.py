@@ -123,7 +123,7 @@ def test_report_names_the_studies_that_share_a_condition(make_sweep):
     (two / "trials.csv").write_text(trials)
     assert shared.shared_conditions(load(two)) == {"relu": ["acts"]}
     write_report(two)
-    said = "The runs of relu are those of acts: they were trained once."
+    said = "These studies use the same runs of relu: rates, acts."
     assert said in (two / "report.md").read_text()
     write_report(one)
-    assert "are those of rates" in (one / "report.md").read_text()
+    assert "the same runs of act relu, seed 0: acts, rates." in (one / "report.md").read_text()

@@ -110,7 +110,7 @@ def read_image(
 ) -> tuple[Facts, NDArray[np.uint8] | None]:
     """Read a file's facts and pixels [3, size, size]; no pixels if broken or `size` is None.
 
-    Without `hashes`, `sha1`, `phash` and `deviation` stay empty: they take as long as decoding.
+    Without `hashes`, `sha1`, `phash` and `deviation` are "", 0 and 0; they take half of the time.
     """
     if (size_on_disk := path.stat().st_size) > MAX_BYTES:
         return Facts("", error=f"a file of {size_on_disk / 1e6:,.0f} MB"), None

@@ -191,7 +191,7 @@ def _answer_comparison(
     extra = sum(comparison.has_ended([seed]) for seed in planned[len(seeds) :])
     if extra and look.answer == st.CANNOT_TELL:
         notes.append(f"{extra} more seeds have ended, for the next look")
-    notes += _notes(table, claim, comparison, seeds, gate, setting)
+    notes += _notes(table, claim, comparison, seeds, gate, setting, converged or {})
     notes += _notes_on_failures(claim, comparison, look, seeds, planned)
     found = _tested(replace(base, seeds=seeds), comparison, look, table, count, level)
     if gate is None:
@@ -308,6 +308,7 @@ def _notes(
     seeds: Sequence[str],
     gate: Gate | None,
     setting: str,
+    converged: Mapping[str, float],
 ) -> list[str]:
     notes = []
     if (missing := len(seeds) - len(comparison.differences(seeds))) > 0:
@@ -321,6 +322,13 @@ def _notes(
                     f"{name} was still improving, by {shown} over the last 20% of the epochs: the"
                     " article's number of epochs is too small"
                 )
+        if gate and (loss := -converged.get(name, 0)) >= converged_margin(claim, gate):
+            metric = parse_metric(gate.metric).name
+            shown = format_metric(metric, loss, signed=True).lstrip("+")
+            notes.append(
+                f"with twice the epochs {name} loses {shown} in {metric}: the"
+                " answer is about this number of epochs"
+            )
     return notes
 
 

@@ -293,7 +293,7 @@ def _how_it_failed(runs: pd.DataFrame) -> str:
     symptoms = sorted({s for text in bad["symptoms"] for s in text.split("; ") if s})
     after = _epochs(bad[~bad["diverged"]])
     stuck = len(bad) - diverged
-    parts = [f"ended at chance{after} in {stuck} of {len(runs)} runs"] * bool(stuck)
+    parts = [f"ended no better than guessing{after} in {stuck} of {len(runs)} runs"] * bool(stuck)
     parts += [f"diverged in {diverged} of {len(runs)} runs"] * bool(diverged)
     text = " and ".join(parts)
     return f"{text} (symptom: {', '.join(symptoms)})" if symptoms else text

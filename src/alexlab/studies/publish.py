@@ -54,7 +54,8 @@ def study_table(found: Found, root: Path, waiting: Sequence[tuple[str, str]] = (
     for folder, study in found.items():
         said = []
         for answer in st.ANSWERS:
-            if claims := [one["claim"] for one in _tested_here(study) if one["answer"] == answer]:
+            shown = [one for one in study["claims"] if not _is_elsewhere(folder, one, found)]
+            if claims := [one["claim"] for one in shown if one["answer"] == answer]:
                 said.append(f"**{answer}**: {'; '.join(claims)}.")
         finished, planned = study["finished"], study["planned"]
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
@@ -112,14 +113,23 @@ def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
     return _table(claims, root) if claims else NO_DECISION
 
 
-def _tested_here(study: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the answers of a report without claims whose runs are at another setting only."""
-    elsewhere = ELSEWHERE, NO_RUN
-    return [one for one in study["claims"] if not str(one.get("reason")).startswith(elsewhere)]
+def _is_elsewhere(folder: Path, one: Mapping[str, Any], found: Found) -> bool:
+    """Return whether a claim's runs are at another setting than that of the report in `folder`."""
+    reason = str(one.get("reason"))
+    others = [other for at, other in _claims(found) if at.parent == folder.parent]
+    return reason.startswith(ELSEWHERE) or (
+        reason.startswith(NO_RUN) and any(other["name"] == one["name"] for other in others)
+    )
 
 
 def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
-    return [(folder, one) for folder, study in sorted(found.items()) for one in _tested_here(study)]
+    """Return the answers of all reports, without claims that have no runs there."""
+    return [
+        (folder, one)
+        for folder, study in sorted(found.items())
+        for one in study["claims"]
+        if not str(one.get("reason")).startswith((ELSEWHERE, NO_RUN))
+    ]
 
 
 def _table(claims: Sequence[tuple[Path, Mapping[str, Any]]], root: Path) -> str:

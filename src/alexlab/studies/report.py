@@ -167,9 +167,10 @@ def card(number: int, one: ClaimAnswer) -> str:
         f"{compared}The claim is whether {KINDS[claim.kind]}; a difference of {margin} matters."
     ]
     if one.comparison and one.answer == st.NOT_TESTED and not math.isnan(one.effect):
-        details.append(
-            f"So far, with failures as guessing: {effect_with_interval(one)}, {seeds(one.n)}."
-        )
+        failed = one.comparison.not_trained(one.seeds)
+        if all(bad < runs for bad, runs in failed):  # else all numbers of a condition are guessing
+            how = ", with failures as guessing" if any(bad for bad, _ in failed) else ""
+            details.append(f"So far{how}: {effect_with_interval(one)}, {seeds(one.n)}.")
     elif not math.isnan(one.level):
         details.append(
             f"Look {one.look} of {len(one.looks)}, at {seeds(one.n)}, spends a level of"
@@ -306,7 +307,7 @@ def how(sweep: Sweep) -> list[str]:
         markdown.markdown(["setting", "values"], [[k, markdown.escape(v)] for k, v in differing]),
     ] * bool(differing)
     shared = [
-        f"The runs of {label} are those of {', '.join(names)}: they were trained once."
+        f"These studies use the same runs of {label}: {', '.join([sweep.study, *names])}."
         for label, names in shared_conditions(sweep).items()
     ]
     return [

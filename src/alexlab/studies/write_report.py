@@ -46,7 +46,7 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     from alexlab.studies import answers_json, chart_data, plots, report, tables
     from alexlab.studies.answers import answer_claims, table_of, with_images
     from alexlab.studies.conditions import group_by_condition
-    from alexlab.studies.setting import NOT_ANALYSED, TUNED_FILE
+    from alexlab.studies.setting import NOT_ANALYSED, TUNE, TUNED_FILE
 
     table = table_of(sweep, sweep.metrics)
     tuning = sweep.setting in NOT_ANALYSED
@@ -88,8 +88,9 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     write_atomically(folder / "report.html", page)
     unfinished = sum(not (run.finished or run.diverged) for run in sweep.runs)
     if tuning and unfinished:
+        what = TUNED_FILE if sweep.setting == TUNE else "the gain from twice the epochs"
         number = f"{unfinished} of {len(sweep.runs)} trials"
-        print(f"{TUNED_FILE} is not written: {number} have not finished; run the sweep again")
+        print(f"{what} is not written: {number} have not finished; run the sweep again")
     elif tuning:
         _write_tuned(sweep)
     return sweep, answers
