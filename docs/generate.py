@@ -216,11 +216,11 @@ def _data_of(config: dict[str, Any]) -> set[str]:
     return names or {"shapes"}
 
 
-def write_reports(published: Path, site: Path) -> list[tuple[str, dict[str, Any], str]]:
+def write_reports(published: Path, site: Path) -> list[tuple[dict[str, Any], str]]:
     """Write each published report as one HTML file below `site`.
 
     Returns:
-        (title, answers.json or {}, link from the root of the site) of each.
+        (answers.json, link from the root of the site) of each.
     """
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir()
@@ -231,11 +231,8 @@ def write_reports(published: Path, site: Path) -> list[tuple[str, dict[str, Any]
         target.parent.mkdir(parents=True, exist_ok=True)
         plots = [path.name for path in (report.parent / "plots").glob("*.png")]
         target.write_text(html_page(text, report.parent, images=plots), "utf-8")
-        answers = report.parent / "answers.json"
-        facts = json.loads(answers.read_text("utf-8")) if answers.exists() else {}
-        title = re.search(r"^# (.*)", text, re.MULTILINE)
-        name = title[1] if title else str(place)
-        found.append((name, facts, target.relative_to(site).as_posix()))
+        facts = json.loads((report.parent / "answers.json").read_text("utf-8"))
+        found.append((facts, target.relative_to(site).as_posix()))
     return found
 
 
@@ -253,16 +250,15 @@ def with_site_links(text: str) -> str:
     return text.replace("](studies/README.md)", "](gallery.md)")
 
 
-def gallery_page(reports: list[tuple[str, dict[str, Any], str]]) -> str:
+def gallery_page(reports: list[tuple[dict[str, Any], str]]) -> str:
     """Return the page that lists the published reports."""
     parts = [
         "# Gallery",
         "Each report is one page: the answer first, then the evidence. The articles whose"
         " statements are tested are listed, with translations, in [the articles](articles.md).",
     ]
-    current = [one for one in reports if one[1]]
     rows = []
-    for _, facts, link in current:
+    for facts, link in reports:
         counted = {}
         for claim in facts["claims"]:
             counted[claim["answer"]] = counted.get(claim["answer"], 0) + 1
@@ -272,16 +268,8 @@ def gallery_page(reports: list[tuple[str, dict[str, Any], str]]) -> str:
     parts.append(
         markdown(["question", "answers", "setting", "seeds"], rows)
         if rows
-        else "No report is published at the moment: the first ones are withdrawn or under review."
+        else "No report has been published yet."
     )
-    if old := [one for one in reports if not one[1]]:
-        parts += [
-            "## Withdrawn or under review",
-            "These reports are of version 0.1. Their trainings were stopped too early, so some"
-            " comparisons measured how fast a network starts to learn, and not the claim. They"
-            " stay readable, and are replaced one by one.",
-            "\n".join(f"- {_link(title, link)}" for title, _, link in old),
-        ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -56,22 +56,17 @@ def test_a_line_that_is_no_setting_is_named(generate, tmp_path):
 
 
 def test_published_reports_become_pages_and_are_listed_with_their_answers(generate, tmp_path):
-    new, old = tmp_path / "studies" / "act" / "tuned", tmp_path / "studies" / "old"
+    new = tmp_path / "studies" / "act" / "tuned"
     new.mkdir(parents=True)
-    old.mkdir()
     (new / "report.md").write_text("# Does <it> train?\n\nYes.\n")
     claims = [{"answer": "more"}, {"answer": "cannot tell"}, {"answer": "more"}]
     facts = {"question": "Does <it> train?", "claims": claims, "setting": "tuned", "seeds": 10}
     (new / "answers.json").write_text(json.dumps(facts))
-    (old / "report.md").write_text("# An old one\n")
     reports = generate.write_reports(tmp_path / "studies", tmp_path / "site")
     page = (tmp_path / "site/reports/act/tuned/report.html").read_text()
     assert "<title>Does &lt;it&gt; train?</title>" in page
-    current, withdrawn = generate.gallery_page(reports).split("## Withdrawn")
     link = '<a href="reports/act/tuned/report.html">Does &lt;it&gt; train?</a>'
-    assert f"| {link} | 2 more, 1 cannot tell | tuned | 10 |" in current
-    assert "An old one" in withdrawn
-    assert "An old one" not in current
+    assert f"| {link} | 2 more, 1 cannot tell | tuned | 10 |" in generate.gallery_page(reports)
 
 
 def named_tests():

@@ -365,8 +365,8 @@ def test_a_tuned_condition_must_have_converged(make_sweep):
     assert (one.answer, one.notes) == (
         "more",
         [
-            "with twice the epochs tanh loses 27.6 points in val/acc: the answer is about this"
-            " number of epochs"
+            "twice the epochs cost tanh 27.6 points in val/acc: the answer is about this number"
+            " of epochs"
         ],
     )
     published = {"scale": "published", "name": "p", "looks": {"published": [5]}}

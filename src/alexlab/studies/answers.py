@@ -326,8 +326,8 @@ def _notes(
             metric = parse_metric(gate.metric).name
             shown = format_metric(metric, loss, signed=True).lstrip("+")
             notes.append(
-                f"with twice the epochs {name} loses {shown} in {metric}: the"
-                " answer is about this number of epochs"
+                f"twice the epochs cost {name} {shown} in {metric}: the answer is about this number"
+                " of epochs"
             )
     return notes
 

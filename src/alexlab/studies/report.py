@@ -307,7 +307,7 @@ def how(sweep: Sweep) -> list[str]:
         markdown.markdown(["setting", "values"], [[k, markdown.escape(v)] for k, v in differing]),
     ] * bool(differing)
     shared = [
-        f"These studies use the same runs of {label}: {', '.join([sweep.study, *names])}."
+        f"These studies use the same runs of {label}: {', '.join([sweep.folder.name, *names])}."
         for label, names in shared_conditions(sweep).items()
     ]
     return [
