@@ -17,7 +17,7 @@ from alexlab.runs.folder import write_atomically
 from alexlab.studies import statistics as st
 from alexlab.studies.answers import ELSEWHERE
 from alexlab.studies.answers_json import ANSWERS, RUNS
-from alexlab.studies.claims import ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
+from alexlab.studies.claims import ASKS, ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
 from alexlab.studies.comparisons import NO_RUN
 from alexlab.studies.results import Sweep
 from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
@@ -193,7 +193,7 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
 
 
 def _source(source_says: str, article: str) -> str:
-    said_by = {ASSERTS: "asserted by {}", SUGGESTS: "suggested by {}"}
+    said_by = {ASSERTS: "asserted by {}", SUGGESTS: "suggested by {}", ASKS: "asked by {}"}
     return said_by.get(source_says, "our question").format(article)
 
 
