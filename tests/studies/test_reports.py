@@ -639,10 +639,10 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
     assert [line.split(" | ")[2] for line in lines[8:10]] == ["about 66", "more than 1000"]
     assert lines[10:] == ["<!-- /undecided -->", "End."]
     for says, said in (("asks", "asked by the article"), ("ours", "our question")):
-        written(target / "act", "tuned", [one(1, "more", "tuned", name="first", source_says=says)])
-        page.write_text("<!-- answer act/tuned/first --><!-- /answer -->\n")
+        written(target / says, "tuned", [one(1, "more", "tuned", name="first", source_says=says)])
+        page.write_text(f"<!-- answer {says}/tuned/first --><!-- /answer -->\n")
         publish.publish([], target, readme, tmp_path / "conf")
-        assert f"[claim 1](studies/act/tuned/report.md) ({said}): " in page.read_text()
+        assert f"[claim 1](studies/{says}/tuned/report.md) ({said}): " in page.read_text()
     page.write_text("<!-- answer act/tuned/no-such -->\n<!-- /answer -->\n")
     with pytest.raises(ValueError, match=r"findings.md: no published answer act/tuned/no-such"):
         publish.publish([], target, readme, tmp_path / "conf")
