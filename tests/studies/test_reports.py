@@ -202,6 +202,25 @@ def test_two_seeds_have_points_and_no_interval(make_sweep):
     assert (folder / "plots" / "answers.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [  # of tanh; relu tests at 70, 72, 74%, guessing at 20%, the third run of tanh at 53%
+        ([0.2, 0.2, 0.6], "So far, with failures as guessing: +41.0 points, 3 seeds."),
+        ([0.2, 0.2, 0.2], None),  # every number of tanh would be that of guessing
+    ],
+)
+def test_a_difference_from_failures_says_so(make_sweep, ends, said):
+    def run(values):
+        end = ends[int(values["seed"])] if values["act"] == "tanh" else 0.8
+        return {**results(values), "history": {"val/acc": [0.2, end, end, end]}}
+
+    gate = {"metric": "last(val/acc)", "chance": 0.2, "margin": 0.1}
+    write_report(folder := make_sweep(AXES, run, {**ABOUT, "trained": gate}))
+    text = (folder / "report.md").read_text()
+    assert "**not tested**: tanh ended no better than guessing" in text
+    assert (said in text) if said else ("So far" not in text)
+
+
 def test_no_interval_leaves_the_range_of_its_metric(make_sweep):
     """Of 90, 99 and 100% the t interval of the mean ends at 110.1%."""
 
