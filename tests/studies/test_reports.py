@@ -479,6 +479,8 @@ def test_a_claim_without_runs_at_one_setting_is_listed_at_the_other(make_sweep, 
         text = (target / "README.md").read_text()
         (row,) = [row for row in text.splitlines() if claim in row and "asserted by" in row]
         assert all(part in row for part in expected), row
+        (study,) = [row for row in text.splitlines() if "](act/published/report.md) |" in row]
+        assert (f"**not tested**: {claim}" in study) == (name == "act-published")
 
 
 def test_publish(make_sweep, tmp_path):
