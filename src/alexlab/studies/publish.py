@@ -53,8 +53,8 @@ def study_table(found: Found, root: Path, waiting: Sequence[tuple[str, str]] = (
     rows = []
     for folder, study in found.items():
         said = []
+        shown = [one for one in study["claims"] if not _is_elsewhere(folder, one, found)]
         for answer in st.ANSWERS:
-            shown = [one for one in study["claims"] if not _is_elsewhere(folder, one, found)]
             if claims := [one["claim"] for one in shown if one["answer"] == answer]:
                 said.append(f"**{answer}**: {'; '.join(claims)}.")
         finished, planned = study["finished"], study["planned"]

@@ -90,7 +90,7 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     if tuning and unfinished:
         what = TUNED_FILE if sweep.setting == TUNE else "the gain from twice the epochs"
         number = f"{unfinished} of {len(sweep.runs)} trials"
-        print(f"{what} is not written: {number} have not finished; run the sweep again")
+        print(f"{what} is not written: {number} have not finished; run a command that has them")
     elif tuning:
         _write_tuned(sweep)
     return sweep, answers
