@@ -4,7 +4,6 @@ conf.py calls `write_all` at each build. What it writes is ignored by git.
 """
 
 import html
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from alexlab.reporting.html import html_page
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.config import CONF
 from alexlab.runs.settings import SETTINGS
+from alexlab.studies import publish
 
 GROUPS = {
     "model": "The network.",
@@ -220,18 +220,19 @@ def write_reports(published: Path, site: Path) -> list[tuple[dict[str, Any], str
     """Write each published report as one HTML file below `site`.
 
     Returns:
-        (answers.json, link from the root of the site) of each.
+        (answers.json without claims whose runs are elsewhere, link from the root of the site) of each.
     """
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir()
     found = []
+    answers = publish.read(published)
     for report in sorted(published.rglob("report.md")):
         text, place = report.read_text("utf-8"), report.parent.relative_to(published)
         target = site / "reports" / place / "report.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         plots = [path.name for path in (report.parent / "plots").glob("*.png")]
         target.write_text(html_page(text, report.parent, images=plots), "utf-8")
-        facts = json.loads((report.parent / "answers.json").read_text("utf-8"))
+        facts = {**answers[report.parent], "claims": publish.claims_here(report.parent, answers)}
         found.append((facts, target.relative_to(site).as_posix()))
     return found
 

@@ -59,7 +59,8 @@ def test_published_reports_become_pages_and_are_listed_with_their_answers(genera
     new = tmp_path / "studies" / "act" / "tuned"
     new.mkdir(parents=True)
     (new / "report.md").write_text("# Does <it> train?\n\nYes.\n")
-    claims = [{"answer": "more"}, {"answer": "cannot tell"}, {"answer": "more"}]
+    claims = [{"answer": a, "name": n} for n, a in enumerate(("more", "cannot tell", "more"))]
+    claims.append({"answer": "not tested", "reason": "it is tested at published only", "name": 3})
     facts = {"question": "Does <it> train?", "claims": claims, "setting": "tuned", "seeds": 10}
     (new / "answers.json").write_text(json.dumps(facts))
     reports = generate.write_reports(tmp_path / "studies", tmp_path / "site")

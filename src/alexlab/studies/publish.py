@@ -53,7 +53,7 @@ def study_table(found: Found, root: Path, waiting: Sequence[tuple[str, str]] = (
     rows = []
     for folder, study in found.items():
         said = []
-        shown = [one for one in study["claims"] if not _is_elsewhere(folder, one, found)]
+        shown = claims_here(folder, found)
         for answer in st.ANSWERS:
             if claims := [one["claim"] for one in shown if one["answer"] == answer]:
                 said.append(f"**{answer}**: {'; '.join(claims)}.")
@@ -113,13 +113,15 @@ def findings_table(found: Found, root: Path, most: int = MAX_ROWS) -> str:
     return _table(claims, root) if claims else NO_DECISION
 
 
-def _is_elsewhere(folder: Path, one: Mapping[str, Any], found: Found) -> bool:
-    """Return whether a claim's runs are at another setting than that of the report in `folder`."""
-    reason = str(one.get("reason"))
-    others = [other for at, other in _claims(found) if at.parent == folder.parent]
-    return reason.startswith(ELSEWHERE) or (
-        reason.startswith(NO_RUN) and any(other["name"] == one["name"] for other in others)
-    )
+def claims_here(folder: Path, found: Found) -> list[Mapping[str, Any]]:
+    """Return the answers of the report in `folder`, without claims whose runs are elsewhere."""
+    with_runs = {one["name"] for at, one in _claims(found) if at.parent == folder.parent}
+    return [
+        one
+        for one in found[folder]["claims"]
+        if not (reason := str(one.get("reason"))).startswith(ELSEWHERE)
+        and not (reason.startswith(NO_RUN) and one["name"] in with_runs)
+    ]
 
 
 def _claims(found: Found) -> list[tuple[Path, Mapping[str, Any]]]:
