@@ -220,7 +220,8 @@ def write_reports(published: Path, site: Path) -> list[tuple[dict[str, Any], str
     """Write each published report as one HTML file below `site`.
 
     Returns:
-        (answers.json without claims whose runs are elsewhere, link from the root of the site) of each.
+        (answers.json, link from the root of the site) of each; without claims whose runs are
+        elsewhere.
     """
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir()
