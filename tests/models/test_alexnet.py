@@ -270,6 +270,15 @@ def test_dropout_at():
     assert set(rates(small(dropout_at="features", dropout=0.3)).values()) == {0.3}
 
 
+def test_each_layer_of_the_head_may_have_its_own_dropout():
+    fc = {"classifier.dropout6": 0.8, "classifier.dropout7": 0.6}
+    assert rates(small(dropout=[0.8, 0.6])) == fc
+    features = {f"features.dropout{i}": 0.1 for i in (1, 2, 5)}
+    net = small(dropout=[0.8, 0.6], dropout_at="both", feature_dropout=0.1)
+    assert rates(net) == fc | features
+    assert rates(small(dropout=[0.8, 0.6], dropout_at="none")) == {}
+
+
 @pytest.mark.parametrize("default", [lambda compose: AlexNet(1000), shipped])
 def test_the_defaults_are_the_papers(default, compose):
     """Krizhevsky et al. 2012: dropout 0.5 in front of fc6 and fc7 (4.2), 4096 neurons each (3.5).
@@ -353,6 +362,8 @@ def test_a_gradient_reaches_every_parameter(arguments):
         ({"norm": "bach"}, "norm=bach: .* batch"),
         ({"stem": "imagnet"}, "stem=imagnet: .* imagenet"),
         ({"dropout_at": "head"}, "choose from none, fc, features, both"),
+        ({"dropout": [0.5]}, r"dropout=\[0.5\]: .* per layer of head \(there are 2\)"),
+        ({"dropout": [0.8, 0.6], "dropout_at": "both"}, "set feature_dropout too"),
         ({"dropout_kind": "pixel"}, "choose from element, channel"),
         ({"pool_before_head": "adaptiv"}, "did you mean adaptive"),
         ({"init": "papper"}, "did you mean paper"),

@@ -33,8 +33,10 @@ class AlexNet(ConvNet):
         overlap: Pooling windows of 3 pixels instead of 2; the stride is 2 in both cases.
         groups: 2 for the paper's two towers (convolutions 2, 4 and 5), or 1.
         width: Factor for the kernels of every convolution, rounded to a multiple of 8.
-        dropout: Rate before each dense layer (the share of zeroed values).
-        feature_dropout: Rate on feature maps, before each pooling; None means `dropout`.
+        dropout: Rate before each layer of `head` (the share of zeroed values), or a list of one
+            rate for each of them.
+        feature_dropout: Rate on feature maps, before each pooling; None means `dropout`, if that
+            is one number.
         dropout_at: none, fc, features or both.
         dropout_kind: Dropout on feature maps: element (single values) or channel (whole channels).
         head: Outputs of the dense layers between the features and the last layer.
@@ -68,7 +70,7 @@ class AlexNet(ConvNet):
         overlap: bool = True,
         groups: int = 2,
         width: float = 1.0,
-        dropout: float = 0.5,
+        dropout: float | Sequence[float] = 0.5,
         feature_dropout: float | None = None,
         dropout_at: str = "fc",
         dropout_kind: str = "element",
@@ -79,13 +81,13 @@ class AlexNet(ConvNet):
     ) -> None:
         super().__init__()
         a, places = activation(act), lookup("dropout_at", dropout_at, DROPOUT_AT)
-        on_features = dropout if feature_dropout is None else feature_dropout
+        rates = _rates(dropout, len(head))
         stages = Stages(
             act=a,
             norm=norm,
             pool=pool,
             overlap=overlap,
-            dropout=on_features if "features" in places else 0.0,
+            dropout=_on_features(dropout, feature_dropout) if "features" in places else 0.0,
             dropout_kind=dropout_kind,
         )
         stem = stem_for(resolution) if stem == "auto" else stem
@@ -94,7 +96,7 @@ class AlexNet(ConvNet):
         sides = {"adaptive": min(side, MAP_OF_HEAD), "none": side, "gap": 1}
         head_side = lookup("pool_before_head", pool_before_head, sides)
         self.avgpool = average_pool(side, head_side)  # [N, maps, head_side, head_side]
-        on_head = dropout if "fc" in places else 0.0
+        on_head = rates if "fc" in places else [0.0] * len(head)
         self.classifier = _classifier(maps * head_side**2, head, num_outputs, a, on_head)
         self.notes = (f"stem {stem}", f"pool before head {pool_before_head}")
         if lookup("init", init, {"torch": False, "paper": True}):
@@ -137,13 +139,39 @@ def _scaled(kernels: int, width: float) -> int:
     return max(8, round(kernels * width / 8) * 8)
 
 
+def _rates(dropout: float | Sequence[float], layers: int) -> list[float]:
+    if not isinstance(dropout, Sequence):
+        return [dropout] * layers
+    if len(dropout) != layers:
+        raise ValueError(
+            f"dropout={list(dropout)}: write one number, or one rate per layer of head"
+            f" (there are {layers})"
+        )
+    return list(dropout)
+
+
+def _on_features(dropout: float | Sequence[float], feature_dropout: float | None) -> float:
+    if feature_dropout is not None:
+        return feature_dropout
+    if isinstance(dropout, Sequence):
+        raise ValueError(
+            f"dropout={list(dropout)}: feature maps need one rate; set feature_dropout too"
+        )
+    return dropout
+
+
 def _classifier(
-    inputs: int, head: Sequence[int], num_outputs: int, act: type[nn.Module], dropout: float
+    inputs: int,
+    head: Sequence[int],
+    num_outputs: int,
+    act: type[nn.Module],
+    rates: Sequence[float],
 ) -> nn.Sequential:
     classifier = nn.Sequential()
-    for number, outputs in enumerate(head, 6):  # fc6, fc7, ...: the numbers of the paper's layers
-        if dropout:
-            classifier.add_module(f"dropout{number}", nn.Dropout(dropout))
+    # fc6, fc7, ...: the numbers of the paper's layers
+    for number, (outputs, rate) in enumerate(zip(head, rates, strict=True), 6):
+        if rate:
+            classifier.add_module(f"dropout{number}", nn.Dropout(rate))
         classifier.add_module(f"fc{number}", nn.Linear(inputs, outputs))
         classifier.add_module(f"act{number}", act())
         inputs = outputs
