@@ -7,6 +7,7 @@ checkout, to conf/study/tuned/STUDY.yaml; `scale=tuned` applies it.
 import math
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -28,11 +29,11 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
     Raises:
         ValueError: A recipe has no rate at which every run finished.
     """
-    tuned = [axis for axis in sweep.axes if axis in (sweep.about.get(TUNE) or {})]
+    tuned = _tuned(sweep)
     maximize = sweep.facts["directions"][0] == "maximize"
     scores: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in sweep.runs:
-        key = tuple(run.values[axis] for axis in tuned)
+        key = tuple(run.values.get(axis, text) for axis, text in tuned.items())
         bad = -math.inf if maximize else math.inf
         value = float(run.objective) if run.finished and run.objective else bad
         scores[run.values.get(RECIPE, "")][key].append(value)
@@ -44,13 +45,23 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
             raise ValueError(f"recipe={recipe}: no rate has finished at every tuning seed")
         chosen[recipe] = dict(zip(tuned, map(_number, best), strict=True))
         for axis, text in zip(tuned, best, strict=True):
-            tried = sorted({run.values[axis] for run in sweep.runs}, key=_order)
+            tried = sorted({run.values.get(axis, text) for run in sweep.runs}, key=_order)
             if len(tried) > 1 and text in (tried[0], tried[-1]):
                 edges.append(f"{recipe or 'all'}: {axis}={text}")
     found: dict[str, Any] = {"recipes": {k: v for k, v in chosen.items() if k}}
     found["settings"] = chosen.get("", {})
     found["at_the_edge"] = edges
     return found
+
+
+def _tuned(sweep: Sweep) -> dict[str, str]:
+    """Return {setting that scale=tune chooses: its value in a run}; only an axis has several."""
+    configs: Mapping[str, Any] = next((run.config for run in sweep.done if run.config), {})
+    return {
+        key: str(configs.get(key))
+        for key in sweep.about.get(TUNE) or {}
+        if key in sweep.axes or ("." in key and key in configs)  # not the class of a group
+    }
 
 
 def _order(text: str) -> tuple[float, str]:
@@ -95,7 +106,7 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
     def at_chosen_rate(run: Run) -> bool:
         recipe = run.values.get(RECIPE, "")
         rates = {**(chosen.get("settings") or {}), **(chosen.get("recipes") or {}).get(recipe, {})}
-        return all(same(run.values[axis], rate) for axis, rate in rates.items())
+        return all(same(run.values.get(axis, rate), rate) for axis, rate in rates.items())
 
     gains = {}
     for recipe in dict.fromkeys(run.values.get(RECIPE, "") for run in sweep.runs):
