@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace as Namespace
 from urllib.request import urlopen
@@ -364,6 +365,10 @@ def test_a_sweep_needs_no_more_seeds_when_its_claims_are_decided(make_sweep):
         return {"test/acc": 0.5 + 0.01 * int(values["seed"]) * (-1) ** (values["act"] == "relu")}
 
     assert which_go_on(make_sweep(AXES, alike, looks, name="open")) is not None
+    # a claim about a condition that is not in the sweep
+    of_another = {**deepcopy(ABOUT["claims"][0]), "treatment": {"act": "gelu"}}
+    both = {**looks, "claims": [*ABOUT["claims"], of_another]}
+    assert which_go_on(make_sweep(AXES, results, both, name="part")) is None
 
 
 def test_a_search_lists_its_best_trials(make_sweep):

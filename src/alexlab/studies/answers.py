@@ -14,6 +14,7 @@ from alexlab.studies import statistics as st
 from alexlab.studies.claims import Claim, read_claims
 from alexlab.studies.comparisons import (
     DOUBLING_GAINED,
+    NO_RUN,
     Comparison,
     NotTestedError,
     compare,
@@ -81,8 +82,9 @@ class ClaimAnswer:
     @property
     def is_decided(self) -> bool:
         """Return whether more seeds cannot change the answer."""
-        given = self.answer not in (st.CANNOT_TELL, st.NOT_TESTED) or DOUBLING_GAINED in self.reason
-        return given or (bool(self.looks) and self.look == len(self.looks))
+        given = self.answer not in (st.CANNOT_TELL, st.NOT_TESTED)
+        fixed = DOUBLING_GAINED in self.reason or self.reason.startswith(NO_RUN)
+        return given or fixed or (bool(self.looks) and self.look == len(self.looks))
 
 
 def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
