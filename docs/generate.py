@@ -263,8 +263,9 @@ def gallery_page(reports: list[tuple[dict[str, Any], str]]) -> str:
     for facts, link in reports:
         counted = {}
         for claim in facts["claims"]:
-            counted[claim["answer"]] = counted.get(claim["answer"], 0) + 1
-        said = ", ".join(f"{n} {answer}" for answer, n in counted.items()) or "no claims"
+            word = publish.answer_word(claim)
+            counted[word] = counted.get(word, 0) + 1
+        said = ", ".join(f"{n} {word}" for word, n in counted.items()) or "no claims"
         rows.append([_link(facts["question"], link), said, facts["setting"], str(facts["seeds"])])
     parts.append("## Reports")
     parts.append(

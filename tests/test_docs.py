@@ -59,15 +59,18 @@ def test_published_reports_become_pages_and_are_listed_with_their_answers(genera
     new = tmp_path / "studies" / "act" / "tuned"
     new.mkdir(parents=True)
     (new / "report.md").write_text("# Does <it> train?\n\nYes.\n")
-    claims = [{"answer": a, "name": n} for n, a in enumerate(("more", "cannot tell", "more"))]
-    claims.append({"answer": "not tested", "reason": "it is tested at published only", "name": 3})
+    given = ("more", "contradicted"), ("cannot tell", None), ("more", None), ("more", None)
+    claims = [{"answer": a, "judgement": j, "name": n} for n, (a, j) in enumerate(given)]
+    elsewhere = {"answer": "not tested", "judgement": None, "name": 4}
+    claims.append({**elsewhere, "reason": "it is tested at published only"})
     facts = {"question": "Does <it> train?", "claims": claims, "setting": "tuned", "seeds": 10}
     (new / "answers.json").write_text(json.dumps(facts))
     reports = generate.write_reports(tmp_path / "studies", tmp_path / "site")
     page = (tmp_path / "site/reports/act/tuned/report.html").read_text()
     assert "<title>Does &lt;it&gt; train?</title>" in page
     link = '<a href="reports/act/tuned/report.html">Does &lt;it&gt; train?</a>'
-    assert f"| {link} | 2 more, 1 cannot tell | tuned | 10 |" in generate.gallery_page(reports)
+    said = "1 contradicted, 1 cannot tell, 2 more"
+    assert f"| {link} | {said} | tuned | 10 |" in generate.gallery_page(reports)
 
 
 def named_tests():

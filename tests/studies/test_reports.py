@@ -535,7 +535,9 @@ def test_publish(make_sweep, tmp_path):
     tuned = make_sweep(AXES, results, ABOUT, scale="tuned", name="act")
     write_report(tuned)
     publish.publish([load(tuned)], target, readme, conf)
-    assert (target / "README.md").read_text().count("**supported**") == 2  # both settings are kept
+    reports, listed = (target / "README.md").read_text().split("## Claims of the articles")
+    assert reports.count("**supported**: ReLU tests higher than tanh.") == 2  # both settings
+    assert listed.count("**supported**") == 2
     assert readme.read_text().count("**supported**") == 1  # a claim has one row
     assert check_answers([target]) == 0
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"

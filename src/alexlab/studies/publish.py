@@ -15,7 +15,7 @@ import yaml
 from alexlab.reporting.markdown import markdown
 from alexlab.runs.folder import write_atomically
 from alexlab.studies import statistics as st
-from alexlab.studies.answers import ELSEWHERE
+from alexlab.studies.answers import CONTRADICTED, ELSEWHERE, NOT_SUPPORTED, SUPPORTED
 from alexlab.studies.answers_json import ANSWERS, RUNS
 from alexlab.studies.claims import ASKS, ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
 from alexlab.studies.comparisons import NO_RUN
@@ -54,15 +54,20 @@ def study_table(found: Found, root: Path, waiting: Sequence[tuple[str, str]] = (
     for folder, study in found.items():
         said = []
         shown = claims_here(folder, found)
-        for answer in st.ANSWERS:
-            if claims := [one["claim"] for one in shown if one["answer"] == answer]:
-                said.append(f"**{answer}**: {'; '.join(claims)}.")
+        for word in (SUPPORTED, CONTRADICTED, NOT_SUPPORTED, *st.ANSWERS):
+            if claims := [one["claim"] for one in shown if answer_word(one) == word]:
+                said.append(f"**{word}**: {'; '.join(claims)}.")
         finished, planned = study["finished"], study["planned"]
         runs = f"{finished} of {planned}" if finished < planned else str(planned)
         question = f"[{study['question']}]({_link(folder, root)})"
         rows.append([question, " ".join(said) or "-", study["setting"], str(study["seeds"]), runs])
     rows += [[question, reason, "", "", ""] for question, reason in waiting]
     return markdown(["question", "answers", "setting", "seeds", "runs"], rows)
+
+
+def answer_word(one: Mapping[str, Any]) -> str:
+    """Return what the answer says of the article's claim; the answer itself of a question."""
+    return str(one["judgement"] or one["answer"])
 
 
 def claim_table(found: Found, root: Path, waiting: Sequence[tuple[Claim, str]] = ()) -> str:
@@ -183,7 +188,7 @@ def _seeds_needed(one: Mapping[str, Any]) -> str:
 def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
     source = _source(one["source_says"], one["article"])
     said = f"[{one['claim']}]({_link(folder, root)}) ({source})"
-    answer = f"**{one['judgement'] or one['answer']}**"
+    answer = f"**{answer_word(one)}**"
     if one["answer"] == st.NOT_TESTED:
         return [said, one["reason"], answer, one["setting"]]
     compared = " against ".join(filter(None, dict.fromkeys(one["compared"])))
