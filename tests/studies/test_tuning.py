@@ -58,24 +58,15 @@ def test_the_edge_is_that_of_the_rates_that_ran(make_sweep, capsys):
 
 def test_a_rate_that_is_the_only_one_of_the_command_is_chosen(make_sweep):
     """With optim.lr=0.01 on the command line the rate is no axis, but a setting of each run."""
-    axes = {"recipe": ["relu", "tanh"], "seed": [1000, 1001]}
-    tune = make_sweep(
-        axes,
-        lambda values: {"val/acc": 0.5, "history": {"val/acc": [0.1, 0.5]}},
-        STUDY,
-        scale="tune",
-        name="acts-tune",
-    )
-    write_report(tune)
+
+    def run_all(scale, last):
+        axes = {"recipe": ["relu", "tanh"], "seed": [1000, 1001]}
+        ended = lambda values: {"val/acc": last, "history": {"val/acc": [0.1, last]}}  # noqa: E731
+        return make_sweep(axes, ended, STUDY, scale=scale, name=f"acts-{scale}")
+
+    write_report(tune := run_all("tune", 0.5))
     assert chosen(tune)["recipes"] == {"relu": {"optim.lr": 0.01}, "tanh": {"optim.lr": 0.01}}
-    double = make_sweep(
-        axes,
-        lambda values: {"val/acc": 0.6, "history": {"val/acc": [0.1, 0.6]}},
-        STUDY,
-        scale="doubled",
-        name="acts-doubled",
-    )
-    assert tuning.write_converged(load(double)) == {"relu": 0.1, "tanh": 0.1}
+    assert tuning.write_converged(load(run_all("doubled", 0.6))) == {"relu": 0.1, "tanh": 0.1}
 
 
 def test_an_unfinished_tuning_sweep_chooses_nothing(make_sweep, capsys):

@@ -29,7 +29,7 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
     Raises:
         ValueError: A recipe has no rate at which every run finished.
     """
-    tuned = _tuned(sweep)
+    tuned = _tuned_settings(sweep)
     maximize = sweep.facts["directions"][0] == "maximize"
     scores: dict[str, dict[tuple[str, ...], list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in sweep.runs:
@@ -54,13 +54,13 @@ def chosen_rates(sweep: Sweep) -> dict[str, Any]:
     return found
 
 
-def _tuned(sweep: Sweep) -> dict[str, str]:
+def _tuned_settings(sweep: Sweep) -> dict[str, str]:
     """Return {setting that scale=tune chooses: its value in a run}; only an axis has several."""
-    configs: Mapping[str, Any] = next((run.config for run in sweep.done if run.config), {})
+    config: Mapping[str, Any] = next((run.config for run in sweep.done if run.config), {})
     return {
-        key: str(configs.get(key))
+        key: str(config.get(key))
         for key in sweep.about.get(TUNE) or {}
-        if key in sweep.axes or ("." in key and key in configs)  # not the class of a group
+        if key in sweep.axes or ("." in key and key in config)  # not the class of a group
     }
 
 
