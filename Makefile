@@ -14,8 +14,8 @@ help:                       ## list these targets
 train: .venv/done           ## train a network on built-in images, in under two minutes
 	$(BIN)/python -m src.train
 
-test: .venv/done            ## run the quick tests: no network, no data needed
-	$(BIN)/python -m pytest
+test: .venv/done            ## run the quick tests: no network, no data needed; ARGS="-n 4" on four cores
+	$(BIN)/python -m pytest $(ARGS)
 
 test-all: .venv/done        ## run all tests; with DATA_DIR set, those on the real images too
 	$(BIN)/python -m pytest -m ""
