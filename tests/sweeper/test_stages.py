@@ -66,6 +66,19 @@ def test_new_value_of_another_axis_runs_in_the_stages_that_have_begun(tmp_path):
     assert len(found) == 8
 
 
+@pytest.mark.parametrize(("stage", "seeds"), [(2, 4), (3, 8)])
+def test_new_value_misses_no_stage_that_began_before_it(tmp_path, stage, seeds):
+    sweep(tmp_path, "study=looks", "act=relu", TOY_ENOUGH=str(seeds))
+    assert len(trials(tmp_path)) == seeds
+    # tanh goes on once two of its trials have finished, so not at the start
+    code, text = sweep(tmp_path, "study=looks", TOY_GOES_ON="begun", TOY_ENOUGH=str(2 * seeds))
+    assert code == 0, text
+    assert f"stage {stage} of 3: not enough, going on\n" in text
+    assert [one for one in trials(tmp_path) if one[1] == "tanh"] == [
+        (str(seed), "tanh") for seed in range(seeds)
+    ]
+
+
 def test_only_trials_that_the_rule_lets_go_on_run_in_the_next_stages(tmp_path):
     code, text = sweep(tmp_path, "study=looks", TOY_GOES_ON="relu")
     assert code == 0, text

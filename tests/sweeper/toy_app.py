@@ -5,13 +5,16 @@ once at that point, and records this in the file TOY_KILL_ONCE.
 """
 
 import contextlib
+import csv
 import ctypes
 import fcntl
+import io
 import json
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,12 +30,16 @@ STOP = []
 def enough(folder: Path) -> Callable[[Mapping[str, str]], bool] | None:
     """End a sweep in stages when it has TOY_ENOUGH finished trials.
 
-    If TOY_GOES_ON is set, only trials with this `act` go on.
+    If TOY_GOES_ON is set, only trials with this `act` go on, or with `begun` those whose `act` has
+    two finished trials.
     """
-    finished = (folder / "trials.csv").read_text().count(",finished,")
-    if finished >= int(os.environ.get("TOY_ENOUGH", "1000")):
+    text = (folder / "trials.csv").read_text()
+    if text.count(",finished,") >= int(os.environ.get("TOY_ENOUGH", "1000")):
         return None
     act = os.environ.get("TOY_GOES_ON")
+    if act == "begun":
+        ended = Counter(row["act"] for row in csv.DictReader(io.StringIO(text)) if row["objective"])
+        return lambda values: ended[values["act"]] >= 2
     return lambda values: act in (None, values["act"])
 
 

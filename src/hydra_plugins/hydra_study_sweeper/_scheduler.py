@@ -319,8 +319,15 @@ class Scheduler:
         return not self.queue.any_running()
 
     def _start_next_stage(self) -> bool:
-        """Add the next stage's trials; False if there is none, or if `stop_when` ends the sweep."""
-        if self._is_last_stage() or self.jobs.stopping or self.queue.interrupted:
+        """Add the next stage's trials; False if there is none, or if `stop_when` ends the sweep.
+
+        First come trials of the stages that have begun. A new value of another axis may lack them,
+        because the rule did not let it go on before its trials of the first stage had ended.
+        """
+        if self.jobs.stopping or self.queue.interrupted:
+            return False
+        left_out = self._left_out()
+        if self._is_last_stage() and not left_out:
             return False
         try:
             goes_on = self._ask_rule()
@@ -332,9 +339,13 @@ class Scheduler:
         if goes_on is None:
             self.reporter.log(f"{stage}: {name}")
             return False
-        self._stage += 1
-        whole = self.stages[self._stage]
-        part = [one for one in whole if goes_on(one.values)]
+        whole, part = left_out, [one for one in left_out if goes_on(one.values)]
+        if not part and not self._is_last_stage():
+            self._stage += 1
+            whole = self.stages[self._stage]
+            part = [one for one in whole if goes_on(one.values)]
+        if not part and self._is_last_stage():
+            return False
         count = f" with {len(part)} of {len(whole)} trials" if len(part) < len(whole) else ""
         self.reporter.log(f"{stage}: not {name}, going on{count}")
         self._planned += part
@@ -343,6 +354,11 @@ class Scheduler:
         self.queue.sort()
         self._prepare_launcher()
         return True
+
+    def _left_out(self) -> Sequence[TrialParams]:
+        """Return the trials of the stages that have begun that the sweep does not have."""
+        begun = (one for stage in self.stages[: self._stage + 1] for one in stage)
+        return [one for one in begun if one.identity not in self.store.by_identity]
 
     def _ask_rule(self) -> GoesOn | None:
         """Ask the app's rule `stop_when`; None if it ends the sweep, or fails (`_rule_problem`)."""
