@@ -1,10 +1,12 @@
 """The pages of the site that follow from the code. Sphinx itself checks links and headings."""
 
+import csv
 import importlib.util
 import json
 import re
 import shutil
 from pathlib import Path
+from statistics import mean, median
 
 import pytest
 import yaml
@@ -116,3 +118,98 @@ def test_the_figures_of_the_findings_and_of_the_readme_are_those_of_the_publishe
     copies = ["docs/findings.md", "docs/studies/README.md", "README.md"]
     assert [(tmp_path / name).read_text("utf-8") for name in copies] == texts
     assert texts[0].count("<!-- answer ") >= 5
+
+
+def percents(values):
+    return " to ".join(f"{100 * value:.0f}%" for value in (min(values), max(values)))
+
+
+def numbers(values):
+    return f"{min(values):.0f} to {max(values):.0f}"
+
+
+VAL, TEST, GAP, EPOCHS = (
+    "last(val/acc)",
+    "test/acc_last_3",
+    "generalization_gap(acc)",
+    "epochs_to(val/acc, 0.4)",
+)
+
+
+# each of these figures stands in the words that we wrote around the answers
+@pytest.mark.parametrize(
+    ("words", "report", "column", "figures"),
+    [
+        (
+            "those with 16 classify {}, and those with 32 at most {}",
+            "batch_size/published",
+            VAL,
+            lambda runs: (percents(runs["batch-16-plain"]), f"{max(runs['batch-32-plain']):.0%}"),
+        ),
+        (
+            "batches of 8 classify {} of the val images in four of five runs",
+            "batch_size/published",
+            VAL,
+            lambda runs: (percents(sorted(runs["batch-8-plain"])[1:]),),
+        ),
+        (
+            "fell from 91% to {} in the last two epochs",
+            "lr_schedule/published",
+            VAL,
+            lambda runs: (f"{sorted(runs['constant'])[2]:.0%}",),
+        ),
+        (
+            "all images at {}); with as many updates (600 epochs) they reach {}",
+            "data_size/tuned",
+            TEST,
+            lambda runs: [f"{mean(runs[f'pokemon-{n}']):.0%}" for n in ("all", "tenth-steps")],
+        ),
+        (
+            "learns Pokémon images of 64 pixels in {} seconds (median)",
+            "normalisation/tuned",
+            "wall_s",
+            lambda runs: (f"{median(runs['none']):.0f}",),
+        ),
+        (
+            "At its own best rate each reaches about {} on test",
+            "optimiser/tuned",
+            TEST,
+            lambda runs: {f"{mean(runs[name]):.0%}" for name in ("sgd", "adam")},
+        ),
+        (
+            "half as many epochs ({} points, max pooling {})",
+            "pooling/tuned",
+            GAP,
+            lambda runs: [f"{100 * mean(runs[name]):.0f}" for name in ("strided", "max")],
+        ),
+        (
+            "its accuracies ({}) cannot be compared",
+            "resolution/tuned",
+            VAL,
+            lambda runs: (percents([mean(runs[f"{size}px"]) for size in (32, 64, 128)]),),
+        ),
+        (
+            "after 60 epochs val accuracy is {} against {} (means of ten seeds)",
+            "resolution/tuned",
+            VAL,
+            lambda runs: [f"{mean(runs[name]):.0%}" for name in ("128px-heavy", "128px")],
+        ),
+        (
+            "40% on val after {} epochs, without it after {}",
+            "resolution/tuned",
+            EPOCHS,
+            lambda runs: [numbers(runs[name]) for name in ("128px-heavy", "128px")],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_figure_in_the_words_of_the_findings_follows_from_the_runs(
+    words, report, column, figures
+):
+    runs = {}
+    with (ROOT / "docs" / "studies" / report / "runs.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row[column]:
+                runs.setdefault(row["recipe"], []).append(float(row[column]))
+    page = " ".join((ROOT / "docs" / "findings.md").read_text("utf-8").split())
+    assert words.format(*figures(runs)) in page
