@@ -1,11 +1,13 @@
 """Choosing rates from a tuning sweep, and whether the conditions have converged."""
 
+import json
+
 import pytest
 import yaml
 
 from alexlab.studies import tuning
 from alexlab.studies.results import load
-from alexlab.studies.setting import shipped_file
+from alexlab.studies.setting import read_tuned, shipped_file
 from alexlab.studies.write_report import write_report
 from tests.studies import tuned_study
 
@@ -37,7 +39,7 @@ def test_the_best_mean_is_chosen_and_a_rate_that_diverges_once_is_not(make_sweep
     write_report(folder)
     file, found = folder / "tuned.yaml", chosen(folder)
     assert found == {"recipes": {"relu": {"optim.lr": 0.03}, "tanh": {"optim.lr": 0.1}}}
-    assert "from 12 runs, by the mean val/acc" in file.read_text()
+    assert "by the mean val/acc\n" in file.read_text()
     assert shipped_file("acts").read_text() == file.read_text()
     printed = capsys.readouterr().out
     assert "tanh: optim.lr=0.1: the best is at the edge of the grid; widen `tune`" in printed
@@ -98,6 +100,57 @@ def test_a_study_whose_rates_were_not_tuned_is_not_tested_at_tuned(make_sweep):
     folder = make_sweep(axes, lambda v: {}, {**STUDY, "claims": [claim]}, scale="tuned")
     write_report(folder)
     assert "its rates have not been tuned (scale=tune)" in (folder / "report.md").read_text()
+
+
+def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make_sweep):
+    """Each seed gives relu 0.3 more than tanh, give or take 0.01."""
+    names = ("relu", "tanh", "gelu")
+    claims = [
+        {
+            "name": other,
+            "statement": f"relu is better than {other}",
+            "kind": "greater",
+            "margin": 0.02,
+            "metric": "test/acc",
+            "treatment": {"recipe": "relu"},
+            "control": {"recipe": other},
+        }
+        for other in names[1:]
+    ]
+    chosen = {"recipes": {name: {"optim.lr": 0.01} for name in names[:2]}}
+    study = {**STUDY, "claims": claims, "chosen": chosen, "converged": dict.fromkeys(names, 0.0)}
+
+    def run(values):
+        wobble = int(values["seed"]) % 3 * 0.01
+        end = 0.8 + wobble if values["recipe"] == "relu" else 0.5
+        return {"test/acc": end, "history": {"val/acc": [0.1, end]}}
+
+    folder = make_sweep({"recipe": names, "seed": range(5)}, run, study, scale="tuned")
+    write_report(folder)
+    found = json.loads((folder / "answers.json").read_text())["claims"]
+    assert [one["answer"] for one in found] == ["more", "not tested"]
+    assert found[1]["reason"] == "the rate of gelu has not been tuned (scale=tune)"
+
+
+def test_tuning_one_recipe_keeps_the_rates_of_the_others(make_sweep, tmp_path):
+    """tanh is tuned again, alone; relu has the rate and the gain of the file in conf/."""
+    shipped = shipped_file("acts")
+    shipped.parent.mkdir(parents=True, exist_ok=True)
+    rates = {"relu": {"optim.lr": 0.05}, "tanh": {"optim.lr": 0.05}}
+    gains = {"relu": 0.01, "tanh": 0.02}
+    shipped.write_text(yaml.safe_dump({"recipes": rates, "converged": gains}))
+    axes = {"recipe": ["tanh"], "optim.lr": ["0.01", "0.03", "0.1"], "seed": [1000, 1001]}
+    best = {"0.01": 0.5, "0.03": 0.9, "0.1": 0.7}
+    score = lambda values: {"val/acc": best[values["optim.lr"]]}  # noqa: E731
+    folder = make_sweep(axes, score, STUDY, scale="tune", name="acts-tune")
+    write_report(folder)
+    assert chosen(folder) == {"recipes": {"tanh": {"optim.lr": 0.03}}}
+    rates["tanh"] = {"optim.lr": 0.03}
+    expected = {"recipes": rates, "converged": {"relu": 0.01}}
+    assert yaml.safe_load(shipped.read_text()) == expected
+    shipped.write_text(yaml.safe_dump({"recipes": {"relu": {"optim.lr": 0.05}, "tanh": {}}}))
+    found = read_tuned("acts", folder.parent)
+    assert found == {"recipes": rates}
 
 
 def test_an_installed_package_is_not_written_to(make_sweep, monkeypatch, tmp_path):

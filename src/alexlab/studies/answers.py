@@ -30,7 +30,7 @@ from alexlab.studies.comparisons import (
 )
 from alexlab.studies.metrics import metric_value, parse_metric
 from alexlab.studies.per_image import PerImage, compare_images, right_only_of
-from alexlab.studies.results import SEED, Sweep, axis_values
+from alexlab.studies.results import RECIPE, SEED, Sweep, axis_values
 from alexlab.studies.runs_table import RunsTable, make_runs_table
 from alexlab.studies.setting import planned_looks
 from alexlab.studies.validity import Gate, read_gate
@@ -140,23 +140,32 @@ def _answer(
         where = " and ".join(claim.settings)
         return ClaimAnswer(claim, setting, reason=f"{ELSEWHERE} {where} only")
     try:
+        comparisons = list(compare(table, claim))
         parts = [
-            _answer_comparison(table, study, claim, setting, count, comparison)
-            for comparison in compare(table, claim)
+            _answer_comparison(table, study, claim, setting, count, one) for one in comparisons
         ]
     except NotTestedError as error:
         return ClaimAnswer(claim, setting, reason=str(error))
     found = _combined(claim, parts)
-    if setting == "tuned" and study.get("tune") and not study.get("chosen"):
+    if setting == "tuned" and (why := _why_not_tuned(study, comparisons)):
         return replace(
-            found,
-            answer=st.NOT_TESTED,
-            judgement="",
-            reason="its rates have not been tuned (scale=tune)",
-            low=math.nan,
-            high=math.nan,
+            found, answer=st.NOT_TESTED, judgement="", reason=why, low=math.nan, high=math.nan
         )
     return found
+
+
+def _why_not_tuned(study: Mapping[str, Any], comparisons: Sequence[Comparison]) -> str:
+    """Return which rates of these conditions were not chosen by scale=tune; "" if none."""
+    if not study.get("tune"):
+        return ""
+    if not (chosen := study.get("chosen")):
+        return "its rates have not been tuned (scale=tune)"
+    if chosen.get("settings"):  # of all runs
+        return ""
+    runs = [group for comparison in comparisons for group in comparison.groups]
+    recipes = dict.fromkeys(name for group in runs if RECIPE in group for name in group[RECIPE])
+    missing = [name for name in recipes if name not in (chosen.get("recipes") or {})]
+    return f"the rate of {' and '.join(missing)} has not been tuned (scale=tune)" * bool(missing)
 
 
 def _answer_comparison(

@@ -13,7 +13,7 @@ import yaml
 
 from alexlab.runs.config import CONF
 from alexlab.runs.extensions import installed_folders
-from alexlab.studies.results import SEED
+from alexlab.studies.results import ALL_RUNS, SEED
 
 PUBLISHED, TUNED, TUNE, DOUBLED = "published", "tuned", "tune", "doubled"
 NOT_ANALYSED = TUNE, DOUBLED  # no claim is answered from their runs
@@ -32,11 +32,29 @@ def shipped_file(study: str) -> Path:
 
 
 def read_tuned(study: str, sweeps: Path) -> dict[str, Any]:
-    """Return the chosen settings of a study, from `sweeps` before conf/; empty if not tuned."""
-    for file in (sweeps / f"{study}-{TUNE}" / TUNED_FILE, shipped_file(study)):
+    """Return the chosen settings of a study; empty if it is not tuned.
+
+    A recipe that the tuning sweep in `sweeps` lacks has those of conf/.
+    """
+    found: dict[str, Any] = {}
+    for file in (shipped_file(study), sweeps / f"{study}-{TUNE}" / TUNED_FILE):
         if file.is_file():
-            return dict(yaml.safe_load(file.read_text("utf-8")) or {})
-    return {}
+            found = merge_tuned(found, yaml.safe_load(file.read_text("utf-8")) or {})
+    return found
+
+
+def merge_tuned(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of two tuned.yaml; a recipe that both have is that of `new`."""
+    found = {**old, **new}
+    if recipes := {**(old.get("recipes") or {}), **(new.get("recipes") or {})}:
+        found["recipes"] = recipes
+    chosen_again = {*(new.get("recipes") or {}), *([ALL_RUNS] if new.get("settings") else [])}
+    gains = {k: v for k, v in (old.get("converged") or {}).items() if k not in chosen_again}
+    if gains := gains | (new.get("converged") or {}):
+        found["converged"] = gains
+    else:
+        found.pop("converged", None)
+    return found
 
 
 def overrides_at(

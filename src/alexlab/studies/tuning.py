@@ -5,7 +5,6 @@ checkout, to conf/study/tuned/STUDY.yaml; `scale=tuned` applies it.
 """
 
 import math
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from alexlab.runs.config import CONF, config_folders
 from alexlab.runs.folder import write_atomically
 from alexlab.studies.metrics import metric_value
 from alexlab.studies.results import ALL_RUNS, RECIPE, Run, Sweep, is_number, load, same
-from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, shipped_file
+from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, merge_tuned, shipped_file
 from alexlab.studies.validity import read_gate
 
 
@@ -81,7 +80,7 @@ def write_tuned(sweep: Sweep) -> list[str]:
     """
     found = chosen_rates(sweep)
     edges: list[str] = found.pop("at_the_edge")
-    _write(sweep, sweep.folder / TUNED_FILE, found, len(sweep.runs))
+    _write(sweep, sweep.folder / TUNED_FILE, found)
     return edges
 
 
@@ -121,23 +120,30 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
                 mean(metric_value(run, gate.metric) for run in runs) for runs in (long, before)
             ]
             gains[recipe or ALL_RUNS] = round(sign * (values[0] - values[1]), 4)
-    _write(short, file, {**chosen, "converged": gains}, len(short.runs))
+    _write(short, file, {**chosen, "converged": gains})
     return gains
 
 
-def _write(sweep: Sweep, file: Path, content: dict[str, Any], runs: int) -> None:
-    """Write the chosen settings; in a checkout also to conf/, for studies of this project."""
+def _write(sweep: Sweep, file: Path, content: dict[str, Any]) -> None:
+    """Write the chosen settings; in a checkout also to conf/, for studies of this project.
+
+    The file in conf/ keeps the recipes that this sweep does not have.
+    """
     head = (
-        f"# Chosen by scale=tune from {runs} runs, by the mean val/{sweep.metric}\n"
+        f"# Chosen by scale=tune, by the mean val/{sweep.metric}\n"
         f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
     )
-    if "converged" in content:
-        head += "# converged: gain on val from twice the epochs, with the same seeds.\n"
-    text = yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
-    write_atomically(file, head + text)
+
+    def write(target: Path, found: Mapping[str, Any]) -> None:
+        note = "# converged: gain on val from twice the epochs, with the same seeds.\n"
+        text = yaml.safe_dump({k: v for k, v in found.items() if v}, sort_keys=False)
+        write_atomically(target, head + note * ("converged" in found) + text)
+
+    write(file, content)
     name = Path("study", f"{sweep.study}.yaml")
     others = [folder for folder in config_folders()[1:] if (folder / name).is_file()]
     if (CONF.parent / "pyproject.toml").is_file() and not others:  # not an installed package
         shipped = shipped_file(sweep.study)
         shipped.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, shipped)
+        before = yaml.safe_load(shipped.read_text("utf-8")) if shipped.is_file() else None
+        write(shipped, merge_tuned(before or {}, content))
