@@ -183,6 +183,12 @@ VAL, TEST, GAP, EPOCHS = (
             lambda runs: [f"{100 * mean(runs[name]):.0f}" for name in ("strided", "max")],
         ),
         (
+            "on val is {} at the end (mean of five seeds), that of the naive CNN {}",
+            "transfer/tuned",
+            VAL,
+            lambda runs: [f"{mean(runs[name]):.0%}" for name in ("lite0-scratch", "naive")],
+        ),
+        (
             "its accuracies ({}) cannot be compared",
             "resolution/tuned",
             VAL,
