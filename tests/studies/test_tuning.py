@@ -121,8 +121,8 @@ def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make
     study = {**STUDY, "claims": claims, "chosen": chosen, "converged": dict.fromkeys(names, 0.0)}
 
     def run(values):
-        wobble = int(values["seed"]) % 3 * 0.01
-        end = 0.8 + wobble if values["recipe"] == "relu" else 0.5
+        shift = int(values["seed"]) % 3 * 0.01
+        end = 0.8 + shift if values["recipe"] == "relu" else 0.5
         return {"test/acc": end, "history": {"val/acc": [0.1, end]}}
 
     folder = make_sweep({"recipe": names, "seed": range(5)}, run, study, scale="tuned")
