@@ -103,7 +103,7 @@ def test_a_study_whose_rates_were_not_tuned_is_not_tested_at_tuned(make_sweep):
 
 
 def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make_sweep):
-    """Each seed gives relu 0.3 more than tanh, give or take 0.01."""
+    """relu tests 0.30 to 0.32 higher; the rate of gelu was never chosen."""
     names = ("relu", "tanh", "gelu")
     claims = [
         {
