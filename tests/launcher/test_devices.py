@@ -230,9 +230,10 @@ def test_no_more_jobs_run_than_the_gpus_have_slots(machine, make_launcher, caplo
 
 
 def test_the_jobs_of_cpus_are_asked_for_without_gpus_and_without_a_number_only(
-    machine, make_launcher
+    machine, make_launcher, monkeypatch
 ):
     machine("nvidia-smi", TWO_CARDS)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     asked = []
     cpu_jobs = lambda: asked.append(1) or 5  # noqa: E731
     assert make_launcher(lambda cfg: None).prepare(None, cpu_jobs) == 2

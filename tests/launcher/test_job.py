@@ -215,11 +215,18 @@ def test_a_job_ends_as_usual_when_its_fork_server_was_killed(make_launcher, tmp_
     assert again.return_value == 3
 
 
-def test_jobs_share_the_cpus(make_launcher, monkeypatch):
-    from hydra_plugins.hydra_process_launcher import launcher as module
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("", 2), ("1", 1), ("4", 2), ("1,2", 1), ("0", 2), ("many", 2)]
+)
+def test_jobs_share_the_cpus_that_omp_num_threads_leaves_them(
+    limit, threads, make_launcher, monkeypatch
+):
+    """Three jobs on eight CPUs have two each. A list is for nested loops; its first counts."""
+    from hydra_plugins.hydra_process_launcher import _devices
 
-    monkeypatch.setattr(module, "cpus", lambda: 8)
+    monkeypatch.setattr(_devices, "cpus", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
     launcher = make_launcher(lambda cfg: None)
     assert launcher.prepare(3) == 3
-    assert launcher.threads == 2
+    assert launcher.threads == threads

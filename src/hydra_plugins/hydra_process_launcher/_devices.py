@@ -20,6 +20,16 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
+def thread_share(jobs: int) -> int:
+    """Return how many CPU threads each of `jobs` jobs gets.
+
+    OMP_NUM_THREADS limits it: whoever sets it leaves CPUs to other programs.
+    """
+    share = max(1, cpus() // jobs)
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(share, int(limit)) if limit.isdecimal() and int(limit) else share
+
+
 @dataclass(frozen=True)
 class Gpus:
     """The GPUs that this process may use, each as the environment `variable` names it.

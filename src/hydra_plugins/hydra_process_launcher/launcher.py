@@ -35,7 +35,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins.hydra_process_launcher._devices import GpuPool, cpus, find_gpus
+from hydra_plugins.hydra_process_launcher._devices import GpuPool, find_gpus, thread_share
 from hydra_plugins.hydra_process_launcher._job import Job, JobProcessError, run_job, serialize
 from hydra_plugins.hydra_process_launcher.program import main_module, verbs
 
@@ -59,7 +59,7 @@ class ProcessLauncherConf:
         jobs_per_gpu: Jobs that share a GPU, at most.
         gpus_per_job: GPUs of a job, as Lightning's `devices`: a number, -1 for all, or [0, 1].
             If it is `${KEY}`, a job that overrides KEY gets the GPUs that its own value asks for.
-        threads: CPU threads of a job; default: its share.
+        threads: CPU threads of a job; default: its share, and no more than OMP_NUM_THREADS.
         grace_s: Seconds that a job has to save and exit, once this process has exited.
     """
 
@@ -163,7 +163,7 @@ class ProcessLauncher(Launcher):
             jobs = slots
         if warning:
             log.warning(self._with_keys(warning))
-        self.threads = self.threads or max(1, cpus() // jobs)
+        self.threads = self.threads or thread_share(jobs)
         self._slots = threading.Semaphore(jobs)
         self._choose_processes()
         return jobs
