@@ -153,6 +153,12 @@ VAL, TEST, GAP, EPOCHS = (
             lambda runs: (percents(sorted(runs["batch-8-plain"])[1:]),),
         ),
         (
+            "all three end alike, with an accuracy of {} on val",
+            "batch_size/tuned",
+            VAL,
+            lambda runs: {f"{mean(runs[f'batch-{size}']):.0%}" for size in (8, 16, 32)},
+        ),
+        (
             "fell from 91% to {} in the last two epochs",
             "lr_schedule/published",
             VAL,
