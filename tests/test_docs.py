@@ -121,7 +121,8 @@ def test_the_figures_of_the_findings_and_of_the_readme_are_those_of_the_publishe
 
 
 def percents(values):
-    return " to ".join(f"{100 * value:.0f}%" for value in (min(values), max(values)))
+    """Return "44% to 50%", or "89%" if all values round to it."""
+    return " to ".join(dict.fromkeys(f"{value:.0%}" for value in (min(values), max(values))))
 
 
 def numbers(values):
@@ -156,7 +157,7 @@ VAL, TEST, GAP, EPOCHS = (
             "all three end alike, with an accuracy of {} on val",
             "batch_size/tuned",
             VAL,
-            lambda runs: {f"{mean(runs[f'batch-{size}']):.0%}" for size in (8, 16, 32)},
+            lambda runs: (percents([mean(runs[f"batch-{size}"]) for size in (8, 16, 32)]),),
         ),
         (
             "fell from 91% to {} in the last two epochs",
@@ -180,7 +181,7 @@ VAL, TEST, GAP, EPOCHS = (
             "At its own best rate each reaches about {} on test",
             "optimiser/tuned",
             TEST,
-            lambda runs: {f"{mean(runs[name]):.0%}" for name in ("sgd", "adam")},
+            lambda runs: (percents([mean(runs[name]) for name in ("sgd", "adam")]),),
         ),
         (
             "half as many epochs ({} points, max pooling {})",

@@ -132,7 +132,7 @@ def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make
     assert found[1]["reason"] == "the rate of gelu has not been tuned (scale=tune)"
 
 
-def test_tuning_one_recipe_keeps_the_rates_of_the_others(make_sweep, tmp_path):
+def test_tuning_one_recipe_keeps_the_rates_of_the_others(make_sweep):
     """tanh is tuned again, alone; relu has the rate and the gain of the file in conf/."""
     shipped = shipped_file("acts")
     shipped.parent.mkdir(parents=True, exist_ok=True)

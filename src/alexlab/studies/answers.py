@@ -165,7 +165,9 @@ def _why_not_tuned(study: Mapping[str, Any], comparisons: Sequence[Comparison]) 
     runs = [group for comparison in comparisons for group in comparison.groups]
     recipes = dict.fromkeys(name for group in runs if RECIPE in group for name in group[RECIPE])
     missing = [name for name in recipes if name not in (chosen.get("recipes") or {})]
-    return f"the rate of {' and '.join(missing)} has not been tuned (scale=tune)" * bool(missing)
+    if not missing:
+        return ""
+    return f"the rate of {' and '.join(missing)} has not been tuned (scale=tune)"
 
 
 def _answer_comparison(

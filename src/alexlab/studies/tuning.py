@@ -129,21 +129,22 @@ def _write(sweep: Sweep, file: Path, content: dict[str, Any]) -> None:
 
     The file in conf/ keeps the recipes that this sweep does not have.
     """
-    head = (
-        f"# Chosen by scale=tune, by the mean val/{sweep.metric}\n"
-        f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
-    )
-
-    def write(target: Path, found: Mapping[str, Any]) -> None:
-        note = "# converged: gain on val from twice the epochs, with the same seeds.\n"
-        text = yaml.safe_dump({k: v for k, v in found.items() if v}, sort_keys=False)
-        write_atomically(target, head + note * ("converged" in found) + text)
-
-    write(file, content)
+    write_atomically(file, _as_text(sweep, content))
     name = Path("study", f"{sweep.study}.yaml")
     others = [folder for folder in config_folders()[1:] if (folder / name).is_file()]
     if (CONF.parent / "pyproject.toml").is_file() and not others:  # not an installed package
         shipped = shipped_file(sweep.study)
         shipped.parent.mkdir(parents=True, exist_ok=True)
         before = yaml.safe_load(shipped.read_text("utf-8")) if shipped.is_file() else None
-        write(shipped, merge_tuned(before or {}, content))
+        write_atomically(shipped, _as_text(sweep, merge_tuned(before or {}, content)))
+
+
+def _as_text(sweep: Sweep, content: Mapping[str, Any]) -> str:
+    """Return the chosen settings as a tuned.yaml, with comments that say what they are."""
+    head = (
+        f"# Chosen by scale=tune, by the mean val/{sweep.metric}\n"
+        f"# over seeds {TUNING_SEEDS}, which are never analysed.\n"
+    )
+    if "converged" in content:
+        head += "# converged: gain on val from twice the epochs, with the same seeds.\n"
+    return head + yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
