@@ -147,4 +147,5 @@ def _as_text(sweep: Sweep, content: Mapping[str, Any]) -> str:
     )
     if "converged" in content:
         head += "# converged: gain on val from twice the epochs, with the same seeds.\n"
-    return head + yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
+    body: str = yaml.safe_dump({k: v for k, v in content.items() if v}, sort_keys=False)
+    return head + body
