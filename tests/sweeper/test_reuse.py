@@ -105,6 +105,16 @@ def test_result_that_the_app_knows_needs_no_run(tmp_path):
     assert "restored: 1-seed-1 (finished)" in text
 
 
+def test_dry_run_counts_the_results_that_the_app_knows(tmp_path):
+    known = known_of_seed_1(tmp_path)
+    plan = "multirun/one: 3 trials, at most 2 to run (1 known already); not started"
+    _, text = sweep(tmp_path, *ONE, "sweep.dry_run=true", TOY_KNOWN=known)
+    assert plan in text
+    for option in ("sweep.reuse=false", "+sweep.keep_best=null"):  # then it trains all three
+        _, text = sweep(tmp_path, "study=one", "sweep.dry_run=true", option, TOY_KNOWN=known)
+        assert "multirun/one: 3 trials, all to run; not started" in text
+
+
 def test_result_that_the_app_knew_for_one_sweep_is_not_copied_to_another(tmp_path):
     """It has the numbers that the first sweep uses; the second may need others."""
     sweep(tmp_path, *ONE, TOY_KNOWN=known_of_seed_1(tmp_path))

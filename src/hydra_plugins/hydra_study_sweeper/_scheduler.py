@@ -43,6 +43,7 @@ from hydra_plugins.hydra_study_sweeper.config import (
     directions,
     load,
     metric_names,
+    reuses_results,
 )
 from hydra_plugins.hydra_study_sweeper.overrides import key_of, quote
 from hydra_plugins.hydra_study_sweeper.sweep_folder import JOURNAL, SWEEP, hold
@@ -144,7 +145,7 @@ class Scheduler:
         ranking = self.reporter.ranking if len(objectives) == 1 else None
         self.checkpoints = CheckpointCleaner(self.folder, settings.keep_best, ranking)
         self.shared: SharedResults | None = None
-        if settings.reuse or (settings.reuse is None and settings.axes):
+        if reuses_results(settings):
             self.shared = SharedResults(
                 self.folder,
                 fingerprint,

@@ -145,6 +145,11 @@ def _check(settings: StudySweeperConf, key: Callable[[str], str]) -> None:
             raise ValueError(f"{name}=cmaes: takes one objective; use tpe, nsgaii, gp or random")
 
 
+def reuses_results(settings: StudySweeperConf) -> bool:
+    """Return whether a sweep takes known results, of other sweeps or the app; a study does."""
+    return bool(settings.axes if settings.reuse is None else settings.reuse)
+
+
 def directions(direction: Any) -> list[str]:
     """Return one direction per objective."""
     return [direction] if isinstance(direction, str) else list(direction)

@@ -43,7 +43,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.hydra_study_sweeper import _composer, _space
 from hydra_plugins.hydra_study_sweeper._preflight import auto_jobs, check_before, estimate_cost
-from hydra_plugins.hydra_study_sweeper.config import AUTO, StudySweeperConf, load, take_settings
+from hydra_plugins.hydra_study_sweeper.config import (
+    AUTO,
+    StudySweeperConf,
+    load,
+    reuses_results,
+    take_settings,
+)
 from hydra_plugins.hydra_study_sweeper.run_folder import is_plain_name, parse_plain_yaml
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_sweep
 
@@ -128,7 +134,7 @@ class StudySweeper(Sweeper):
         stages = self._make_stages(space, composer, arguments)
         self._check_ignored_axes(space, [one for stage in stages for one in stage])
         if settings.dry_run and not folder.exists():
-            self._dry_run(folder, composer, stages)
+            self._dry_run(folder, composer, space, base, stages)
             return []
 
         if not folder.exists():  # before it is made; the scheduler checks a sweep that continues
@@ -231,20 +237,29 @@ class StudySweeper(Sweeper):
                 raise ValueError(f"{key}: cannot be an axis of a sweep; give it one value")
 
     def _dry_run(
-        self, folder: Path, composer: _composer.Composer, stages: list[list[_space.TrialParams]]
+        self,
+        folder: Path,
+        composer: _composer.Composer,
+        space: _space.Space,
+        base: dict[str, Any],
+        stages: list[list[_space.TrialParams]],
     ) -> None:
         """Print how many trials a new sweep has, its time and its disk; start nothing."""
         from hydra_plugins.hydra_study_sweeper._display import format_needs
 
         settings = self.settings
-        counts = [sum(map(len, stages)) or settings.n_trials]
+        params = [one for stage in stages for one in stage]
+        counts = [len(params) or settings.n_trials]
         if len(stages) > 1:
             counts = [len(stages[0]), *counts]
         count = " to ".join(map(str, counts))
-        print(f"{os.path.relpath(folder)}: {count} trials, all to run; not started")
-        cost = estimate_cost(settings, composer, [one for stage in stages for one in stage])
+        most = counts[-1] - (known := self._num_known(composer, space, base, params))
+        to_run = f"at most {most} to run ({known} known already)" if known else "all to run"
+        print(f"{os.path.relpath(folder)}: {count} trials, {to_run}; not started")
+        if not most:
+            return
+        cost = estimate_cost(settings, composer, params)
         if cost is not None:
-            params, most = [one for stage in stages for one in stage], counts[-1]
             jobs = settings.n_jobs or 1
             if jobs == AUTO:
                 jobs = auto_jobs(settings, composer, params, most)
@@ -255,3 +270,21 @@ class StudySweeper(Sweeper):
                     seconds, disk, f" for {most} trials, {jobs} at a time (a rough estimate)"
                 )
             )
+
+    def _num_known(
+        self,
+        composer: _composer.Composer,
+        space: _space.Space,
+        base: dict[str, Any],
+        params: list[_space.TrialParams],
+    ) -> int:
+        """Return how many trials of a new sweep the app has results of, as it would reuse them."""
+        settings = self.settings
+        known = load(settings.known_result)
+        if known is None or not reuses_results(settings) or settings.keep_best is None:
+            return 0  # a known result has no weights, and these sweeps keep all weights
+        from hydra_plugins.hydra_study_sweeper._resume import sweep_fingerprint
+
+        first = composer.compose(next(space.grid()))
+        sweep = sweep_fingerprint(settings, space, base, first)
+        return sum(known(one.identity, sweep) is not None for one in params)
