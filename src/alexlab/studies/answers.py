@@ -23,6 +23,7 @@ from alexlab.studies.comparisons import (
     count_comparisons,
     is_compared,
     mean_rise,
+    measured_gain,
     rise_metric,
     trained_though_listed,
     undone_by,
@@ -326,7 +327,7 @@ def _notes(
     notes = []
     if (missing := len(seeds) - len(comparison.differences(seeds))) > 0:
         notes.append(f"{missing} of {len(seeds)} seeds have no number in one of the conditions")
-    for name, _, runs in conditions_of(table, comparison, seeds) if gate else []:
+    for name, values, runs in conditions_of(table, comparison, seeds) if gate else []:
         if gate and setting == "published" and runs["trained"].any():
             rise = mean_rise(runs, gate)
             if rise >= converged_margin(claim, gate):
@@ -335,7 +336,8 @@ def _notes(
                     f"{name} was still improving, by {shown} over the last 20% of the epochs: the"
                     " article's number of epochs is too small"
                 )
-        if gate and (loss := -converged.get(name, 0)) >= converged_margin(claim, gate):
+        loss = -(measured_gain(converged, name, values) or 0.0)
+        if gate and loss >= converged_margin(claim, gate):
             metric = parse_metric(gate.metric).name
             shown = format_metric(metric, loss, signed=True).lstrip("+")
             notes.append(

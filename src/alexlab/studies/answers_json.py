@@ -39,6 +39,7 @@ def claim_facts(one: ClaimAnswer) -> dict[str, Any]:
         "quote": claim.quote,
         "translation": claim.translation,
         "metric": claim.metrics[0],
+        "control_metric": claim.control_metric,
         "target": claim.target,
         "answer": one.answer,
         "judgement": one.judgement,

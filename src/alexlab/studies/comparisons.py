@@ -1,6 +1,7 @@
 """Compare two groups of runs by differences paired by seed, and check that these are valid."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 from alexlab.reporting.formatting import format_metric, is_fraction, less_is_better
 from alexlab.studies.claims import Claim
 from alexlab.studies.metrics import chance_value, parse_metric
-from alexlab.studies.results import ALL_RUNS, SEED, canonical, same
+from alexlab.studies.results import ALL_RUNS, RECIPE, SEED, canonical, same
 from alexlab.studies.runs_table import ENDED, RunsTable
 from alexlab.studies.statistics import LESS, MORE, NO_DIFFERENCE, Look, Pairs, Sample
 from alexlab.studies.validity import MIN_SHARE, Gate
@@ -220,8 +221,10 @@ def why_not_valid(
             continue
         if runs["trained"].mean() < MIN_SHARE:
             return f"{name} {_how_it_failed(runs)}; a run must reach {gate.describe()}"
-        if converged is not None and (why := _still_rising(name, runs, claim, gate, converged)):
-            return why
+        if converged is not None:
+            gain = measured_gain(converged, name, values)
+            if why := _still_rising(name, runs, claim, gate, gain):
+                return why
     return ""
 
 
@@ -290,13 +293,14 @@ def _matches(values: Mapping[str, Any], listed: Mapping[str, Any]) -> bool:
 def _how_it_failed(runs: pd.DataFrame) -> str:
     bad = runs[~runs["trained"]]
     diverged = int(bad["diverged"].sum())
-    symptoms = sorted({s for text in bad["symptoms"] for s in text.split("; ") if s})
+    symptoms = Counter(s for text in bad["symptoms"] for s in sorted({*text.split("; ")}) if s)
     after = _epochs(bad[~bad["diverged"]])
     stuck = len(bad) - diverged
     parts = [f"ended no better than guessing{after} in {stuck} of {len(runs)} runs"] * bool(stuck)
     parts += [f"diverged in {diverged} of {len(runs)} runs"] * bool(diverged)
     text = " and ".join(parts)
-    return f"{text} (symptom: {', '.join(symptoms)})" if symptoms else text
+    said = ", ".join(f"{name} in {count}" for name, count in sorted(symptoms.items()))
+    return f"{text} (symptoms: {said})" if symptoms else text
 
 
 def _epochs(runs: pd.DataFrame) -> str:
@@ -329,13 +333,22 @@ def converged_margin(claim: Claim, gate: Gate) -> float:
     return CONVERGED_MARGIN if is_fraction(gate.metric) else gate.margin
 
 
+def measured_gain(
+    converged: Mapping[str, float], name: str, values: Mapping[str, Any]
+) -> float | None:
+    """Return the gain on val from twice the epochs of a condition; None if it was not measured.
+
+    The gains have the names of recipes. Without recipes they have the names of conditions.
+    """
+    return converged.get(str(values.get(RECIPE, name)))
+
+
 def _still_rising(
-    name: str, runs: pd.DataFrame, claim: Claim, gate: Gate, converged: Mapping[str, float]
+    name: str, runs: pd.DataFrame, claim: Claim, gate: Gate, measured: float | None
 ) -> str:
-    margin, shown = converged_margin(claim, gate), name in converged
-    gain = converged[name] if shown else mean_rise(runs, gate)
-    if gain < margin:
+    gain = mean_rise(runs, gate) if measured is None else measured
+    if gain < converged_margin(claim, gate):
         return ""
-    how = DOUBLING_GAINED if shown else "over the last 20% of its epochs it gained"
+    how = "over the last 20% of its epochs it gained" if measured is None else DOUBLING_GAINED
     metric = parse_metric(gate.metric).name
     return f"{name} had not converged: {how} {format_metric(metric, gain, signed=True)} in {metric}"

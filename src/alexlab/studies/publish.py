@@ -30,8 +30,8 @@ NO_DECISION = "No claim has been decided yet."
 MAX_ROWS = 3  # of the table in README.md
 HEAD = ["claim", "we find", "answer", "setting"]
 ABOUT_TABLE = (
-    "An answer is about runs that train. The interval covers new splits of the same images; the"
-    " articles used other splits. "
+    "An answer is about runs that train, unless it counts runs that did not. The interval covers"
+    " new splits of the same images; the articles used other splits. "
 )
 Found = Mapping[Path, Mapping[str, Any]]  # the folder of a report -> its answers.json
 
@@ -182,6 +182,12 @@ def fill_in(text: str, found: Found, root: Path) -> str:
 
 def _seeds_needed(one: Mapping[str, Any]) -> str:
     needed = one.get("planned_seeds")
+    if (
+        one["low"] is not None
+        and (one["low"] > 0 or one["high"] < 0)
+        and not is_ratio(one["metric"])
+    ):
+        return "-"  # the interval is beside zero: runs that did not train are the reason
     return "-" if needed is None else f"about {needed}" if needed <= st.MAX_SEEDS else MANY_SEEDS
 
 
@@ -193,9 +199,16 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
         return [said, one["reason"], answer, one["setting"]]
     compared = " against ".join(filter(None, dict.fromkeys(one["compared"])))
     failed = [one.get(f"not_trained_{group}") for group in ("treatment", "control")]
-    names = [name for name, count in zip(one["compared"], failed, strict=False) if count]
-    note = f"; some runs with {' and '.join(dict.fromkeys(names))} did not train" if names else ""
-    compared = f"{metric_name(one['metric'])}, {compared}"
+    counts = [
+        f"{count} run{'s' * (count != 1)} with {name}"
+        for name, count in zip(one["compared"], failed, strict=False)
+        if count
+    ]
+    note = f"; {' and '.join(dict.fromkeys(counts))} did not train" if counts else ""
+    if other := one.get("control_metric"):
+        compared = f"{metric_name(one['metric'])} minus {metric_name(other)}, {compared}"
+    else:
+        compared = f"{metric_name(one['metric'])}, {compared}"
     return [said, f"{compared}: {_effect(one)}, {seeds(one['n'])}{note}", answer, one["setting"]]
 
 

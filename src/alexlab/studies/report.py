@@ -10,14 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from alexlab.reporting import markdown
-from alexlab.reporting.formatting import format_metric
+from alexlab.reporting.formatting import format_metric, less_is_better
 from alexlab.reporting.markdown import escape
 from alexlab.runs.folder import HISTORY, LOG, METRICS
 from alexlab.studies import statistics as st
 from alexlab.studies import tables
 from alexlab.studies.answers import ClaimAnswer
 from alexlab.studies.claims import KINDS
+from alexlab.studies.comparisons import measured_gain
 from alexlab.studies.conditions import Condition, not_run
+from alexlab.studies.metrics import parse_metric
 from alexlab.studies.plots import best_trials
 from alexlab.studies.results import Sweep, is_number
 from alexlab.studies.setting import DOUBLED, TUNE
@@ -45,7 +47,7 @@ SOURCES = {
     "ours": "This question is ours.",
 }
 SETTINGS = {
-    "tuned": "Setting: tuned. Each condition trains at its own best rate until it has converged.",
+    "tuned": "Setting: tuned. Each condition trains at its own best rate.",
     "published": "Setting: published. All conditions use the article's own numbers and epochs.",
     TUNE: "Setting: tune. These runs choose rates; no claim is answered from them.",
     DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
@@ -119,9 +121,38 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}".strip())
     if study:
         parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
+    if sweep.setting == "tuned" and (text := convergence(sweep)):
+        parts.append(text)
     if changed := sweep.changed_by_hand:
         parts.append(f"**Changed by hand**: {', '.join(map(escape, changed))}.")
     return parts
+
+
+def convergence(sweep: Sweep) -> str:
+    """Write how twice the epochs change val in each condition, or that it was not measured."""
+    gate, gains = read_gate(sweep.about), sweep.about.get("converged") or {}
+    if gate is None or not sweep.done:
+        return ""
+    metric = parse_metric(gate.metric).name
+    sign = -1 if less_is_better(gate.metric) else 1
+    labels = {sweep.label(run.values): run.values for run in sweep.done}
+    measured = {name: measured_gain(gains, name, values) for name, values in labels.items()}
+    said = ", ".join(
+        f"{name} {format_metric(metric, sign * gain, signed=True)}"
+        for name, gain in measured.items()
+        if gain is not None
+    )
+    rest = ", ".join(name for name, gain in measured.items() if gain is None)
+    texts = [
+        f"Twice as many epochs change {metric} by: {said} (means over the seeds that chose the"
+        " rates)."
+        if said
+        else "",
+        f"Not measured for {rest}: the last 20% of the epochs were looked at instead."
+        if rest
+        else "",
+    ]
+    return " ".join(filter(None, texts))
 
 
 def describe_article(article: Mapping[str, str]) -> str:
@@ -208,6 +239,11 @@ def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
     """Describe the rule for the answers."""
     gate = read_gate(sweep.about)
     looks = next((one.looks for one in answers if one.looks), [])
+    exempt = (
+        " Some claims say that a condition does not train; their answers do not ask that it trains."
+        if any(one.claim.untrained for one in answers)
+        else ""
+    )
     texts = [
         "The interval of each claim is a t interval of differences paired by seed. Its level is"
         f" shared by all comparisons of the study (Bonferroni) and by the looks, which are fixed"
@@ -217,8 +253,9 @@ def methods(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> str:
         "An interval inside the margin on both sides means *no difference that matters*; otherwise"
         " one above zero *more*, one below zero *less*, and one with zero inside *cannot tell*. An"
         " answer does not change at a later look.",
-        f"A condition has trained when 80% of its runs reach {gate.describe()} without a symptom;"
-        " a run that diverged or stayed at chance counts as guessing."
+        f"A condition has trained when 80% of its runs reach {gate.describe()} without a symptom"
+        " other than a stalled training loss, which a network that has converged also has. A run"
+        f" that diverged or stayed at chance counts as guessing.{exempt}"
         " An answer is about runs that train, because a failure that has not happened yet is not in"
         " the data. If runs failed, the answer must be the same over all pairs, with failures as"
         " guessing, and over the pairs in which both runs trained; otherwise it is *cannot tell*."
@@ -256,7 +293,10 @@ def coverage(sweep: Sweep) -> str:
             " better than it is; run it over seeds before you compare it."
         )
     moves = len({run.config.get("data.split_seed") for run in sweep.done}) > 1
-    also = " and, since `data.split_seed` follows it, the split into train, val and test"
+    also = (
+        " and, since `data.split_seed` follows it, the split into train, val and test (test images"
+        " of the data set's own stay the same; then the wider interval is only a rough guide)"
+    )
     fixed = " All runs share one split: other splits are not covered."
     return (
         "The intervals cover these images and new seeds: a seed sets the initial weights, the"

@@ -10,6 +10,12 @@ from alexlab.studies.metrics import parse_metric
 from alexlab.studies.results import ALL_RUNS
 
 MANY_SEEDS = f"more than {st.MAX_SEEDS}"
+WORDS = {"acc": "accuracy", "mae": "absolute error", "loss": "loss", "f1": "F1"}
+PARTS = {
+    "last_3": "(mean of the last 3 epochs)",
+    "duplicates": "of images with a duplicate in train",
+    "unique": "of images without a duplicate in train",
+}
 FUNCTION_NAMES = {
     "last": "{} at the last epoch",
     "mean": "mean {} over the epochs",
@@ -27,12 +33,9 @@ def metric_name(expression: str) -> str:
     metric = parse_metric(expression)
     split, _, name = metric.name.rpartition("/")
     base, _, rest = name.partition("_")
-    words = {"acc": "accuracy", "mae": "absolute error", "loss": "loss", "f1": "F1"}
-    text = f"{'train' if split == 'fit' else split} {words.get(base, base)}".strip()
-    if rest == "last_3":
-        text += " (mean of the last 3 epochs)"
-    elif rest:
-        text += f" with {rest.replace('_', ' ')}"
+    text = f"{'train' if split == 'fit' else split} {WORDS.get(base, base)}".strip()
+    if rest:
+        text += f" {PARTS.get(rest) or 'with ' + rest.replace('_', ' ')}"
     if metric.argument is not None and metric.function == "epochs_to":
         text += f" {metric.argument:g}"
     text = FUNCTION_NAMES.get(metric.function, "{}").format(text)
@@ -63,7 +66,7 @@ def describe_interval(metric: str, interval: st.Interval, target: float | None =
         return "-"
     values = [interval.mean, *clipped(metric, interval, target)]
     if is_ratio(metric):
-        mean, low, high = (f"{math.exp(value):.2f}" for value in values)
+        mean, low, high = (_ratio(math.exp(value)) for value in values)
         text = f"{mean} times"
     else:
         size = max(abs(value) for value in values if not math.isnan(value))
@@ -72,6 +75,11 @@ def describe_interval(metric: str, interval: st.Interval, target: float | None =
             format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:]
         )
     return text if math.isnan(interval.low) else f"{text} ({low} to {high})"
+
+
+def _ratio(value: float) -> str:
+    """Format a ratio with two decimals, or two digits if it is below 0.1."""
+    return f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
 
 
 def clipped(metric: str, interval: st.Interval, target: float | None = None) -> tuple[float, float]:
@@ -98,8 +106,8 @@ def failures(one: ClaimAnswer) -> str:
     share, name = one.undone_by
     if not math.isnan(share):
         text += (
-            " The answer is about runs that train: it would not hold for the mean of all runs if"
-            f" {max(share, 0.001):.1%} of the runs with {name} did not train."
+            f" The answer is about runs that train. If {max(share, 0.001):.1%} of the runs with"
+            f" {name} failed, it would not hold for the mean of all runs."
         )
     elif one.n_trained < one.n:
         inside = describe_interval(one.claim.metrics[0], one.if_trained)
