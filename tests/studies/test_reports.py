@@ -598,7 +598,7 @@ def test_the_table_of_the_readme(tmp_path):
     ]
     published = [
         one(1, "less", "published", judgement="contradicted", not_trained_control=1),
-        one(2, "cannot tell", "published"),
+        one(2, "cannot tell", "published", not_trained_treatment=2, not_trained_control=4),
         one(7, "more", "published"),  # the article's own setting, when both answer
     ]
     written(target / "act", "tuned", tuned)
@@ -620,7 +620,7 @@ def test_the_table_of_the_readme(tmp_path):
         "test accuracy (mean of the last 3 epochs), relu against tanh: +5.2 points (+2.1 to +8.3)"
     )
     assert rows[0][1:] == [
-        f"{found}, 5 seeds; some runs with tanh did not train",
+        f"{found}, 5 seeds; 1 run with tanh did not train",
         "**contradicted**",
         "published |",
     ]
@@ -632,7 +632,18 @@ def test_the_table_of_the_readme(tmp_path):
     assert rows[2][1:] == [f"{found}, 5 seeds", "**supported**", "tuned |"]
     assert "relu against tanh: 1.50 times (1.20 to 1.90), 5 seeds" in rows[3][1]
     assert "32px: -30.0 points (-41.0 to +10.0), 5 seeds" in rows[4][1]
+    assert "5 seeds; 2 runs with relu and 4 runs with tanh did not train" in rows[6][1]
     assert "it did not train | **not tested** | tuned |" in every
+
+
+def test_a_claim_about_two_numbers_of_the_same_runs_names_both(tmp_path):
+    two = {"metric": "test/acc_duplicates", "control_metric": "test/acc_unique"}
+    claims = [one(1, "more", "tuned", compared=["all runs", "all runs"], **two)]
+    written(tmp_path / "split", "tuned", claims)
+    assert (
+        "test accuracy of images with a duplicate in train minus test accuracy of images without a"
+        " duplicate in train, all runs: +5.2 points"
+    ) in publish.claim_table(publish.read(tmp_path), tmp_path)
 
 
 def test_a_page_of_findings_is_filled_in(tmp_path):
@@ -640,8 +651,9 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
     readme.write_text("<!-- results -->\n<!-- /results -->\n")
     claims = [
         one(1, "more", "tuned", name="first", judgement="supported"),
-        one(2, "cannot tell", "tuned", name="second", planned_seeds=66),
-        one(3, "cannot tell", "tuned", name="third", planned_seeds=10**7),
+        one(2, "cannot tell", "tuned", name="second", planned_seeds=66, low=-0.021),
+        one(3, "cannot tell", "tuned", name="third", planned_seeds=10**7, low=-0.021),
+        one(4, "cannot tell", "tuned", name="fourth", planned_seeds=66),  # more than 0, if valid
     ]
     written(target / "act", "tuned", claims)
     page = target.parent / "findings.md"
@@ -660,12 +672,13 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
         "<!-- /answer -->",
         "Our words.",
     ]
-    assert [line.split(" | ")[0] for line in lines[8:10]] == [
+    assert [line.split(" | ")[0] for line in lines[8:11]] == [
         f"| {link.format(2)}",
         f"| {link.format(3)}",
+        f"| {link.format(4)}",
     ]
-    assert [line.split(" | ")[2] for line in lines[8:10]] == ["about 66", "more than 1000"]
-    assert lines[10:] == ["<!-- /undecided -->", "End."]
+    assert [line.split(" | ")[2] for line in lines[8:11]] == ["about 66", "more than 1000", "-"]
+    assert lines[11:] == ["<!-- /undecided -->", "End."]
     for says, said in (("asks", "asked by the article"), ("ours", "our question")):
         written(target / says, "tuned", [one(1, "more", "tuned", name="first", source_says=says)])
         page.write_text(f"<!-- answer {says}/tuned/first --><!-- /answer -->\n")

@@ -132,6 +132,45 @@ def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make
     assert found[1]["reason"] == "the rate of gelu has not been tuned (scale=tune)"
 
 
+def test_the_gain_from_twice_the_epochs_decides_and_is_printed_for_a_recipe_named_none(make_sweep):
+    """In text a recipe `none` is called "recipe none"; its gain stands under its own name."""
+    names = ("relu", "none", "gelu")
+    claims = [
+        {
+            "name": other,
+            "statement": f"relu is better than {other}",
+            "kind": "greater",
+            "margin": 0.02,
+            "metric": "test/acc",
+            "treatment": {"recipe": "relu"},
+            "control": {"recipe": other},
+        }
+        for other in names[1:]
+    ]
+    chosen = {"recipes": {name: {"optim.lr": 0.01} for name in names}}
+    gains = {"relu": -0.012, "none": 0.031}
+    study = {**STUDY, "claims": claims, "chosen": chosen, "converged": gains}
+
+    def run(values):
+        end = (0.8 if values["recipe"] == "relu" else 0.5) + int(values["seed"]) % 3 * 0.01
+        return {"test/acc": end**2, "history": {"val/acc": [end] * 10}}  # a slope of 0
+
+    folder = make_sweep({"recipe": names, "seed": range(5)}, run, study, scale="tuned")
+    write_report(folder)
+    found = {
+        one["name"]: one for one in json.loads((folder / "answers.json").read_text())["claims"]
+    }
+    reason = "recipe none had not converged: doubling its steps gained +3.1 points in val/acc"
+    assert (found["none"]["answer"], found["none"]["reason"]) == ("not tested", reason)
+    assert found["gelu"]["answer"] == "more"  # it was not measured, and its curve is flat
+    said = (
+        "Twice as many epochs change val/acc by: relu -1.2 points, recipe none +3.1 points (means"
+        " over the seeds that chose the rates). Not measured for gelu: the last 20% of the epochs"
+        " were looked at instead."
+    )
+    assert said in (folder / "report.md").read_text()
+
+
 def test_tuning_one_recipe_keeps_the_rates_of_the_others(make_sweep):
     """tanh is tuned again, alone; relu has the rate and the gain of the file in conf/."""
     shipped = shipped_file("acts")

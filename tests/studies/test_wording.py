@@ -1,3 +1,5 @@
+from math import log
+
 from alexlab.studies.statistics import Interval
 from alexlab.studies.wording import describe_interval, seeds
 
@@ -9,3 +11,8 @@ def test_one_seed_is_singular():
 def test_a_limit_near_zero_has_the_decimals_of_the_largest_number():
     shown = describe_interval("val/loss", Interval(1.25, 0.004, 2.496))
     assert shown == "+1.25 (+0.00 to +2.50)"
+
+
+def test_a_small_ratio_keeps_two_digits():
+    shown = describe_interval("epoch_std(val/loss, 20)", Interval(log(0.0032), log(5e-6), log(2.1)))
+    assert shown == "0.0032 times (5e-06 to 2.10)"
