@@ -654,6 +654,8 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
         one(2, "cannot tell", "tuned", name="second", planned_seeds=66, low=-0.021),
         one(3, "cannot tell", "tuned", name="third", planned_seeds=10**7, low=-0.021),
         one(4, "cannot tell", "tuned", name="fourth", planned_seeds=66),  # more than 0, if valid
+        one(5, "cannot tell", "tuned", name="fifth", planned_seeds=66, low=-0.3, high=-0.1),
+        one(6, "cannot tell", "tuned", planned_seeds=66, metric="epoch_std(val/acc, 20)", low=1.2),
     ]
     written(target / "act", "tuned", claims)
     page = target.parent / "findings.md"
@@ -672,13 +674,12 @@ def test_a_page_of_findings_is_filled_in(tmp_path):
         "<!-- /answer -->",
         "Our words.",
     ]
-    assert [line.split(" | ")[0] for line in lines[8:11]] == [
-        f"| {link.format(2)}",
-        f"| {link.format(3)}",
-        f"| {link.format(4)}",
+    assert [line.split(" | ")[0] for line in lines[8:13]] == [
+        f"| {link.format(number)}" for number in range(2, 7)
     ]
-    assert [line.split(" | ")[2] for line in lines[8:11]] == ["about 66", "more than 1000", "-"]
-    assert lines[11:] == ["<!-- /undecided -->", "End."]
+    needed = ["about 66", "more than 1000", "-", "-", "-"]
+    assert [line.split(" | ")[2] for line in lines[8:13]] == needed
+    assert lines[13:] == ["<!-- /undecided -->", "End."]
     for says, said in (("asks", "asked by the article"), ("ours", "our question")):
         written(target / says, "tuned", [one(1, "more", "tuned", name="first", source_says=says)])
         page.write_text(f"<!-- answer {says}/tuned/first --><!-- /answer -->\n")

@@ -78,6 +78,11 @@ def test_row_of_other_data_or_without_a_number_is_of_no_use(committed):
     assert shared.known_result("acts-4", sweep_of({**MARKS, "data shapes": "9"})) is None
     assert shared.known_result("acts-4", sweep_of({"torch": "2"})) is None  # no data here
     assert shared.known_result("acts-9", sweep_of()) is None
+    elsewhere = {**STUDY["claims"][0], "name": "later", "metric": "epochs_to(val/acc, 0.4)"}
+    for settings, is_used in ((["published"], True), (["published", "tuned"], False)):
+        claims = [*STUDY["claims"], {**elsewhere, "settings": settings}]
+        found = shared.known_result("acts-4", sweep_of(study={**STUDY, "claims": claims}))
+        assert (found is not None) == is_used  # the committed table has no such column
     other = {**STUDY, "claims": [{**STUDY["claims"][0], "metric": "test/mae"}]}
     assert shared.known_result("acts-4", sweep_of(study=other)) is None
 

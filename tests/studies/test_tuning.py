@@ -165,10 +165,51 @@ def test_the_gain_from_twice_the_epochs_decides_and_is_printed_for_a_recipe_name
     assert found["gelu"]["answer"] == "more"  # it was not measured, and its curve is flat
     said = (
         "Twice as many epochs change val/acc by: relu -1.2 points, recipe none +3.1 points (means"
-        " over the seeds that chose the rates). Not measured for gelu: the last 20% of the epochs"
-        " were looked at instead."
+        " over the seeds that chose the rates). Not measured for gelu; a claim then asks for the"
+        " gain over the last 20% of the epochs."
     )
     assert said in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("axes", "gains", "said"),
+    [
+        ({}, {"all runs": -0.012}, "all runs -1.2 points"),
+        ({"recipe": ["none"]}, {"none": 0.031}, "recipe none +3.1 points"),
+        ({"act": ["relu", "tanh"]}, {"tanh": 0.031, "relu": 0.0}, "relu +0.0 points, tanh +3.1"),
+        (
+            {"recipe": ["a", "b"], "lr": ["1", "2"]},
+            {"recipe a, lr 1": 0.05, "recipe a, lr 2": -0.05, "b": 0.01},
+            "recipe a, lr 1 +5.0 points, recipe a, lr 2 -5.0 points (means over the seeds that"
+            " chose the rates). Not measured for recipe b, lr 1, recipe b, lr 2; a claim",
+        ),
+    ],
+)
+def test_each_condition_has_its_own_gain(axes, gains, said, make_sweep):
+    study = {**STUDY, "claims": [], "converged": gains}
+    results = lambda values: {"history": {"val/acc": [0.5] * 10}}  # noqa: E731
+    folder = make_sweep({**axes, "seed": range(3)}, results, study, scale="tuned")
+    write_report(folder)
+    assert f"Twice as many epochs change val/acc by: {said}" in (folder / "report.md").read_text()
+
+
+def test_a_gain_in_an_error_is_printed_as_its_fall(make_sweep):
+    gate = {"metric": "last(val/mae)", "chance": 1.48, "margin": 0.1}
+    study = {**STUDY, "claims": [], "trained": gate, "converged": {"all runs": 0.05}}
+    results = lambda values: {"history": {"val/mae": [1.0] * 10}}  # noqa: E731
+    folder = make_sweep({"seed": range(3)}, results, study, scale="tuned")
+    write_report(folder)
+    said = "Twice as many epochs change val/mae by: all runs -0.0500 (means"
+    assert said in (folder / "report.md").read_text()
+
+
+def test_a_gain_is_not_that_of_runs_with_other_epochs(make_sweep):
+    study = {**STUDY, "claims": [], "converged": {"all runs": 0.0}}
+    results = lambda values: {"history": {"val/acc": [0.5] * 10}}  # noqa: E731
+    command = "alexlab train study=acts trainer.max_epochs=10 seed=0,1,2"
+    folder = make_sweep({"seed": range(3)}, results, study, scale="tuned", command=command)
+    write_report(folder)
+    assert "Not measured for all runs;" in (folder / "report.md").read_text()
 
 
 def test_tuning_one_recipe_keeps_the_rates_of_the_others(make_sweep):
@@ -228,6 +269,17 @@ def test_what_doubling_gained_stands_beside_the_chosen_rates(make_sweep, capsys)
     assert found["recipes"]["relu"] == {"optim.lr": 0.03}
     assert yaml.safe_load(shipped_file("acts").read_text()) == found
     assert "relu: twice the epochs gain +0.03 on val" in capsys.readouterr().out
+
+
+def test_doubling_is_measured_for_each_value_of_an_axis_without_recipes(make_sweep):
+    """By hand: relu goes from .7 to .8 and tanh from .5 to .4; their mean gains nothing."""
+    ends = {"tune": {"relu": 0.7, "tanh": 0.5}, "doubled": {"relu": 0.8, "tanh": 0.4}}
+    for scale, last in ends.items():
+        axes = {"act": ["relu", "tanh"], "optim.lr": ["0.01"], "seed": [1000, 1001]}
+        results = lambda v, last=last: {"history": {"val/acc": [0.1, last[v["act"]]]}}  # noqa: E731
+        folder = make_sweep(axes, results, STUDY, scale=scale, name=f"acts-{scale}")
+        write_report(folder)
+    assert chosen(folder.parent / "acts-tune")["converged"] == {"relu": 0.1, "tanh": -0.1}
 
 
 def test_what_doubling_gained_of_an_error_is_what_it_fell_by(make_sweep):

@@ -11,7 +11,7 @@ from typing import Any
 
 from alexlab.reporting.formatting import format_metric
 from alexlab.studies import statistics as st
-from alexlab.studies.claims import Claim, read_claims
+from alexlab.studies.claims import SETTINGS, Claim, read_claims
 from alexlab.studies.comparisons import (
     DOUBLING_GAINED,
     NO_RUN,
@@ -99,10 +99,14 @@ def looks_of(study: Mapping[str, Any], setting: str) -> list[int]:
     return looks
 
 
-def metrics_of(study: Mapping[str, Any]) -> list[str]:
-    """Return the metrics that the answers of a study use."""
+def metrics_of(study: Mapping[str, Any], setting: str) -> list[str]:
+    """Return the metrics that the answers of a study use at a setting; at `tune` those of all."""
     gate = read_gate(study)
-    claims = read_claims(study)
+    claims = [
+        claim
+        for claim in read_claims(study)
+        if setting in claim.settings or setting not in SETTINGS
+    ]
     claimed = [metric for claim in claims for metric in claim.metrics]
     claimed += [
         m for claim in claims if claim.is_of_same_runs for m in right_only_of(claim.metrics)
@@ -119,7 +123,7 @@ def table_of(sweep: Sweep, more: Sequence[str] = ()) -> RunsTable:
     gate = read_gate(sweep.about)
     if gate and sweep.done and all(math.isnan(metric_value(r, gate.metric)) for r in sweep.done):
         raise ValueError(f"trained: metric={gate.metric}: no run has this metric")
-    return make_runs_table(sweep, [*metrics_of(sweep.about), *more], gate)
+    return make_runs_table(sweep, [*metrics_of(sweep.about, sweep.setting), *more], gate)
 
 
 def answer_claims(table: RunsTable, study: Mapping[str, Any], setting: str) -> list[ClaimAnswer]:

@@ -336,11 +336,16 @@ def converged_margin(claim: Claim, gate: Gate) -> float:
 def measured_gain(
     converged: Mapping[str, float], name: str, values: Mapping[str, Any]
 ) -> float | None:
-    """Return the gain on val from twice the epochs of a condition; None if it was not measured.
+    """Return the gain on val from twice the epochs of a condition; None if it was not measured."""
+    return converged.get(gain_key(name, values))
 
-    The gains have the names of recipes. Without recipes they have the names of conditions.
+
+def gain_key(name: str, values: Mapping[str, Any]) -> str:
+    """Return the key of a condition among the gains: its recipe, or its name if it has more axes.
+
+    A recipe has its own name there, as in study files: `none`, and not "recipe none".
     """
-    return converged.get(str(values.get(RECIPE, name)))
+    return str(values[RECIPE]) if set(values) == {RECIPE} else name
 
 
 def _still_rising(

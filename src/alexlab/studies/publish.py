@@ -19,7 +19,7 @@ from alexlab.studies.answers import CONTRADICTED, ELSEWHERE, NOT_SUPPORTED, SUPP
 from alexlab.studies.answers_json import ANSWERS, RUNS
 from alexlab.studies.claims import ASKS, ASSERTS, SUGGESTS, Claim, is_ratio, read_claims
 from alexlab.studies.comparisons import NO_RUN
-from alexlab.studies.results import Sweep
+from alexlab.studies.results import ALL_RUNS, Sweep
 from alexlab.studies.wording import MANY_SEEDS, describe_interval, metric_name, seeds
 
 NO_CLAIM = "No claim of an article has been tested yet."
@@ -182,12 +182,9 @@ def fill_in(text: str, found: Found, root: Path) -> str:
 
 def _seeds_needed(one: Mapping[str, Any]) -> str:
     needed = one.get("planned_seeds")
-    if (
-        one["low"] is not None
-        and (one["low"] > 0 or one["high"] < 0)
-        and not is_ratio(one["metric"])
-    ):
-        return "-"  # the interval is beside zero: runs that did not train are the reason
+    equal = 1.0 if is_ratio(one["metric"]) else 0.0
+    if one["low"] is not None and (one["low"] > equal or one["high"] < equal):
+        return "-"  # seeds are not the problem, but runs that did not train
     return "-" if needed is None else f"about {needed}" if needed <= st.MAX_SEEDS else MANY_SEEDS
 
 
@@ -200,13 +197,14 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
     compared = " against ".join(filter(None, dict.fromkeys(one["compared"])))
     failed = [one.get(f"not_trained_{group}") for group in ("treatment", "control")]
     counts = [
-        f"{count} run{'s' * (count != 1)} with {name}"
+        f"{count} run{'s' * (count != 1)}{f' with {name}' * (name != ALL_RUNS)}"
         for name, count in zip(one["compared"], failed, strict=False)
         if count
     ]
     note = f"; {' and '.join(dict.fromkeys(counts))} did not train" if counts else ""
     if other := one.get("control_metric"):
-        compared = f"{metric_name(one['metric'])} minus {metric_name(other)}, {compared}"
+        sign = "over" if is_ratio(one["metric"]) else "minus"
+        compared = f"{metric_name(one['metric'])} {sign} {metric_name(other)}, {compared}"
     else:
         compared = f"{metric_name(one['metric'])}, {compared}"
     return [said, f"{compared}: {_effect(one)}, {seeds(one['n'])}{note}", answer, one["setting"]]

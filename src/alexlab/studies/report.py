@@ -93,7 +93,7 @@ def report(
         "What did not finish": [unfinished(sweep)],
         "How it was run": how(sweep),
     }
-    parts = opening(sweep, answers)
+    parts = opening(sweep, conditions, answers)
     for head, texts in sections.items():
         drawn = [f"![{text}](plots/{file})\n\n*{text}*" for file, text in figures.get(head, [])]
         if head == "Answers":
@@ -103,7 +103,9 @@ def report(
     return portable("\n\n".join(parts)) + "\n"
 
 
-def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
+def opening(
+    sweep: Sweep, conditions: Sequence[Condition], answers: Sequence[ClaimAnswer]
+) -> list[str]:
     """Write the question, the answer in brief, the sources, the data and the setting."""
     done, planned, study = len(sweep.done), len(sweep.runs), sweep.about
     parts = [f"# {sweep.question}"]
@@ -121,22 +123,22 @@ def opening(sweep: Sweep, answers: Sequence[ClaimAnswer]) -> list[str]:
     parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}".strip())
     if study:
         parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
-    if sweep.setting == "tuned" and (text := convergence(sweep)):
+    is_tuned = sweep.setting == "tuned" and not sweep.facts.get("search")
+    if is_tuned and (text := convergence(sweep.about, conditions)):
         parts.append(text)
     if changed := sweep.changed_by_hand:
         parts.append(f"**Changed by hand**: {', '.join(map(escape, changed))}.")
     return parts
 
 
-def convergence(sweep: Sweep) -> str:
+def convergence(study: Mapping[str, Any], conditions: Sequence[Condition]) -> str:
     """Write how twice the epochs change val in each condition, or that it was not measured."""
-    gate, gains = read_gate(sweep.about), sweep.about.get("converged") or {}
-    if gate is None or not sweep.done:
+    gate, gains = read_gate(study), study.get("converged") or {}
+    if gate is None:
         return ""
     metric = parse_metric(gate.metric).name
     sign = -1 if less_is_better(gate.metric) else 1
-    labels = {sweep.label(run.values): run.values for run in sweep.done}
-    measured = {name: measured_gain(gains, name, values) for name, values in labels.items()}
+    measured = {c.label: measured_gain(gains, c.label, c.values) for c in conditions if c.runs}
     said = ", ".join(
         f"{name} {format_metric(metric, sign * gain, signed=True)}"
         for name, gain in measured.items()
@@ -148,7 +150,7 @@ def convergence(sweep: Sweep) -> str:
         " rates)."
         if said
         else "",
-        f"Not measured for {rest}: the last 20% of the epochs were looked at instead."
+        f"Not measured for {rest}; a claim then asks for the gain over the last 20% of the epochs."
         if rest
         else "",
     ]

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,7 @@ class Sweep:
     @property
     def setting(self) -> str:
         """Return the setting at which the study ran: published, tuned, tune or doubled."""
-        scale = str(self.facts.get("scale") or "")
-        return "tuned" if scale in ("", "full") else scale
+        return setting_of(self.facts)
 
     @property
     def question(self) -> str:
@@ -203,6 +202,12 @@ class Sweep:
     def label(self, values: Mapping[str, Any]) -> str:
         """Name `values` of axes in short: "relu", "lr 0.01", "pool max, stride 2"."""
         return name_condition(values, self.axes, self.varied)
+
+
+def setting_of(facts: Mapping[str, Any]) -> str:
+    """Return the setting of a sweep.yaml: published, tuned, tune or doubled."""
+    scale = str(facts.get("scale") or "")
+    return "tuned" if scale in ("", "full") else scale
 
 
 def name_condition(values: Mapping[str, Any], axes: list[str], varied: list[str]) -> str:
@@ -249,7 +254,7 @@ def load(folder: Path) -> Sweep:
     done = [run for run in runs if run.finished]
     _check_comparable(done)
     about, config = facts.get("about") or {}, facts.get("config") or {}
-    return Sweep(
+    sweep = Sweep(
         folder.absolute(),
         facts,
         about,
@@ -259,6 +264,11 @@ def load(folder: Path) -> Sweep:
         runs=runs,
         done=done,
     )
+    changed = {text.partition("=")[0] for text in sweep.changed_by_hand}
+    if changed <= {SEED, RECIPE}:
+        return sweep
+    # what twice the epochs gain was measured with the settings of the study file
+    return replace(sweep, about={key: about[key] for key in about if key != "converged"})
 
 
 def _check_comparable(runs: list[Run]) -> None:

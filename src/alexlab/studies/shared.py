@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.runs.config import CONF
-from alexlab.studies.results import Sweep
+from alexlab.studies.results import Sweep, setting_of
 from alexlab.studies.setting import NOT_ANALYSED
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_trials
 
@@ -28,7 +28,7 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
     for file, row in _committed(PUBLISHED).get(identity, []):
         from alexlab.studies.answers import metrics_of  # needs scipy
 
-        metrics = metrics_of(sweep.get("about") or {})
+        metrics = metrics_of(sweep.get("about") or {}, setting_of(sweep))
         numbers = {name: _number(row.get(name, "")) for name in metrics}
         if row.get("state") != "finished" or None in numbers.values():
             continue

@@ -16,8 +16,10 @@ import yaml
 from alexlab.reporting.formatting import less_is_better
 from alexlab.runs.config import CONF, config_folders
 from alexlab.runs.folder import write_atomically
+from alexlab.studies.comparisons import gain_key
+from alexlab.studies.conditions import group_by_condition
 from alexlab.studies.metrics import metric_value
-from alexlab.studies.results import ALL_RUNS, RECIPE, Run, Sweep, is_number, load, same
+from alexlab.studies.results import RECIPE, Run, Sweep, is_number, load, same
 from alexlab.studies.setting import TUNE, TUNED_FILE, TUNING_SEEDS, merge_tuned, shipped_file
 from alexlab.studies.validity import read_gate
 
@@ -108,18 +110,20 @@ def write_converged(sweep: Sweep) -> dict[str, float]:
         return all(same(run.values.get(axis, rate), rate) for axis, rate in rates.items())
 
     gains = {}
-    for recipe in dict.fromkeys(run.values.get(RECIPE, "") for run in sweep.runs):
-        long = [run for run in sweep.done if run.values.get(RECIPE, "") == recipe]
+    for condition in group_by_condition(sweep):
+        axes = condition.values.items()
         before = [
             run
-            for run in short.done
-            if run.values.get(RECIPE, "") == recipe and at_chosen_rate(run)
+            for run in filter(at_chosen_rate, short.done)
+            if all(run.values.get(axis) == value for axis, value in axes)
         ]
-        if long and before:
+        if condition.runs and before:
             values = [
-                mean(metric_value(run, gate.metric) for run in runs) for runs in (long, before)
+                mean(metric_value(run, gate.metric) for run in runs)
+                for runs in (condition.runs, before)
             ]
-            gains[recipe or ALL_RUNS] = round(sign * (values[0] - values[1]), 4)
+            key = gain_key(condition.label, condition.values)
+            gains[key] = round(sign * (values[0] - values[1]), 4)
     _write(short, file, {**chosen, "converged": gains})
     return gains
 

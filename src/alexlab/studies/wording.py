@@ -157,7 +157,7 @@ def sentence(one: ClaimAnswer) -> str:
     if one.answer == st.NO_DIFFERENCE:
         return f"{subject} differs from {control} by less than {margin_of(claim)} ({numbers})."
     if claim.is_ratio:
-        return f"{subject} is {math.exp(one.effect):.2f} times that {control} ({numbers})."
+        return f"{subject} is {_ratio(math.exp(one.effect))} times that {control} ({numbers})."
     word = "higher" if one.answer == st.MORE else "lower"
     return f"{subject} is {word} than {control} ({numbers})."
 
