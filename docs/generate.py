@@ -205,10 +205,11 @@ def studies_page() -> str:
 
 
 def _data_of(config: dict[str, Any]) -> set[str]:
-    """Return the data sets that a study uses: in its defaults, an axis or a recipe."""
+    """Return the data sets that a study uses: in its defaults, an axis, a recipe or a setting."""
     study = config["study"]
     recipes = (study.get("recipes") or {}).values()
-    places = [*config.get("defaults", []), study.get("axes") or {}, *recipes]
+    settings = [study.get(setting) or {} for setting in ("published", "tuned")]
+    places = [*config.get("defaults", []), study.get("axes") or {}, *recipes, *settings]
     named = [
         one.get("override /data") or one.get("data") for one in places if isinstance(one, dict)
     ]

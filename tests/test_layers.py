@@ -1,11 +1,11 @@
-"""Who imports whom: rooms in layers, no circles, nothing private of a plugin."""
+"""Who imports whom: parts in layers, no circles, nothing private of a plugin."""
 
 import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src"
-# a room imports rooms of its own layer and of those below it
+# a part imports parts of its own layer and of those below it
 LAYERS = [
     ["commands", "api", "__main__"],
     ["training"],  # run, build, console and what else is not named below
@@ -20,7 +20,7 @@ LAYERS = [
     ["errors", "messages", "library_warnings", "__init__"],
 ]
 ALEXLAB, PLUGINS = "alexlab.", "hydra_plugins."
-MAX_ROOMS, MAX_ARROWS = 25, 85
+MAX_PARTS, MAX_ARROWS = 25, 85
 
 
 def module_name(path):
@@ -60,12 +60,12 @@ def layer(module):
     """The number of the layer that names the longest prefix of `module`."""
     name = module.removeprefix(ALEXLAB)
     fits = [
-        (len(room), number)
-        for number, rooms in enumerate(LAYERS)
-        for room in rooms
-        if f"{name}.".startswith(f"{room}.")
+        (len(part), number)
+        for number, parts in enumerate(LAYERS)
+        for part in parts
+        if f"{name}.".startswith(f"{part}.")
     ]
-    assert fits, f"{module} stands in no layer: name its room in LAYERS"
+    assert fits, f"{module} stands in no layer: name its part in LAYERS"
     return max(fits)[1]
 
 
@@ -133,14 +133,14 @@ def test_there_is_no_circle():
     tuple(TopologicalSorter(GRAPH).static_order())  # CycleError names the modules
 
 
-def room(module):
+def part(module):
     """The top-level package or module of alexlab, or the plugin, that `module` belongs to."""
     return module.split(".")[1]
 
 
-def test_rooms_and_arrows_stay_few():
-    rooms = {room(module) for module in MODULES if module.startswith(ALEXLAB)}
-    arrows = {(room(m), room(t)) for m, t in ARROWS if m.startswith(ALEXLAB)}
+def test_parts_and_arrows_stay_few():
+    parts = {part(module) for module in MODULES if module.startswith(ALEXLAB)}
+    arrows = {(part(m), part(t)) for m, t in ARROWS if m.startswith(ALEXLAB)}
     arrows = {(a, b) for a, b in arrows if a != b}
-    assert len(rooms) <= MAX_ROOMS, sorted(rooms)
+    assert len(parts) <= MAX_PARTS, sorted(parts)
     assert len(arrows) <= MAX_ARROWS, sorted(arrows)

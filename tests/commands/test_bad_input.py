@@ -116,6 +116,19 @@ def test_it_is_said_in_short_and_nothing_is_left(command, tmp_path, capfd, overr
     assert not list(tmp_path.glob("multirun/*/*"))
 
 
+@pytest.mark.parametrize("head", ["", "# @package _global_\n"])
+def test_a_study_file_that_makes_no_sweep_is_refused(command, tmp_path, capfd, head):
+    """Hydra would train one run with the default settings."""
+    (tmp_path / "mine/study").mkdir(parents=True)
+    text = f"{head}study: {{question: does it, axes: {{seed: 'range(3)'}}}}\n"
+    (tmp_path / "mine/study/half.yaml").write_text(text)
+    with pytest.raises(SystemExit) as exit_:
+        command("study=half", "--config-dir", str(tmp_path / "mine"))
+    assert exit_.value.code == 1
+    assert "study=half: its file makes no sweep; it must begin" in capfd.readouterr().err
+    assert not list(tmp_path.glob("multirun/*/*"))
+
+
 @pytest.fixture
 def broken(tmp_path):
     """Three classes of which one has a file cut in half, and one a file that is a bomb."""

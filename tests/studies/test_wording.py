@@ -16,3 +16,10 @@ def test_a_limit_near_zero_has_the_decimals_of_the_largest_number():
 def test_a_small_ratio_keeps_two_digits():
     shown = describe_interval("epoch_std(val/loss, 20)", Interval(log(0.0032), log(5e-6), log(2.1)))
     assert shown == "0.0032 times (5e-06 to 2.10)"
+
+
+def test_a_limit_beside_zero_shows_on_which_side_it_is():
+    shown = describe_interval("test/acc", Interval(0.024, 0.00047, 0.048))
+    assert shown == "+2.4 points (+0.05 to +4.8)"
+    shown = describe_interval("test/acc", Interval(-0.015, -0.031, 0.0))
+    assert shown == "-1.5 points (-3.1 to +0.0)"

@@ -38,4 +38,4 @@ def main() -> None:
             run, options.format, output=options.output, settings=options.data
         )
         print(f"{path_link(path)} ({path.stat().st_size / 1e6:.1f} MB)")
-        print(f"largest difference on {export.IMAGES} {which}: {difference:.2g}")
+        print(f"largest difference on {which}: {difference:.2g}")

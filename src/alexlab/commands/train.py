@@ -94,6 +94,8 @@ def task(cfg: DictConfig) -> float | None:
         try:
             if not is_trial:
                 _refuse_sweep_settings(own.overrides.task)
+                if is_rank_0 and cfg.get("study") is not None:
+                    raise ValueError(_not_a_sweep(str(own.runtime.choices["study"])))
             if cfg.resume:
                 cfg = run_config.read_to_resume(folder, own.overrides.task)
             else:
@@ -136,6 +138,14 @@ def _refuse_sweep_settings(overrides: Iterable[str]) -> None:
     for override in overrides:
         if override.lstrip("+~").startswith("sweep."):
             raise ValueError(f"{override}: has no effect on a single run; add -m for a sweep")
+
+
+def _not_a_sweep(study: str) -> str:
+    """Say what a study file lacks that was read as the config of a single run."""
+    return (
+        f"study={study}: its file makes no sweep; it must begin with `# @package _global_` and have"
+        f" `hydra: {{mode: MULTIRUN}}`, as the file that `alexlab new study {study}` writes"
+    )
 
 
 def _check_words(words: Sequence[str]) -> None:

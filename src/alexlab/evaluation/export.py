@@ -38,7 +38,7 @@ def export(
         settings: Data settings to change, such as `root=FOLDER`.
 
     Returns:
-        The file, the largest difference on at most `IMAGES` images, and the kind of images.
+        The file, the largest difference on at most `IMAGES` images, and which images, in words.
 
     Raises:
         ValueError: The outputs differ by more than `TOLERANCE`; nothing is written.
@@ -63,7 +63,7 @@ def export(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path, difference, which
+    return path, difference, f"{len(pixels)} {which}"
 
 
 def pixels_to_compare(net: LoadedRun, settings: Sequence[str] = ()) -> tuple[Tensor, str]:

@@ -71,10 +71,15 @@ def describe_interval(metric: str, interval: st.Interval, target: float | None =
     else:
         size = max(abs(value) for value in values if not math.isnan(value))
         text = format_metric(metric, values[0], signed=True, like=size)
-        low, high = (
-            format_metric(metric, v, signed=True, unit=False, like=size) for v in values[1:]
-        )
+        low, high = (_limit(metric, value, size) for value in values[1:])
     return text if math.isnan(interval.low) else f"{text} ({low} to {high})"
+
+
+def _limit(metric: str, value: float, size: float) -> str:
+    """Format a limit like `size`; one beside zero keeps a digit, as its sign decides the answer."""
+    text = format_metric(metric, value, signed=True, unit=False, like=size)
+    is_hidden = is_fraction(metric) and value != 0 and text in ("+0.0", "-0.0")
+    return f"{100 * value:+.1g}" if is_hidden else text
 
 
 def _ratio(value: float) -> str:
