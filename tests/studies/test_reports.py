@@ -509,7 +509,7 @@ def test_publish(make_sweep, tmp_path):
         publish.publish([load(folder)], target, readme, conf)
     text = readme.read_text()
     assert text.startswith("before\n<!-- results -->\n| claim |")
-    assert text.endswith("[All claims](docs/studies/README.md).\n<!-- /results -->\nafter\n")
+    assert text.endswith("[all claims](docs/studies/README.md)\n<!-- /results -->\nafter\n")
     said = "[ReLU tests higher than tanh](docs/studies/act/published/report.md)"
     found = "test accuracy, relu against tanh: +20.0 points (+17.5 to +22.5), 3 seeds"
     assert (

@@ -327,7 +327,9 @@ def publish(sweeps: Iterable[Sweep], target: Path, readme: Path, conf: Path) -> 
         write_atomically(findings, filled)
     link = os.path.relpath(target / "README.md", readme.parent)
     table = findings_table(found, readme.parent)
-    listed = f"{START}\n{table}\n\n{ABOUT_TABLE}[All claims]({link}).\n{END}"
+    meaning = os.path.relpath(target.parent / "concepts" / "answers.md", readme.parent)
+    links = f"[What the words mean]({meaning}) · [all claims]({link})"
+    listed = f"{START}\n{table}\n\n{ABOUT_TABLE}{links}\n{END}"
     marked = re.compile(f"{START}.*?{END}", re.DOTALL)
     text, count = marked.subn(lambda _: listed, readme.read_text("utf-8"), count=1)
     if not count:
