@@ -87,6 +87,28 @@ def test_row_of_other_data_or_without_a_number_is_of_no_use(committed):
     assert shared.known_result("acts-4", sweep_of(study=other)) is None
 
 
+def test_run_that_did_not_train_is_reused_with_the_values_of_guessing(
+    make_sweep, tmp_path, monkeypatch
+):
+    """relu stays at guessing; its row has no gain over the last epochs."""
+
+    def run(values):
+        end = 0.2 if values["act"] == "relu" else 0.9
+        return {**result(values), "history": {"val/acc": [0.2, *[end] * 9]}}
+
+    folder = make_sweep(AXES, run, STUDY, scale="tuned", name="acts", fingerprint=MARKS)
+    write_report(folder)
+    place = tmp_path / "checkout/docs/studies/acts/tuned"
+    shutil.copytree(folder, place)
+    shutil.rmtree(folder)
+    shared._committed.cache_clear()
+    monkeypatch.setattr(shared, "PUBLISHED", tmp_path / "checkout/docs/studies")
+    known = [shared.known_result(f"acts-{number}", sweep_of()) for number in range(6)]
+    assert [one is not None for one in known] == [True] * 6
+    assert [one["numbers"]["last(val/acc)"] for one in known] == [0.2] * 3 + [0.9] * 3
+    assert ["rise(val/acc)" in one["numbers"] for one in known] == [False] * 3 + [True] * 3
+
+
 def without_column(name):
     def change(place):
         lines = [line.split(",") for line in (place / "runs.csv").read_text().splitlines()]
