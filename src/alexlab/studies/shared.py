@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from alexlab.runs.config import CONF
-from alexlab.studies.metrics import parse_metric
 from alexlab.studies.results import Sweep, setting_of
 from alexlab.studies.setting import NOT_ANALYSED
 from hydra_plugins.hydra_study_sweeper.sweep_folder import SWEEP, read_trials
@@ -30,8 +29,8 @@ def known_result(identity: str, sweep: Mapping[str, Any]) -> dict[str, Any] | No
         from alexlab.studies.answers import metrics_of  # needs scipy
 
         metrics = metrics_of(sweep.get("about") or {}, setting_of(sweep))
-        if row.get("trained") == "False":  # a run at chance has no gain over its last epochs
-            metrics = [name for name in metrics if parse_metric(name).function != "rise"]
+        if row.get("trained") == "False":  # some metrics have no value for guessing, as in the row
+            metrics = [name for name in metrics if row.get(name) != ""]
         numbers = {name: _number(row.get(name, "")) for name in metrics}
         if row.get("state") != "finished" or None in numbers.values():
             continue
