@@ -57,6 +57,12 @@ def test_a_line_that_is_no_setting_is_named(generate, tmp_path):
         generate.settings_of(tmp_path / "odd.yaml")
 
 
+def test_the_data_sets_of_a_study_are_those_of_all_its_settings(generate):
+    study = {"tuned": {"data": "pokemon"}, "recipes": {"a": {"data": "flower"}}}
+    config = {"defaults": [{"override /data": "cifar10"}], "study": study}
+    assert generate._data_of(config) == {"cifar10", "pokemon", "flower"}
+
+
 def test_published_reports_become_pages_and_are_listed_with_their_answers(generate, tmp_path):
     new = tmp_path / "studies" / "act" / "tuned"
     new.mkdir(parents=True)

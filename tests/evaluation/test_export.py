@@ -34,7 +34,10 @@ def expected(net):
 def test_onnx_runtime_agrees_for_batches_of_any_size(run, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
     pytest.importorskip("onnxscript", reason="the extra [onnx] is not installed")
-    path, difference, _ = export.export(run, "onnx", output=tmp_path / "deep/net.onnx")
+    path, difference, images = export.export(run, "onnx", output=tmp_path / "deep/net.onnx")
+    number = len(loading.load_run(run).data().indices["test"])
+    assert number < export.IMAGES
+    assert images == f"{number} test images"
     assert path == tmp_path / "deep/net.onnx"
     assert difference < 1e-4
     assert [p.name for p in path.parent.iterdir()] == ["net.onnx"]

@@ -102,21 +102,22 @@ def test_a_study_whose_rates_were_not_tuned_is_not_tested_at_tuned(make_sweep):
     assert "its rates have not been tuned (scale=tune)" in (folder / "report.md").read_text()
 
 
+def relu_above(other):
+    return {
+        "name": other,
+        "statement": f"relu is better than {other}",
+        "kind": "greater",
+        "margin": 0.02,
+        "metric": "test/acc",
+        "treatment": {"recipe": "relu"},
+        "control": {"recipe": other},
+    }
+
+
 def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make_sweep):
     """relu tests 0.30 to 0.32 higher; the rate of gelu was never chosen."""
     names = ("relu", "tanh", "gelu")
-    claims = [
-        {
-            "name": other,
-            "statement": f"relu is better than {other}",
-            "kind": "greater",
-            "margin": 0.02,
-            "metric": "test/acc",
-            "treatment": {"recipe": "relu"},
-            "control": {"recipe": other},
-        }
-        for other in names[1:]
-    ]
+    claims = [relu_above(other) for other in names[1:]]
     chosen = {"recipes": {name: {"optim.lr": 0.01} for name in names[:2]}}
     study = {**STUDY, "claims": claims, "chosen": chosen, "converged": dict.fromkeys(names, 0.0)}
 
@@ -135,18 +136,7 @@ def test_a_recipe_whose_rate_was_not_tuned_is_not_tested_and_the_others_are(make
 def test_the_gain_from_twice_the_epochs_decides_and_is_printed_for_a_recipe_named_none(make_sweep):
     """In text a recipe `none` is called "recipe none"; its gain stands under its own name."""
     names = ("relu", "none", "gelu")
-    claims = [
-        {
-            "name": other,
-            "statement": f"relu is better than {other}",
-            "kind": "greater",
-            "margin": 0.02,
-            "metric": "test/acc",
-            "treatment": {"recipe": "relu"},
-            "control": {"recipe": other},
-        }
-        for other in names[1:]
-    ]
+    claims = [relu_above(other) for other in names[1:]]
     chosen = {"recipes": {name: {"optim.lr": 0.01} for name in names}}
     gains = {"relu": -0.012, "none": 0.031}
     study = {**STUDY, "claims": claims, "chosen": chosen, "converged": gains}

@@ -202,12 +202,11 @@ def _claim_row(folder: Path, one: Mapping[str, Any], root: Path) -> list[str]:
         if count
     ]
     note = f"; {' and '.join(dict.fromkeys(counts))} did not train" if counts else ""
+    metric = metric_name(one["metric"])
     if other := one.get("control_metric"):
-        sign = "over" if is_ratio(one["metric"]) else "minus"
-        compared = f"{metric_name(one['metric'])} {sign} {metric_name(other)}, {compared}"
-    else:
-        compared = f"{metric_name(one['metric'])}, {compared}"
-    return [said, f"{compared}: {_effect(one)}, {seeds(one['n'])}{note}", answer, one["setting"]]
+        metric += f" {'over' if is_ratio(one['metric']) else 'minus'} {metric_name(other)}"
+    numbers = f"{metric}, {compared}: {_effect(one)}, {seeds(one['n'])}{note}"
+    return [said, numbers, answer, one["setting"]]
 
 
 def _source(source_says: str, article: str) -> str:
