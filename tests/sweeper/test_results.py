@@ -290,3 +290,11 @@ def test_a_time_that_was_not_measured_is_called_rough(tmp_path, finished, to_run
     reporter.trials = dict(enumerate([done] * finished))
     line = reporter.format_plan(to_run, 2_000_000_000).splitlines()[1]
     assert line == f"time: about {shown}, disk: about 2 GB"
+
+
+@pytest.mark.parametrize(("pending", "shown"), [(0, "0 trials, "), (2, "2 trials (2 pending), ")])
+def test_a_plan_names_no_states_if_a_search_has_no_trials_yet(tmp_path, pending, shown):
+    reporter = ProgressReporter(tmp_path, ["seed"], ["maximize"])
+    reporter.n_jobs = 1
+    line = reporter.format_plan(5, None, new=pending).splitlines()[0]
+    assert line.endswith(f": {shown}5 to run, 1 at a time")

@@ -111,9 +111,8 @@ class ProgressReporter:
         """
         states = Counter(self.counts()) + Counter(pending=new)
         counts = " ".join(f"{n} {status}" for status, n in sorted(states.items()))
-        trials = (
-            f"{len(self.trials) + new} trials ({counts}), {to_run} to run, {self.n_jobs} at a time"
-        )
+        known = f"{len(self.trials) + new} trials" + f" ({counts})" * bool(counts)
+        trials = f"{known}, {to_run} to run, {self.n_jobs} at a time"
         how = "" if self._wall_times() or not to_run else " (a rough estimate)"
         needs = format_needs(self._seconds_left(to_run), disk, how)
         return f"{os.path.relpath(self.folder)}: {trials}\n{needs}"
