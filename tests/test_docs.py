@@ -190,6 +190,12 @@ VAL, TEST, GAP, EPOCHS = (
             lambda runs: (percents([mean(runs[name]) for name in ("sgd", "adam")]),),
         ),
         (
+            "a training takes {} the time",
+            "representation/tuned",
+            "wall_s",
+            lambda runs: ({2: "twice"}[round(median(runs["dct"]) / median(runs["rgb"]))],),
+        ),
+        (
             "half as many epochs ({} points, max pooling {})",
             "pooling/tuned",
             GAP,
