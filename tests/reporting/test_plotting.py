@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import matplotlib.style
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -145,3 +146,12 @@ def test_shades_go_from_dark_to_light(count):
     assert light == sorted(set(light))
     assert light[0] < 0.05
     assert light[-1] > 0.4
+
+
+def test_a_figure_has_its_own_style_whatever_style_was_set_before(tmp_path):
+    """As a notebook does, a matplotlibrc, or another library that draws."""
+    for name in ("default", "ggplot"):
+        with matplotlib.style.context(name), plotting.figure(tmp_path / f"{name}.png", 2.0) as page:
+            page.subplots().plot([1, 2], [3, 4], "o")
+            page.axes[0].set_xlabel("epoch")
+    assert (tmp_path / "ggplot.png").read_bytes() == (tmp_path / "default.png").read_bytes()

@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,13 @@ def figure(path: Path, height: float) -> Iterator[Figure]:
         )
 
 
-def style() -> AbstractContextManager[None]:
-    """Return the context manager in which figures are drawn and saved."""
-    return mpl.rc_context(STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """Yield with the style in which figures are drawn and saved, whatever style was set before."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
 
 
 def logarithmic(axes: Axes, which: str) -> None:

@@ -53,6 +53,7 @@ SETTINGS = {
     DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
     " converged; no claim is answered from them.",
 }
+MANY = 20  # values of an axis that are listed
 ALL_SETTINGS, RUNS_AND_FILES = "All settings", "Runs and files"
 DETAILS = (
     *("Inside the layers", "What the intervals cover", "How it was run"),
@@ -108,10 +109,11 @@ def opening(
 ) -> list[str]:
     """Write the question, the answer in brief, the sources, the data and the setting."""
     done, planned, study = len(sweep.done), len(sweep.runs), sweep.about
+    search = bool(sweep.facts.get("search"))
     parts = [f"# {sweep.question}"]
     if answers and (text := headline(list(answers))):
         parts.append(text)
-    if study and not study.get("claims") and not sweep.facts.get("search"):
+    if study and not study.get("claims") and not search:
         parts.append("The study file has no claims, so there are no answers: the tables follow.")
     if study.get("articles"):
         parts.append("\n".join(f"- {describe_article(one)}" for one in study["articles"]))
@@ -120,11 +122,12 @@ def opening(
     for key, word in labels.items():
         if study.get(key):
             parts.append(f"{word}: {str(study[key]).rstrip('.')}.")
-    parts.append(f"{done}{f' of {planned}' * (done < planned)} runs. {data(sweep)}".strip())
+    runs = f"{done}{f' of {planned}' * (done < planned)} runs{' finished' * search}."
+    parts.append(f"{runs} {data(sweep)}".strip())
     if study:
-        parts.append(SETTINGS.get(sweep.setting, f"Setting: {sweep.setting}."))
-    is_tuned = sweep.setting == "tuned" and not sweep.facts.get("search")
-    if is_tuned and (text := convergence(sweep.about, conditions)):
+        plain = f"Setting: {sweep.setting}."
+        parts.append(plain if search else SETTINGS.get(sweep.setting, plain))
+    if sweep.setting == "tuned" and not search and (text := convergence(sweep.about, conditions)):
         parts.append(text)
     if changed := sweep.changed_by_hand:
         parts.append(f"**Changed by hand**: {', '.join(map(escape, changed))}.")
@@ -320,7 +323,8 @@ def unfinished(sweep: Sweep) -> str:
     ]
     table = "\n\n" + markdown.markdown(["settings", "runs", "state", "error"], rows)
     diverged = sum(run.diverged for run in rest)
-    also = f" {diverged} diverged; in the answers they count as guessing." * bool(diverged)
+    guess = "; in the answers they count as guessing" * bool(sweep.about.get("claims"))
+    also = f" {diverged} diverged{guess}." * bool(diverged)
     return f"{said}, of {len(sweep.runs)}.{also}{table * bool(rows)}"
 
 
@@ -339,7 +343,7 @@ def how(sweep: Sweep) -> list[str]:
     used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
     lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]
-    differing = [[axis, _distinct(run.values[axis] for run in sweep.runs)] for axis in sweep.axes]
+    differing = [[axis, _values([run.values[axis] for run in sweep.runs])] for axis in sweep.axes]
     for key in sorted({key for run in sweep.done for key in run.config} - {*sweep.axes}):
         values = {str(run.config[key]): None for run in sweep.done if key in run.config}
         lines.append(f"{key}: {_distinct(values)}")
@@ -393,6 +397,15 @@ def _url(path: str) -> str:
 
 def _distinct(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+
+
+def _values(texts: Sequence[str]) -> str:
+    """Return the values of an axis, or their range if a search draws them from an interval."""
+    known = list(dict.fromkeys(texts))
+    if len(known) <= MANY or not all(map(is_number, known)) or all(map(str.isdigit, known)):
+        return _distinct(known)
+    numbers = [float(text) for text in known]
+    return f"{min(numbers):.3g} to {max(numbers):.3g} ({len(known)} values)"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

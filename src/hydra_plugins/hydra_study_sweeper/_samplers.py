@@ -153,11 +153,13 @@ def write_plots(optuna_study: Any, folder: Path, several: bool) -> str | None:
     missing = []
     for name in names:
         try:
-            with warnings.catch_warnings(action="ignore"):
+            # Optuna sets a style, which other plots are not to have
+            with matplotlib.rc_context(), warnings.catch_warnings(action="ignore"):
                 axes = getattr(draw, name)(optuna_study)
-            first = axes if hasattr(axes, "figure") else axes.ravel()[0]
-            first.figure.savefig(folder / f"{name.removeprefix('plot_')}.png", bbox_inches="tight")
-            matplotlib.pyplot.close("all")
+                first = axes if hasattr(axes, "figure") else axes.ravel()[0]
+                file = folder / f"{name.removeprefix('plot_')}.png"
+                first.figure.savefig(file, bbox_inches="tight")
+                matplotlib.pyplot.close("all")
         except (ValueError, RuntimeError, ImportError) as error:
             missing.append(f"{name}: {error}")
     return "; ".join(missing) or None
