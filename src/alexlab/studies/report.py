@@ -53,7 +53,6 @@ SETTINGS = {
     DOUBLED: "Setting: doubled. These runs train twice as long, to see whether the conditions have"
     " converged; no claim is answered from them.",
 }
-MANY = 20  # values of an axis that are listed
 ALL_SETTINGS, RUNS_AND_FILES = "All settings", "Runs and files"
 DETAILS = (
     *("Inside the layers", "What the intervals cover", "How it was run"),
@@ -81,12 +80,11 @@ def report(
     figures: Figures,
 ) -> str:
     """Write the whole page."""
-    search = bool(sweep.facts.get("search"))
     cards = [card(number, one) for number, one in enumerate(answers, 1)]
     sections = {
         "Answers": cards,
-        "Best trials": [best_trials(sweep)] if search else [],
-        "Conditions": [] if search else condition_tables(sweep, conditions, answers),
+        "Best trials": [best_trials(sweep)] if sweep.is_search else [],
+        "Conditions": [] if sweep.is_search else condition_tables(sweep, conditions, answers),
         "Methods": [methods(sweep, answers)] if answers else [],
         "Learning curves": [],
         "Inside the layers": [],
@@ -109,11 +107,10 @@ def opening(
 ) -> list[str]:
     """Write the question, the answer in brief, the sources, the data and the setting."""
     done, planned, study = len(sweep.done), len(sweep.runs), sweep.about
-    search = bool(sweep.facts.get("search"))
     parts = [f"# {sweep.question}"]
     if answers and (text := headline(list(answers))):
         parts.append(text)
-    if study and not study.get("claims") and not search:
+    if study and not study.get("claims") and not sweep.is_search:
         parts.append("The study file has no claims, so there are no answers: the tables follow.")
     if study.get("articles"):
         parts.append("\n".join(f"- {describe_article(one)}" for one in study["articles"]))
@@ -122,12 +119,13 @@ def opening(
     for key, word in labels.items():
         if study.get(key):
             parts.append(f"{word}: {str(study[key]).rstrip('.')}.")
-    runs = f"{done}{f' of {planned}' * (done < planned)} runs{' finished' * search}."
+    runs = f"{done}{f' of {planned}' * (done < planned)} runs{' finished' * sweep.is_search}."
     parts.append(f"{runs} {data(sweep)}".strip())
     if study:
         plain = f"Setting: {sweep.setting}."
-        parts.append(plain if search else SETTINGS.get(sweep.setting, plain))
-    if sweep.setting == "tuned" and not search and (text := convergence(sweep.about, conditions)):
+        parts.append(plain if sweep.is_search else SETTINGS.get(sweep.setting, plain))
+    is_tuned = sweep.setting == "tuned" and not sweep.is_search
+    if is_tuned and (text := convergence(sweep.about, conditions)):
         parts.append(text)
     if changed := sweep.changed_by_hand:
         parts.append(f"**Changed by hand**: {', '.join(map(escape, changed))}.")
@@ -292,7 +290,7 @@ def condition_tables(
 
 def coverage(sweep: Sweep) -> str:
     """Describe what the intervals cover, and what they do not."""
-    if sweep.facts.get("search"):
+    if sweep.is_search:
         return (
             "A search has no intervals: its trials are not a sample. The best of many trials looks"
             " better than it is; run it over seeds before you compare it."
@@ -343,7 +341,7 @@ def how(sweep: Sweep) -> list[str]:
     used = {run.values.get("recipe") for run in sweep.runs}
     made = (sweep.about.get("recipes") or {}).items()
     lines = [f"recipe {name}: {_pairs(settings)}" for name, settings in made if name in used]
-    differing = [[axis, _values([run.values[axis] for run in sweep.runs])] for axis in sweep.axes]
+    differing = [[axis, _values_of(sweep, axis)] for axis in sweep.axes]
     for key in sorted({key for run in sweep.done for key in run.config} - {*sweep.axes}):
         values = {str(run.config[key]): None for run in sweep.done if key in run.config}
         lines.append(f"{key}: {_distinct(values)}")
@@ -399,13 +397,12 @@ def _distinct(values: Iterable[Any]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
 
-def _values(texts: Sequence[str]) -> str:
-    """Return the values of an axis, or their range if a search draws them from an interval."""
-    known = list(dict.fromkeys(texts))
-    if len(known) <= MANY or not all(map(is_number, known)) or all(map(str.isdigit, known)):
-        return _distinct(known)
-    numbers = [float(text) for text in known]
-    return f"{min(numbers):.3g} to {max(numbers):.3g} ({len(known)} values)"
+def _values_of(sweep: Sweep, axis: str) -> str:
+    """Return the values of an axis, or the interval from which a search draws them."""
+    drawn_from = sweep.facts["axes"][axis]
+    if isinstance(drawn_from, str):
+        return re.sub(r"[\[\]']", "", drawn_from).strip()  # its tags, a list
+    return _distinct(run.values[axis] for run in sweep.runs)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -185,6 +185,11 @@ class Sweep:
         return changed if self.about else []
 
     @property
+    def is_search(self) -> bool:
+        """Return whether a sampler chose the values, so that there are no conditions to compare."""
+        return bool(self.facts.get("search"))
+
+    @property
     def setting(self) -> str:
         """Return the setting at which the study ran: published, tuned, tune or doubled."""
         return setting_of(self.facts)

@@ -59,7 +59,7 @@ def _write(folder: Path) -> "tuple[Sweep, list[ClaimAnswer]]":
     views = [name for name in recorded if name.startswith(f"test/{sweep.metric}_")]  # as _10_crops
     metrics = list(dict.fromkeys([*sweep.metrics, *views, *claimed]))
     figures: dict[str, list[tuple[str, str]]] = {}
-    if sweep.facts.get("search"):
+    if sweep.is_search:
         figures["Best trials"] = plots.search_chart(sweep, plots_dir)
     elif sweep.done:
         charted = [metric for metric in metrics if metric == metrics[0] or metric in claimed]

@@ -109,10 +109,10 @@ class ProgressReporter:
             disk: How many bytes they need; None if that is unknown.
             new: How many pending trials the storage does not have yet.
         """
-        states = Counter(self.counts()) + Counter(pending=new)
-        counts = " ".join(f"{n} {status}" for status, n in sorted(states.items()))
-        known = f"{len(self.trials) + new} trials" + f" ({counts})" * bool(counts)
-        trials = f"{known}, {to_run} to run, {self.n_jobs} at a time"
+        counts = sorted((Counter(self.counts()) + Counter(pending=new)).items())
+        states = f" ({' '.join(f'{n} {status}' for status, n in counts)})" * bool(counts)
+        number = len(self.trials) + new
+        trials = f"{number} trials{states}, {to_run} to run, {self.n_jobs} at a time"
         how = "" if self._wall_times() or not to_run else " (a rough estimate)"
         needs = format_needs(self._seconds_left(to_run), disk, how)
         return f"{os.path.relpath(self.folder)}: {trials}\n{needs}"
